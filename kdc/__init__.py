@@ -1,0 +1,1 @@
+"""The Kerberos protocol: a pure core and a ring of I/O."""

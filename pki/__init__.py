@@ -1,0 +1,1 @@
+"""Certificates, keys and DER. Knows nothing of Kerberos."""
