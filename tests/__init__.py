@@ -1,0 +1,1 @@
+"""Tests of Keytrust: they mirror the packages; `rig` drives real clients and servers."""
