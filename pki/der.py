@@ -1,7 +1,7 @@
 """Strict DER: reading and writing single elements, with bounds on everything.
 
 Rules
-  1. Bytes in are bytes out. Nothing here re-encodes what it read; callers slice the received buffer.
+  1. Bytes in are bytes out. Nothing here re-encodes what it read; callers slice the buffer.
   2. What X.690 clause 10 forbids is an error: indefinite or non-minimal lengths, non-minimal
      INTEGERs, BOOLEANs other than 00 and FF, high tag numbers (no type of ours has one).
   3. Every bound is a named constant with its reason. No recursion: `walk` keeps its own stack.
