@@ -28,9 +28,10 @@ make_venv() {
   fi
   say "installing $(grep -c '==' "$lock") pinned packages of $(basename "$lock") into ${dir#"$root"/}"
   "$dir/bin/python" -m pip install --disable-pip-version-check --no-input --progress-bar off \
-    --require-hashes -r "$lock" 2>&1 | grep --line-buffered -vE '^(Requirement already|  )' |
-    sed -u 's/^\(Collecting [^ ]*\).*/\1/' >&2 ||
-    stop "pip could not install $(basename "$lock")" "Read pip's message above; the lock needs a package index that carries these files"
+    --require-hashes -r "$lock" 2>&1 | tee "$dir/pip.log" | sed -un 's/^\(Collecting [^ ]*\).*/  \1/p' >&2 || {
+    tail -n 20 "$dir/pip.log" >&2
+    stop "pip could not install $(basename "$lock")" "Its message is above; the package index must carry the pinned files"
+  }
   printf '%s\n' "$stamp" >"$dir/.lock-stamp"
 }
 
