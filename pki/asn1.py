@@ -27,7 +27,7 @@ import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Generic, TypeVar, cast, dataclass_transform, overload
+from typing import Any, Generic, Literal, TypeVar, cast, dataclass_transform, overload
 
 from pki import der
 from pki.errors import DerFault, PkiError
@@ -210,10 +210,10 @@ def plain(spec: Spec[Any], *, default: Any = _MISSING) -> Any:
     return _field(None, "plain", spec, default)
 
 
-def received(*, default: bytes = b"") -> Any:
+def received(*, init: Literal[False] = False) -> Any:
     """Field that holds the element's bytes as they arrived; not part of the encoding."""
     return dataclasses.field(
-        default=default, repr=False, compare=False, metadata={"asn1_received": True}
+        default=b"", init=init, repr=False, compare=False, metadata={"asn1_received": True}
     )
 
 
