@@ -1,0 +1,1 @@
+"""Messages as they are on the wire, one module for each document that defines them."""
