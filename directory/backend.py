@@ -1,0 +1,70 @@
+"""What the KDC may ask of a directory, and how a directory says no."""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Protocol
+
+from directory.model import Account, LockoutPolicy
+
+
+class DirectoryFault(StrEnum):
+    """Why a directory did not do what it was asked."""
+
+    NOT_FOUND = "not found"
+    EXISTS = "already there"
+    INVALID = "value not acceptable"
+    DENIED = "not allowed"
+    UNAVAILABLE = "directory not available"
+    CORRUPT = "stored data damaged"
+
+
+class DirectoryError(Exception):
+    """A fault with fixed text for administrators; `detail` never holds a secret.
+
+    A lookup never raises NOT_FOUND: an unknown name is None. UNAVAILABLE and CORRUPT mean that
+    nothing is known about the account, so the KDC answers 29 (KDC_ERR_SVC_UNAVAILABLE), never 6.
+    """
+
+    def __init__(self, kind: DirectoryFault, detail: str = "") -> None:
+        super().__init__(f"{kind.value}: {detail}" if detail else kind.value)
+        self.kind = kind
+        self.detail = detail
+
+
+class Directory(Protocol):
+    """The questions the KDC core asks. All raise DirectoryError(UNAVAILABLE or CORRUPT).
+
+    Names match by `directory.model.match_key`: ASCII letters in any case, all else exactly.
+    """
+
+    def refresh(self) -> None:
+        """See every change committed until now. Called once at the start of each request."""
+
+    def account_by_id(self, account_id: int) -> Account | None:
+        """Find an account by its number."""
+
+    def account_by_name(self, name: str) -> Account | None:
+        """Find an account by sAMAccountName as given; no "$" is added."""
+
+    def account_by_upn(self, upn: str) -> Account | None:
+        """Find an account by its whole userPrincipalName, whatever its suffix."""
+
+    def account_by_spn(self, spn: str) -> Account | None:
+        """Find an account by servicePrincipalName, `host/web.lab.test` or `krbtgt/LAB.TEST`."""
+
+    def accounts_by_key(self, key_digest: bytes) -> tuple[int, ...]:
+        """List, in order, the users and computers on which this key is registered and usable.
+
+        key_digest: `pki.keys.PublicKey.digest`.
+        """
+
+    def krbtgt(self) -> Account:
+        """Return the realm's own ticket-granting account; keys newest first."""
+
+    def record_password_failure(
+        self, account_id: int, now: datetime, policy: LockoutPolicy
+    ) -> datetime | None:
+        """Count one wrong password; return until when the account is now locked."""
+
+    def record_password_success(self, account_id: int, now: datetime) -> None:
+        """Forget the wrong passwords of an account that is not locked."""

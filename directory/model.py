@@ -1,0 +1,181 @@
+"""Accounts and their keys, as far as a decision of the KDC reads them."""
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+from uuid import UUID
+
+from pki.keys import PublicKey
+
+MAX_SUB_AUTHORITIES = 15  # MS-DTYP 2.4.2.2
+
+
+def match_key(name: str) -> str:
+    """Return the form under which a name is stored and looked up: ASCII letters lowered.
+
+    Nothing else is folded. Unicode case folding and normalisation would make a dotless i, a
+    Kelvin sign, a ligature or a decomposed letter match another account's name.
+    """
+    if name.isascii():
+        return name.lower()
+    return "".join(c.lower() if c < "\x80" else c for c in name)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Sid:
+    """A security identifier (MS-DTYP 2.4.2), revision 1."""
+
+    authority: int
+    """48-bit identifier authority; 5 is NT AUTHORITY."""
+    sub_authorities: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.authority < 1 << 48:
+            raise ValueError("identifier authority out of range")
+        if not 1 <= len(self.sub_authorities) <= MAX_SUB_AUTHORITIES:
+            raise ValueError("a SID has 1 to 15 sub-authorities")
+        if not all(0 <= part < 1 << 32 for part in self.sub_authorities):
+            raise ValueError("sub-authority out of range")
+
+    @classmethod
+    def parse(cls, text: str) -> "Sid":
+        """Parse `S-1-5-21-...`. Raises ValueError."""
+        head, *parts = text.split("-")
+        if head not in ("S", "s") or len(parts) < 3 or parts[0] != "1":
+            raise ValueError("not a SID")
+        if len(text) > 200 or not text.isascii() or not all(p.isdigit() for p in parts[2:]):
+            raise ValueError("not a SID")
+        # MS-DTYP 2.4.2.1: an authority of 2**32 and up is written in hexadecimal.
+        base = 16 if parts[1][:2] in ("0x", "0X") else 10
+        return cls(int(parts[1], base), tuple(int(p) for p in parts[2:]))
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> "Sid":
+        """Decode the binary form; a domain account's has 28 octets. Raises ValueError."""
+        if len(data) < 8 or data[0] != 1 or len(data) != 8 + 4 * data[1]:
+            raise ValueError("not a SID")
+        parts = (int.from_bytes(data[i : i + 4], "little") for i in range(8, len(data), 4))
+        return cls(int.from_bytes(data[2:8], "big"), tuple(parts))
+
+    def to_bytes(self) -> bytes:
+        """Encode the binary form: revision, count, authority (big-endian), sub-authorities."""
+        head = bytes((1, len(self.sub_authorities))) + self.authority.to_bytes(6, "big")
+        return head + b"".join(part.to_bytes(4, "little") for part in self.sub_authorities)
+
+    def __str__(self) -> str:
+        authority = str(self.authority) if self.authority < 1 << 32 else f"0x{self.authority:012X}"
+        return "-".join(("S-1", authority, *(str(part) for part in self.sub_authorities)))
+
+    @property
+    def rid(self) -> int:
+        """The last sub-authority: the account's number in its domain."""
+        return self.sub_authorities[-1]
+
+    @property
+    def domain(self) -> "Sid":
+        """The SID of the domain this account's SID is in."""
+        return Sid(self.authority, self.sub_authorities[:-1])
+
+    def with_rid(self, rid: int) -> "Sid":
+        """Return the SID of an account in this domain."""
+        return Sid(self.authority, (*self.sub_authorities, rid))
+
+
+class AccountKind(StrEnum):
+    """What an account stands for."""
+
+    USER = "user"
+    COMPUTER = "computer"
+    SERVICE = "service"
+    KRBTGT = "krbtgt"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PrincipalKey:
+    """One long-term key of an account."""
+
+    etype: int
+    kvno: int
+    key: bytes = field(repr=False)
+    salt: str = ""
+    """The salt of string-to-key; "" for a random key."""
+
+    def __repr__(self) -> str:
+        return f"PrincipalKey(etype={self.etype}, kvno={self.kvno}, key=***)"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyCredential:
+    """One value of msDS-KeyCredentialLink (MS-ADTS 2.2.20), good or bad."""
+
+    text: str
+    """The value as it arrived: `B:<n>:<hex>:<DN>`."""
+    usable: bool
+    """Whether this value's key may log on to the account that holds it."""
+    reason: str = ""
+    """One fixed phrase: why it is not usable."""
+    warnings: tuple[str, ...] = ()
+    """Fixed phrases: what is odd about it without deciding anything."""
+    key_id: bytes = b""
+    public_key: PublicKey | None = None
+    material: str = ""
+    """The form of the key material: "BCRYPT", "RSAPublicKey", "SubjectPublicKeyInfo", "TPM",
+    "FIDO" or ""."""
+    usage: int | None = None
+    source: int | None = None
+    device_id: UUID | None = None
+    custom_key_information: bytes | None = None
+    last_logon: datetime | None = None
+    created: datetime | None = None
+    fido: str = ""
+    """The JSON text of a FIDO key, for display only."""
+
+    def __repr__(self) -> str:
+        state = "usable" if self.usable else f"not usable: {self.reason}"
+        return f"KeyCredential({self.key_id.hex()[:16]}, {self.material or 'no key'}, {state})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LockoutPolicy:
+    """When wrong passwords lock an account (MS-SAMR 3.1.1.8.5: lockoutThreshold and so on)."""
+
+    threshold: int = 0
+    """Wrong passwords that lock; 0: never."""
+    duration: timedelta = timedelta(minutes=30)
+    """How long it stays locked; zero: until an administrator unlocks it."""
+    window: timedelta = timedelta(minutes=30)
+    """A wrong password older than this is forgotten."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """An account of the realm: what a decision reads, nothing else."""
+
+    account_id: int
+    """Number in the local store; never used again after the account is deleted."""
+    sam_account_name: str
+    kind: AccountKind
+    upn: str | None = None
+    sid: Sid | None = None
+    spns: tuple[str, ...] = ()
+    created_at: datetime
+    disabled: bool = False
+    locked_until: datetime | None = None
+    expires_at: datetime | None = None
+    password_expires_at: datetime | None = None
+    must_change_password: bool = False
+    smartcard_required: bool = False
+    preauth_not_required: bool = False
+    logon_hours: bytes | None = None
+    """21 octets, a bit per hour of the week from Sunday 00:00 UTC (MS-SAMR 2.2.6.5)."""
+    keys: tuple[PrincipalKey, ...] = ()
+    """Newest kvno first."""
+    key_credentials: tuple[KeyCredential, ...] = ()
+
+    def newest_keys(self) -> tuple[PrincipalKey, ...]:
+        """Return the keys of the newest kvno."""
+        return self.keys_of(self.keys[0].kvno) if self.keys else ()
+
+    def keys_of(self, kvno: int) -> tuple[PrincipalKey, ...]:
+        """Return the keys of one generation."""
+        return tuple(key for key in self.keys if key.kvno == kvno)
