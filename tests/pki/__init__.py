@@ -1,0 +1,1 @@
+"""Tests of pki: DER, keys, names, CMS, certificates."""
