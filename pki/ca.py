@@ -1,0 +1,383 @@
+"""The realm's own certification authority: root, KDC and client certificates, CRLs, PEM files.
+
+Rules
+  1. Keys and DER go in and out as values. Files, their modes and sealing are the caller's.
+  2. Time is an argument. Serial numbers and new keys come from the operating system: this is the
+     one module of `pki` that draws randomness.
+  3. Every certificate goes through `_issue`: names are encoded by `pki.x500`, because the names
+     that Windows puts into Hello certificates are longer than the 64 characters X.520 allows.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+
+from pki import der, names, oids
+from pki.certificate import Certificate, encode_time
+from pki.errors import ChainFault, KeyFault, PkiError
+from pki.x500 import Name, encode_name, simple_name
+
+PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
+SubjectKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey
+_Digest = hashes.SHA256 | hashes.SHA384 | hashes.SHA512
+
+BACKDATE = timedelta(minutes=5)  # a client's clock may be this far behind (RFC 4120: the same skew)
+HELLO_DAYS = 10957  # Windows gives its self-signed Hello certificates 30 years
+ROOT_DAYS = 3650
+KDC_DAYS = 365  # the Kerberos Authentication template of Windows: one year
+CLIENT_DAYS = 365
+CRL_DAYS = 7
+
+
+class KeyType(StrEnum):
+    """Key types the realm makes; the values are those of the command line."""
+
+    RSA_2048 = "rsa2048"
+    EC_P256 = "ec-p256"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IssuedCertificate:
+    """A certificate with its private key; as an issuer, the realm's CA itself."""
+
+    certificate_der: bytes
+    private_key: PrivateKey = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RevokedCertificate:
+    """One line of a CRL."""
+
+    serial_number: int
+    date: datetime
+    reason: x509.ReasonFlags = x509.ReasonFlags.unspecified
+
+
+# -- keys and PEM ----------------------------------------------------------------------------
+
+
+def generate_key(key_type: KeyType) -> PrivateKey:
+    """Generate a private key."""
+    if key_type is KeyType.RSA_2048:
+        return rsa.generate_private_key(65537, 2048)
+    return ec.generate_private_key(ec.SECP256R1())
+
+
+def private_key_to_pem(key: PrivateKey) -> bytes:
+    """Write a private key as unencrypted PKCS#8 PEM."""
+    return key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+
+
+def private_key_from_pem(data: bytes) -> PrivateKey:
+    """Read the first private key of a PEM file, unencrypted. Raises PkiError(KeyFault)."""
+    try:
+        key = serialization.load_pem_private_key(data, None)
+    except (ValueError, TypeError):
+        raise PkiError(KeyFault.MALFORMED, "private key PEM") from None
+    except UnsupportedAlgorithm:
+        raise PkiError(KeyFault.UNSUPPORTED, "private key PEM") from None
+    if not isinstance(key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey):
+        raise PkiError(KeyFault.UNSUPPORTED, "private key PEM")
+    return key
+
+
+def certificate_to_pem(certificate_der: bytes) -> bytes:
+    """Write one certificate as PEM."""
+    return x509.load_der_x509_certificate(certificate_der).public_bytes(serialization.Encoding.PEM)
+
+
+def certificates_from_pem(data: bytes) -> tuple[bytes, ...]:
+    """Read all certificates of a PEM file, as DER in the order of the file. Raises PkiError."""
+    try:
+        found = x509.load_pem_x509_certificates(data)
+    except ValueError:
+        raise PkiError(ChainFault.MALFORMED, "certificate PEM") from None
+    return tuple(c.public_bytes(serialization.Encoding.DER) for c in found)
+
+
+# -- issuing ---------------------------------------------------------------------------------
+
+
+def _digest_and_algorithm(key: PrivateKey) -> tuple[_Digest, bytes]:
+    if isinstance(key, rsa.RSAPrivateKey):
+        null = der.tlv(der.NULL, b"")
+        return hashes.SHA256(), der.sequence(der.encode_oid(oids.SHA256_WITH_RSA), null)
+    if key.curve.key_size <= 256:
+        return hashes.SHA256(), der.sequence(der.encode_oid(oids.ECDSA_WITH_SHA256))
+    if key.curve.key_size <= 384:
+        return hashes.SHA384(), der.sequence(der.encode_oid(oids.ECDSA_WITH_SHA384))
+    return hashes.SHA512(), der.sequence(der.encode_oid(oids.ECDSA_WITH_SHA512))
+
+
+def _sign(key: PrivateKey, data: bytes, digest: _Digest) -> bytes:
+    if isinstance(key, rsa.RSAPrivateKey):
+        return key.sign(data, padding.PKCS1v15(), digest)
+    return key.sign(data, ec.ECDSA(digest))
+
+
+def _extension(oid: str, value: bytes, *, critical: bool = False) -> bytes:
+    flag = der.tlv(der.BOOLEAN, b"\xff") if critical else b""
+    return der.sequence(der.encode_oid(oid), flag, der.encode_octet_string(value))
+
+
+def _constraints(*, ca: bool, critical: bool) -> bytes:
+    value = x509.BasicConstraints(ca=ca, path_length=None).public_bytes()
+    return _extension(oids.ID_CE_BASIC_CONSTRAINTS, value, critical=critical)
+
+
+def _purposes(*purposes: str) -> bytes:
+    return _extension(oids.ID_CE_EXT_KEY_USAGE, der.sequence(*map(der.encode_oid, purposes)))
+
+
+def _usage(key: SubjectKey, *, ca: bool = False) -> bytes:
+    value = x509.KeyUsage(
+        digital_signature=not ca,
+        content_commitment=False,
+        key_encipherment=not ca and isinstance(key, rsa.RSAPublicKey),
+        data_encipherment=False,
+        key_agreement=not ca and isinstance(key, ec.EllipticCurvePublicKey),
+        key_cert_sign=ca,
+        crl_sign=ca,
+        encipher_only=False,
+        decipher_only=False,
+    )
+    return _extension(oids.ID_CE_KEY_USAGE, value.public_bytes(), critical=True)
+
+
+def _key_id(key: SubjectKey) -> bytes:
+    return x509.SubjectKeyIdentifier.from_public_key(key).digest
+
+
+def _key_identifiers(subject: SubjectKey, issuer_key_id: bytes) -> list[bytes]:
+    own = der.encode_octet_string(_key_id(subject))
+    issuer = der.sequence(der.tlv(0x80, issuer_key_id))
+    return [
+        _extension(oids.ID_CE_SUBJECT_KEY_IDENTIFIER, own),
+        _extension(oids.ID_CE_AUTHORITY_KEY_IDENTIFIER, issuer),
+    ]
+
+
+def _spki(key: SubjectKey) -> bytes:
+    return key.public_bytes(
+        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+
+
+def _issue(
+    *,
+    signer: PrivateKey,
+    issuer: bytes,
+    subject: bytes,
+    public_key: SubjectKey,
+    now: datetime,
+    days: int,
+    extensions: Iterable[bytes],
+) -> bytes:
+    """Build and sign a version 3 certificate; issuer and subject are encoded Names."""
+    digest, algorithm = _digest_and_algorithm(signer)
+    tbs = der.sequence(
+        der.explicit(0, der.encode_integer(2)),
+        der.encode_integer(x509.random_serial_number()),
+        algorithm,
+        issuer,
+        der.sequence(encode_time(now - BACKDATE), encode_time(now + timedelta(days=days))),
+        subject,
+        _spki(public_key),
+        der.explicit(3, der.sequence(*extensions)),
+    )
+    return der.sequence(tbs, algorithm, der.encode_bit_string(_sign(signer, tbs, digest)))
+
+
+def _issue_under(
+    ca: IssuedCertificate,
+    public_key: SubjectKey,
+    subject: Name,
+    now: datetime,
+    days: int,
+    extensions: list[bytes],
+) -> bytes:
+    authority = Certificate(ca.certificate_der)
+    key_id = authority.subject_key_identifier() or _key_id(ca.private_key.public_key())
+    return _issue(
+        signer=ca.private_key,
+        issuer=authority.subject,
+        subject=encode_name(subject),
+        public_key=public_key,
+        now=now,
+        days=days,
+        extensions=[
+            _constraints(ca=False, critical=True),
+            _usage(public_key),
+            *extensions,
+            *_key_identifiers(public_key, key_id),
+        ],
+    )
+
+
+def create_root(
+    realm: str,
+    now: datetime,
+    key: PrivateKey | None = None,
+    days: int = ROOT_DAYS,
+    *,
+    common_name: str = "Keytrust root CA",
+) -> IssuedCertificate:
+    """Create a self-signed CA certificate named O=<realm>, CN=<common_name>.
+
+    Without a key an RSA-2048 one is made. Also serves as a throwaway issuer for `kinit`, which
+    sends no self-signed certificate; give that one a name of its own.
+    """
+    private_key = key or generate_key(KeyType.RSA_2048)
+    public_key = private_key.public_key()
+    name = encode_name(
+        simple_name((oids.ID_AT_ORGANIZATION, realm), (oids.ID_AT_COMMON_NAME, common_name))
+    )
+    certificate = _issue(
+        signer=private_key,
+        issuer=name,
+        subject=name,
+        public_key=public_key,
+        now=now,
+        days=days,
+        extensions=[
+            _constraints(ca=True, critical=True),
+            _usage(public_key, ca=True),
+            *_key_identifiers(public_key, _key_id(public_key))[:1],
+        ],
+    )
+    return IssuedCertificate(certificate_der=certificate, private_key=private_key)
+
+
+def issue_kdc_certificate(
+    ca: IssuedCertificate,
+    realm: str,
+    dns_names: tuple[str, ...],
+    netbios: str | None,
+    key_type: KeyType,
+    now: datetime,
+    days: int = KDC_DAYS,
+    *,
+    key: PrivateKey | None = None,
+    crl_url: str | None = None,
+) -> IssuedCertificate:
+    """Issue a KDC certificate that MIT, Heimdal and Windows clients accept.
+
+    dns_names: the KDC's host names; the domain's own name (the realm in lower case) and the
+    NetBIOS name are added, as the Kerberos Authentication template of Windows does. crl_url: the
+    CRL distribution point that Windows clients under strict KDC validation fetch.
+    Source: RFC 4556 3.2.4; [MS-PKCA] 3.1.5.1.
+    """
+    private_key = key or generate_key(key_type)
+    hosts = dict.fromkeys((*dns_names, realm.lower(), *((netbios,) if netbios else ())))
+    alternative = names.encode_subject_alt_name(
+        names.pkinit_name(names.krbtgt_name(realm)), *map(names.dns_name, hosts)
+    )
+    extensions = [
+        _purposes(oids.ID_PKINIT_KP_KDC, oids.ID_KP_SERVER_AUTH, oids.ID_KP_CLIENT_AUTH),
+        _extension(oids.ID_CE_SUBJECT_ALT_NAME, alternative),
+    ]
+    if crl_url is not None:
+        # DistributionPoint: distributionPoint [0] { fullName [0] GeneralNames }
+        full_name = der.explicit(0, der.explicit(0, names.uri_name(crl_url)))
+        points = der.sequence(der.sequence(full_name))
+        extensions.append(_extension(oids.ID_CE_CRL_DISTRIBUTION_POINTS, points))
+    subject = simple_name(
+        (oids.ID_AT_ORGANIZATION, realm), (oids.ID_AT_COMMON_NAME, next(iter(hosts)))
+    )
+    certificate = _issue_under(ca, private_key.public_key(), subject, now, days, extensions)
+    return IssuedCertificate(certificate_der=certificate, private_key=private_key)
+
+
+def issue_client_leaf(
+    issuer: IssuedCertificate,
+    public_key: SubjectKey,
+    subject: Name,
+    now: datetime,
+    days: int = CLIENT_DAYS,
+    *,
+    alternative_names: tuple[bytes, ...] = (),
+    sid: str | None = None,
+) -> bytes:
+    """Issue a client certificate for PKINIT and return its DER.
+
+    For key trust no name in it matters and the issuer may be a throwaway one: MIT's kinit sends
+    exactly this leaf. alternative_names: encoded GeneralNames; sid: adds the SID extension.
+    """
+    extensions = [
+        _purposes(
+            oids.ID_PKINIT_KP_CLIENT_AUTH, oids.ID_MS_KP_SMARTCARD_LOGON, oids.ID_KP_CLIENT_AUTH
+        )
+    ]
+    if alternative_names:
+        value = names.encode_subject_alt_name(*alternative_names)
+        extensions.append(_extension(oids.ID_CE_SUBJECT_ALT_NAME, value))
+    if sid is not None:
+        extensions.append(_extension(oids.ID_MS_SID_EXTENSION, names.encode_sid_extension(sid)))
+    return _issue_under(issuer, public_key, subject, now, days, extensions)
+
+
+def self_signed_hello_certificate(
+    key: PrivateKey, subject: Name, now: datetime, days: int = HELLO_DAYS
+) -> bytes:
+    """Make the self-signed certificate that Windows makes for a Hello key, and return its DER.
+
+    Exactly basicConstraints CA=FALSE and the smart card logon EKU: no SKI, no KeyUsage, no SAN.
+    subject: for a user CN=<SID>/<GUID>/login.windows.net/<tenant GUID>/<UPN>, for a computer
+    CN=<SID>; it has no effect on the logon.
+    """
+    name = encode_name(subject)
+    return _issue(
+        signer=key,
+        issuer=name,
+        subject=name,
+        public_key=key.public_key(),
+        now=now,
+        days=days,
+        extensions=[
+            _constraints(ca=False, critical=False),
+            _purposes(oids.ID_MS_KP_SMARTCARD_LOGON),
+        ],
+    )
+
+
+def create_crl(
+    ca: IssuedCertificate,
+    number: int,
+    revoked: Iterable[RevokedCertificate],
+    now: datetime,
+    days: int = CRL_DAYS,
+) -> bytes:
+    """Create a CRL (RFC 5280 5) and return its DER. The caller keeps `number` rising."""
+    authority = x509.load_der_x509_certificate(ca.certificate_der)
+    builder = (
+        x509.CertificateRevocationListBuilder()
+        .issuer_name(authority.subject)
+        .last_update(now.astimezone(UTC) - BACKDATE)
+        .next_update(now.astimezone(UTC) + timedelta(days=days))
+        .add_extension(x509.CRLNumber(number), critical=False)
+        .add_extension(
+            x509.AuthorityKeyIdentifier(_key_id(ca.private_key.public_key()), None, None),
+            critical=False,
+        )
+    )
+    for entry in revoked:
+        line = (
+            x509.RevokedCertificateBuilder()
+            .serial_number(entry.serial_number)
+            .revocation_date(entry.date.astimezone(UTC))
+        )
+        if entry.reason is not x509.ReasonFlags.unspecified:  # RFC 5280 5.3.1: absent then
+            line = line.add_extension(x509.CRLReason(entry.reason), critical=False)
+        builder = builder.add_revoked_certificate(line.build())
+    crl = builder.sign(ca.private_key, _digest_and_algorithm(ca.private_key)[0])
+    return crl.public_bytes(serialization.Encoding.DER)
