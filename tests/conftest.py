@@ -1,0 +1,58 @@
+"""Fixtures that several parts of the tests share: one realm with real clients' keys, served."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.rig import certificates
+from tests.rig.certificates import Identity
+from tests.rig.realm import LiveRealm, make_realm
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lab:
+    """A served realm: pat has a password, alice and bob each have a Hello key."""
+
+    live: LiveRealm
+    folder: Path
+    password: str
+    throwaway: Identity
+    """Issuer of the leaves, which only MIT's client knows."""
+    alice: Identity
+    """Self-signed, as Windows makes it."""
+    alice_leaf: Identity
+    """The same key under the throwaway issuer."""
+    bob: Identity
+    bob_leaf: Identity
+
+
+@pytest.fixture(scope="session")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """Make realm LAB.TEST with its users and serve it by two workers for the whole session."""
+    folder = tmp_path_factory.mktemp("lab")
+    throwaway = certificates.throwaway_issuer(folder)
+    keys = {name: certificates.new_key() for name in ("alice", "bob")}
+    own = {name: certificates.self_signed(folder, name, key) for name, key in keys.items()}
+    leaves = {
+        name: certificates.leaf(folder, f"{name}-leaf", key, throwaway)
+        for name, key in keys.items()
+    }
+    live = make_realm(folder / "state")
+    password = "Correct-Horse-7"  # noqa: S105  # the test user's own
+    live.kdc("user", "add", "pat", "--password-stdin", stdin=f"{password}\n")
+    for name, identity in own.items():
+        live.kdc("user", "add", name)
+        live.kdc("key", "add", name, str(identity.certificate))
+    with live.served(workers=2):
+        yield Lab(
+            live=live,
+            folder=folder,
+            password=password,
+            throwaway=throwaway,
+            alice=own["alice"],
+            alice_leaf=leaves["alice"],
+            bob=own["bob"],
+            bob_leaf=leaves["bob"],
+        )

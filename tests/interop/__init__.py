@@ -1,0 +1,1 @@
+"""Real clients against the live server; `kinit` proves what our own client cannot."""
