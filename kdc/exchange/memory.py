@@ -2,17 +2,17 @@
 
 Theory of operation. A request passes three questions, cheapest first:
 
-1. `RetransmitMemory.lookup(SHA-256 of the whole packet)`: seen less than a minute ago? Then the same
-   reply goes out again, whatever the port, the transport or the worker (RFC 4120 3.1.2).
-2. `ctime < ReplayMemory.oldest_acceptable(now)`? Then the memory cannot tell whether it has seen the
-   request (it overflowed, or was lost): KRB_AP_ERR_SKEW.
+1. `RetransmitMemory.lookup(SHA-256 of the whole packet)`: seen less than a minute ago? Then the
+   same reply goes out again, whatever the port, the transport or the worker (RFC 4120 3.1.2).
+2. `ctime < ReplayMemory.oldest_acceptable(now)`? Then the memory cannot tell whether it has seen
+   the request (it overflowed, or was lost): KRB_AP_ERR_SKEW.
 3. `ReplayMemory.seen(...)` before the dear checks; `ReplayMemory.remember(...)` when the request is
    proven genuine, then `RetransmitMemory.store(...)` at once.
 
-Only `remember` decides. A worker can die between remembering a request and storing its reply, and two
-workers can hold the same packet at the same moment; in both cases the identical packet still deserves
-a reply, never KRB_AP_ERR_REPEAT. That is why `remember` also takes the digest of the packet: the same
-proof in the same packet, within the retransmit window, counts as new.
+Only `remember` decides. A worker can die between remembering a request and storing its reply, and
+two workers can hold the same packet at the same moment; in both cases the identical packet still
+deserves a reply, never KRB_AP_ERR_REPEAT. That is why `remember` also takes the digest of the
+packet: the same proof in the same packet, within the retransmit window, counts as new.
 """
 
 from datetime import datetime
@@ -33,7 +33,7 @@ class ReplayMemory(Protocol):
 
         digest: SHA-256 of the signed eContent and the signer's key, or of the authenticator.
         ctime: the time inside the proof; it tells how long the proof must be remembered.
-        packet: SHA-256 of the whole packet; the same packet within the retransmit window is no replay.
+        packet: SHA-256 of the whole packet; the same packet within a minute is no replay.
         Returns False as well for a ctime before `oldest_acceptable`: it cannot be proven new.
         """
         ...

@@ -1,0 +1,153 @@
+"""The core: bytes in, `Outcome` out. The only door between the server and the exchanges.
+
+Rules
+  1. Whatever arrives, one Outcome leaves: a reply, a KRB-ERROR, or nothing on purpose.
+  2. Expected refusals are exceptions of `kdc.errors`; a directory that fails is 29; anything else
+     that escapes is a bug: KRB_ERR_GENERIC to the peer, the traceback to the log, counted.
+  3. The e-text of an error is the code's name and the request's reference. Causes go to the audit
+     record, not to the peer.
+"""
+
+import logging
+from collections.abc import Callable
+from datetime import datetime
+
+from directory.backend import DirectoryError
+from kdc.errors import Discard, KdcError, refusal_from_directory
+from kdc.exchange.as_exchange import answer_as_req, packet_digest
+from kdc.exchange.realm import Realm
+from kdc.outcome import Outcome, Peer
+from kdc.wire.constants import PVNO, ErrorCode, MessageType, NameType
+from kdc.wire.rfc4120 import AsReq, KrbError, PrincipalName
+from pki import asn1
+from pki.errors import PkiError
+
+log = logging.getLogger(__name__)
+
+AS_REQ_TAG = 0x60 | MessageType.AS_REQ
+TGS_REQ_TAG = 0x60 | MessageType.TGS_REQ
+
+REFERENCE_ALPHABET = "23456789ABCDEFGHJKMNPQRSTVWXYZ"
+"""No 0/O, 1/I/L or U/V pairs: references are read aloud."""
+
+
+class Core:
+    """Answers requests for one realm. One per worker; `realm` is swapped whole on reload."""
+
+    def __init__(self, realm: Realm, on_internal_error: Callable[[], None] = lambda: None) -> None:
+        self.realm = realm
+        self._on_internal_error = on_internal_error
+
+    def handle(self, message: bytes, peer: Peer, now: datetime) -> Outcome:
+        """Answer one whole message.
+
+        message: without framing. now: aware, UTC; the one clock reading of this request.
+        """
+        facts: dict[str, object] = {}
+        request: AsReq | None = None
+        exchange = ""
+        try:
+            if message[:1] == bytes((TGS_REQ_TAG,)):
+                exchange = "TGS"
+                raise KdcError(
+                    ErrorCode.KDC_ERR_SVC_UNAVAILABLE, "this KDC does not serve the TGS exchange"
+                )
+            if message[:1] != bytes((AS_REQ_TAG,)):
+                # Errors, replies and application messages get no answer: it could start a loop
+                # between two servers (CVE-2002-2443).
+                raise Discard("not a KDC request")
+            exchange = "AS"
+            packet = packet_digest(message)
+            reply = self.realm.retransmit.lookup(packet, now)
+            if reply is not None:
+                facts["retransmit"] = True
+            else:
+                request = asn1.decode(AsReq, message)
+                self.realm.directory.refresh()
+                reply = answer_as_req(request, self.realm, now, packet, facts)
+                self.realm.retransmit.store(packet, reply, now)
+            return self._sized(reply, peer, now, exchange, facts)
+        except Discard as silence:
+            return Outcome(
+                reply=None, exchange=exchange, code=0, why=silence.why, reference="", facts=facts
+            )
+        except KdcError as refusal:
+            return self._refused(refusal, request, now, exchange, facts)
+        except PkiError as error:
+            facts["detail"] = error.detail
+            why = f"the message is not valid DER: {error.fault.value}"
+            unread = KdcError(ErrorCode.KRB_ERR_GENERIC, why)
+            return self._refused(unread, request, now, exchange, facts)
+        except DirectoryError as error:
+            log.error("account store: %s", error)
+            return self._refused(refusal_from_directory(error), request, now, exchange, facts)
+        except Exception:  # the one boundary: a bug must not take the worker down
+            self._on_internal_error()
+            log.exception("internal error in the %s exchange", exchange)
+            facts["internal_error"] = True
+            bug = KdcError(ErrorCode.KRB_ERR_GENERIC, "internal error")
+            return self._refused(bug, request, now, exchange, facts)
+
+    def _sized(
+        self, reply: bytes, peer: Peer, now: datetime, exchange: str, facts: dict[str, object]
+    ) -> Outcome:
+        """Give a ticket's reply out, or over UDP a RESPONSE_TOO_BIG when it is too large.
+
+        The reply stays in the retransmit memory, so the same packet by TCP gets it: the detour
+        consumes nothing.
+        """
+        limit = self.realm.config.max_dgram_reply_size
+        if peer.transport == "udp" and len(reply) > limit:
+            refusal = KdcError(
+                ErrorCode.KRB_ERR_RESPONSE_TOO_BIG, "the reply is larger than a datagram may be"
+            )
+            return self._refused(refusal, None, now, exchange, facts)
+        return Outcome(reply=reply, exchange=exchange, code=0, why="", reference="", facts=facts)
+
+    def _refused(
+        self,
+        refusal: KdcError,
+        request: AsReq | None,
+        now: datetime,
+        exchange: str,
+        facts: dict[str, object],
+    ) -> Outcome:
+        realm = self.realm.config.realm
+        # 25 and 52 are steps of a working logon, not refusals anybody asks about.
+        routine = refusal.code in (
+            ErrorCode.KDC_ERR_PREAUTH_REQUIRED,
+            ErrorCode.KRB_ERR_RESPONSE_TOO_BIG,
+        )
+        reference = "" if routine else self._reference()
+        sname = request.req_body.sname if request is not None else None
+        if sname is None:
+            sname = PrincipalName(name_type=NameType.SRV_INST, name_string=("krbtgt", realm))
+        error = KrbError(
+            pvno=PVNO,
+            msg_type=MessageType.KRB_ERROR,
+            ctime=None,
+            cusec=None,
+            stime=now,
+            susec=now.microsecond,
+            error_code=refusal.code,
+            crealm=None,
+            cname=None,
+            realm=realm,
+            sname=sname,
+            e_text=f"{refusal.code.name} [ref {reference}]" if reference else None,
+            e_data=refusal.e_data,
+        )
+        facts.update(refusal.facts)
+        return Outcome(
+            reply=asn1.encode(error),
+            exchange=exchange,
+            code=int(refusal.code),
+            why=refusal.why,
+            reference=reference,
+            facts=facts,
+        )
+
+    def _reference(self) -> str:
+        # The last letters of the alphabet come up a little less often; nothing depends on it.
+        octets = self.realm.entropy(4)
+        return "".join(REFERENCE_ALPHABET[o % len(REFERENCE_ALPHABET)] for o in octets)

@@ -1,0 +1,146 @@
+"""The AS exchange (RFC 4120 3.1): the straight line from a decoded AS-REQ to the AS-REP."""
+
+import hashlib
+from datetime import UTC, datetime
+
+from directory.model import Account, AccountKind
+from kdc.errors import KdcError
+from kdc.exchange.preauth import AsContext, find_mechanism, preauth_hints
+from kdc.exchange.principals import Named, check_realm, find_client, find_service
+from kdc.exchange.realm import Realm
+from kdc.exchange.ticket import AsReply, issue_as_rep
+from kdc.policy import (
+    check_account_state,
+    check_as_options,
+    check_password_state,
+    choose_etype,
+    decide_ticket,
+)
+from kdc.wire.constants import PVNO, ErrorCode, MessageType, PaType
+from kdc.wire.rfc4120 import AsReq, KdcReqBody, PrincipalName
+
+_LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def name_text(name: PrincipalName | None) -> str:
+    """Render a principal name for the audit record; the writer escapes it."""
+    return "" if name is None else "/".join(name.name_string)
+
+
+def check_header(request: AsReq) -> None:
+    """Check pvno and msg-type: KDC_ERR_BAD_PVNO, KRB_AP_ERR_MSG_TYPE (RFC 4120 3.1.2)."""
+    if request.pvno != PVNO:
+        raise KdcError(ErrorCode.KDC_ERR_BAD_PVNO, "the protocol version is not 5")
+    if request.msg_type != MessageType.AS_REQ:
+        raise KdcError(ErrorCode.KRB_AP_ERR_MSG_TYPE, "msg-type does not match the message")
+
+
+def _stand_in(body: KdcReqBody) -> Named:
+    """Return an account that nobody can log on to, for `hide_unknown`.
+
+    It goes the same way as a real one, so that neither answers nor their timing tell names apart;
+    its id owns no key, so it ends in the refusal a real account gives to a stranger.
+    """
+    cname = body.cname or PrincipalName(name_type=0, name_string=("",))
+    name = name_text(cname)
+    account = Account(
+        account_id=-1, sam_account_name=name, kind=AccountKind.USER, created_at=_LONG_AGO
+    )
+    return Named(account=account, name=cname)
+
+
+def _named_client(body: KdcReqBody, realm: Realm) -> Named:
+    client = find_client(body, realm.directory, realm.config)
+    if client is None:
+        if not realm.config.hide_unknown:
+            raise KdcError(ErrorCode.KDC_ERR_C_PRINCIPAL_UNKNOWN, "no account of the client's name")
+        client = _stand_in(body)
+    return client
+
+
+def answer_as_req(
+    request: AsReq, realm: Realm, now: datetime, packet: bytes, facts: dict[str, object]
+) -> bytes:
+    """Answer an AS-REQ with the DER of an AS-REP.
+
+    packet: SHA-256 of the whole packet. facts: the audit trail, filled as far as the request gets.
+    Raises KdcError with the code of the first check that fails; DirectoryError when the store
+    cannot be read.
+    """
+    body = request.req_body
+    config = realm.config
+    facts["client"] = name_text(body.cname)
+    facts["realm"] = body.realm
+    facts["service"] = name_text(body.sname)
+    check_header(request)
+    check_realm(body, config)
+    check_as_options(body.kdc_options)
+    session_etype = choose_etype(body.etype, config.supported_enctypes)
+    client = _named_client(body, realm)
+    account = client.account
+    facts["account"] = account.sam_account_name
+    service = find_service(body, realm.directory, config)
+    if not config.hide_unknown:
+        check_account_state(account, now)
+    context = AsContext(
+        request=request,
+        account=account,
+        krbtgt=realm.directory.krbtgt(),
+        realm=realm,
+        now=now,
+        packet=packet,
+        facts=facts,
+    )
+    found = find_mechanism(request.padata or ())
+    if found is None:
+        raise KdcError(
+            ErrorCode.KDC_ERR_PREAUTH_REQUIRED,
+            "no pre-authentication data",
+            e_data=preauth_hints(context),
+        )
+    mechanism, value = found
+    facts["preauth"] = int(mechanism.pa_type)
+    # A ticket that policy refuses must not cost a signature, nor use up the client's proof.
+    grant = decide_ticket(
+        body,
+        now,
+        max_life_s=config.max_life_s,
+        max_renewable_life_s=config.max_renewable_life_s,
+        clockskew_s=config.clockskew_s,
+    )
+    try:
+        proven = mechanism.verify(context, value)
+    except KdcError as refusal:
+        if refusal.code is ErrorCode.KDC_ERR_PREAUTH_FAILED and refusal.e_data is None:
+            refusal.e_data = preauth_hints(context)
+        raise
+    if config.hide_unknown:
+        check_account_state(account, now)
+    check_password_state(account, now)
+    reply_key, padata = proven.reply_key(session_etype)
+    facts["etype"] = int(reply_key.enctype)
+    pkinit = mechanism.pa_type is PaType.PK_AS_REQ
+    return issue_as_rep(
+        AsReply(
+            request=request,
+            crealm=config.realm,
+            cname=client.name,
+            srealm=config.realm,
+            sname=service.name,
+            service=service.account,
+            grant=grant,
+            session_etype=session_etype,
+            reply_key=reply_key,
+            reply_key_kvno=None if pkinit else account.newest_keys()[0].kvno,
+            padata=(padata,),
+            nonce=proven.nonce,
+            key_expiration=account.password_expires_at,
+        ),
+        config.supported_enctypes,
+        realm.entropy,
+    )
+
+
+def packet_digest(message: bytes) -> bytes:
+    """Return the digest under which replay and retransmit memory know a packet."""
+    return hashlib.sha256(message).digest()

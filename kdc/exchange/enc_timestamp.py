@@ -1,0 +1,69 @@
+"""PA-ENC-TIMESTAMP: pre-authentication with a password (RFC 4120 5.2.7.2)."""
+
+import hashlib
+from datetime import datetime, timedelta
+
+from directory.model import Account
+from kdc.crypto.etypes import CryptoError, EncType, KeyUsage, ProtocolKey, decrypt
+from kdc.errors import KdcError, refusal_from_pki
+from kdc.exchange.realm import Realm
+from kdc.wire.constants import ErrorCode
+from kdc.wire.rfc4120 import EncryptedData, PaEncTsEnc
+from pki import asn1
+from pki.errors import PkiError
+
+WRONG_PASSWORD = "the encrypted timestamp does not open: wrong password"  # noqa: S105 - a reason
+
+
+def verify_enc_timestamp(
+    value: bytes,
+    account: Account,
+    etypes: tuple[int, ...],
+    realm: Realm,
+    now: datetime,
+    packet: bytes,
+) -> ProtocolKey:
+    """Open a PA-ENC-TIMESTAMP with the account's key and return that key: the reply key.
+
+    value: DER of EncryptedData. etypes: the request's own, the key's must be among them.
+    packet: SHA-256 of the whole packet, so that its retransmission is no replay.
+    Raises KdcError: KDC_ERR_POLICY (must use a smart card), KDC_ERR_ETYPE_NOSUPP,
+    KDC_ERR_PREAUTH_FAILED, KRB_AP_ERR_SKEW, KRB_AP_ERR_REPEAT.
+    """
+    if account.smartcard_required:
+        raise KdcError(ErrorCode.KDC_ERR_POLICY, "the account must log on with a key, no password")
+    try:
+        sealed = asn1.decode(EncryptedData, value)
+    except PkiError as error:
+        raise refusal_from_pki(error, "PA-ENC-TIMESTAMP") from None
+    if sealed.etype not in etypes or sealed.etype not in realm.config.supported_enctypes:
+        raise KdcError(
+            ErrorCode.KDC_ERR_ETYPE_NOSUPP, "the timestamp's encryption type is not accepted"
+        )
+    for candidate in account.newest_keys():
+        if candidate.etype == sealed.etype:
+            break
+    else:
+        raise KdcError(
+            ErrorCode.KDC_ERR_PREAUTH_FAILED, "the account has no password key of this type"
+        )
+    key = ProtocolKey(EncType(candidate.etype), candidate.key)
+    try:
+        plain = decrypt(key, KeyUsage.PA_ENC_TIMESTAMP, sealed.cipher)
+    except CryptoError:
+        locked = realm.directory.record_password_failure(account.account_id, now, realm.lockout)
+        raise KdcError(
+            ErrorCode.KDC_ERR_PREAUTH_FAILED, WRONG_PASSWORD, locked_now=locked is not None
+        ) from None
+    try:
+        stamp = asn1.decode(PaEncTsEnc, plain)
+    except PkiError as error:
+        raise refusal_from_pki(error, "PA-ENC-TS-ENC") from None
+    skew = timedelta(seconds=realm.config.clockskew_s)
+    if abs(now - stamp.patimestamp) > skew:
+        raise KdcError(ErrorCode.KRB_AP_ERR_SKEW, "the timestamp is outside the clock skew")
+    digest = hashlib.sha256(b"PA-ENC-TIMESTAMP%d:" % account.account_id + sealed.cipher).digest()
+    if not realm.replay.remember(digest, ctime=stamp.patimestamp, now=now, packet=packet):
+        raise KdcError(ErrorCode.KRB_AP_ERR_REPEAT, "the encrypted timestamp was used before")
+    realm.directory.record_password_success(account.account_id, now)
+    return key

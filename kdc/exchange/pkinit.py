@@ -1,0 +1,250 @@
+"""PKINIT, the KDC's side of a PA-PK-AS-REQ (RFC 4556 3.2.2 and 3.2.3), first half: who signed?
+
+Order: cheap before dear. Structure, then what the (still unproven) AuthPack says of itself: clock,
+checksum of the body, freshness, group. Then the key's policy, then the signature. Only after that
+is anything trusted; only after trust is anything remembered.
+
+"Is the signature right?" is answered here, "do we trust this key?" in `kdc.trust`.
+"""
+
+import hashlib
+import hmac
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from directory.model import Account
+from kdc.crypto.key_agreement import Group, group_by_curve_oid, match_domain_parameters
+from kdc.errors import KdcError, refusal_from_pki
+from kdc.exchange.freshness import verify_freshness_token
+from kdc.exchange.realm import Realm
+from kdc.trust import SignerEvidence
+from kdc.wire.constants import ErrorCode, TypedData
+from kdc.wire.rfc4120 import TYPED_DATA, KdcReqBody, TypedDataElement
+from kdc.wire.rfc4556 import (
+    DH_PUBLIC_NUMBER,
+    EC_PUBLIC_KEY,
+    ID_PKINIT_AUTH_DATA,
+    TD_CMS_DIGEST_ALGORITHMS,
+    TD_DH_PARAMETERS,
+    AlgorithmIdentifier,
+    AuthPack,
+    DomainParameters,
+    PaPkAsReq,
+    PkAuthenticator,
+    SubjectPublicKeyInfo,
+)
+from pki import asn1, cms, oids
+from pki.errors import CmsFault, DerFault, PkiError
+
+# RFC 4556 3.1.2 wants the nonce as long as the longest symmetric key; clients send 32 or 40.
+MIN_CLIENT_DH_NONCE_BYTES = 16
+MAX_CLIENT_DH_NONCE_BYTES = 512
+
+BODY_DIGESTS = {
+    oids.SHA1: "sha1",
+    oids.SHA256: "sha256",
+    oids.SHA384: "sha384",
+    oids.SHA512: "sha512",
+}
+
+
+@dataclass(slots=True, kw_only=True)
+class PkinitProof:
+    """A PA-PK-AS-REQ whose signature verified, and what the reply needs of it."""
+
+    evidence: SignerEvidence
+    auth_pack: AuthPack
+    group: Group
+    client_public: bytes
+    """Content of the BIT STRING in clientPublicValue."""
+    digest: bytes
+    """SHA-256 over the signed content and the signer's key: what replay memory remembers."""
+    fresh: bool
+    """Whether the client returned a valid freshness token."""
+    warnings: tuple[str, ...]
+    """Fixed phrases about the key, for the audit record."""
+
+
+def typed_data(data_type: TypedData, value: bytes) -> bytes:
+    """Encode a TYPED-DATA of one element: the e-data of PKINIT errors (RFC 4556 3.2.2)."""
+    element = TypedDataElement(data_type=data_type, data_value=value)
+    return asn1.encode_as(TYPED_DATA, (element,))
+
+
+def refuse_group(why: str, realm: Realm) -> KdcError:
+    """Make the refusal of a group or public value, with TD-DH-PARAMETERS listing our groups."""
+    accepted = tuple(
+        asn1.decode(AlgorithmIdentifier, group.algorithm_identifier) for group in realm.groups
+    )
+    listed = asn1.encode_as(TD_DH_PARAMETERS, accepted)
+    return KdcError(
+        ErrorCode.KDC_ERR_DH_KEY_PARAMETERS_NOT_ACCEPTED,
+        why,
+        e_data=typed_data(TypedData.DH_PARAMETERS, listed),
+    )
+
+
+def _refuse_digest(digest_oid: str) -> KdcError:
+    listed = asn1.encode_as(
+        TD_CMS_DIGEST_ALGORITHMS,
+        tuple(
+            AlgorithmIdentifier(algorithm=oid, parameters=None)
+            for oid in (oids.SHA256, oids.SHA384, oids.SHA512)
+        ),
+    )
+    if digest_oid == oids.SHA1:
+        why = "SignedData: SHA-1 is off (legacy_sha1_cms)"
+    else:
+        why = "SignedData: digest algorithm not accepted"
+    return KdcError(
+        ErrorCode.KDC_ERR_DIGEST_IN_SIGNED_DATA_NOT_ACCEPTED,
+        why,
+        e_data=typed_data(TypedData.CMS_DIGEST_ALGORITHMS, listed),
+    )
+
+
+def check_pk_authenticator(
+    auth: PkAuthenticator, body: KdcReqBody, now: datetime, skew: timedelta
+) -> None:
+    """Check that a PKAuthenticator belongs to this request and is recent.
+
+    The digests are taken over the received bytes of the KDC-REQ-BODY. Its nonce need not equal
+    the body's (row P19).
+    Raises KdcError: KRB_AP_ERR_SKEW, KDC_ERR_PA_CHECKSUM_MUST_BE_INCLUDED, KRB_AP_ERR_MODIFIED.
+    Source: RFC 4556 3.2.2, 3.2.3; MS-PKCA 2.2.3 for paChecksum2.
+    """
+    if abs(now - auth.ctime) > skew:
+        raise KdcError(ErrorCode.KRB_AP_ERR_SKEW, "the AuthPack's time is outside the clock skew")
+    if auth.pa_checksum is None:
+        raise KdcError(
+            ErrorCode.KDC_ERR_PA_CHECKSUM_MUST_BE_INCLUDED, "the AuthPack has no paChecksum"
+        )
+    # SHA-1 is what RFC 4556 fixes for paChecksum; the signature covers it.
+    expected = hashlib.sha1(body.raw, usedforsecurity=False).digest()
+    if not hmac.compare_digest(expected, auth.pa_checksum):
+        raise KdcError(
+            ErrorCode.KRB_AP_ERR_MODIFIED, "paChecksum is not the checksum of the request's body"
+        )
+    second = auth.pa_checksum2
+    if second is not None:
+        name = BODY_DIGESTS.get(second.algorithm_identifier.algorithm)
+        if name is None:
+            raise KdcError(ErrorCode.KRB_AP_ERR_MODIFIED, "paChecksum2 has an unknown algorithm")
+        expected = hashlib.new(name, body.raw, usedforsecurity=False).digest()
+        if not hmac.compare_digest(expected, second.checksum):
+            raise KdcError(
+                ErrorCode.KRB_AP_ERR_MODIFIED,
+                "paChecksum2 is not the checksum of the request's body",
+            )
+
+
+def _match_group(spki: SubjectPublicKeyInfo) -> tuple[Group | None, str]:
+    """Find the group that a clientPublicValue names; else None and why not."""
+    algorithm = spki.algorithm
+    if algorithm.parameters is None:
+        return None, "clientPublicValue has no parameters"
+    if algorithm.algorithm == DH_PUBLIC_NUMBER:
+        domain = asn1.decode(DomainParameters, algorithm.parameters)
+        group = match_domain_parameters(domain.p, domain.g, domain.q)
+        return group, "the Diffie-Hellman group is not a known one"
+    if algorithm.algorithm == EC_PUBLIC_KEY:
+        curve = asn1.decode_as(asn1.OID, algorithm.parameters)
+        return group_by_curve_oid(curve), "the curve is not a known one"
+    return None, "clientPublicValue is of an unknown algorithm"
+
+
+def choose_group(spki: SubjectPublicKeyInfo, realm: Realm) -> Group:
+    """Match clientPublicValue to a group of ours. Its public value is checked when it is used.
+
+    Raises KdcError: KDC_ERR_DH_KEY_PARAMETERS_NOT_ACCEPTED with TD-DH-PARAMETERS.
+    """
+    try:
+        group, why = _match_group(spki)
+    except PkiError:
+        raise refuse_group("clientPublicValue has malformed parameters", realm) from None
+    if group is None:
+        raise refuse_group(why, realm)
+    if group not in realm.groups:
+        if group.name == "modp2":
+            why = "Diffie-Hellman group 2 is off (legacy_dh_group2)"
+        else:
+            why = "the Diffie-Hellman group is smaller than pkinit_dh_min_bits"
+        raise refuse_group(why, realm)
+    return group
+
+
+def verify_pk_as_req(
+    value: bytes, body: KdcReqBody, krbtgt: Account, realm: Realm, now: datetime
+) -> PkinitProof:
+    """Verify a PA-PK-AS-REQ against the request it came in.
+
+    value: DER of PA-PK-AS-REQ. kdcPkId, trustedCertifiers and unknown extensions are not looked
+    at (RFC 4556 3.2.2: an unknown kdcPkId MUST be ignored).
+    Raises KdcError with the code of the first check that fails.
+    """
+    where = "PA-PK-AS-REQ"
+    digest_oid = ""
+    try:
+        pa_pk_as_req = asn1.decode(PaPkAsReq, value)
+        where = "SignedData"
+        signed = cms.parse_signed_data(pa_pk_as_req.signed_auth_pack)
+        if signed.content_type != ID_PKINIT_AUTH_DATA:
+            raise PkiError(CmsFault.WRONG_CONTENT_TYPE)
+        digest_oid = signed.signer_info.digest_algorithm
+        where = "AuthPack"
+        auth_pack = asn1.decode(AuthPack, signed.content)
+        auth = auth_pack.pk_authenticator
+        skew = timedelta(seconds=realm.config.clockskew_s)
+        check_pk_authenticator(auth, body, now, skew)
+        if auth.ctime < realm.replay.oldest_acceptable(now):
+            raise KdcError(
+                ErrorCode.KRB_AP_ERR_SKEW, "the AuthPack is older than the replay memory"
+            )
+        fresh = _check_freshness(auth, krbtgt, realm, now, skew)
+        spki = auth_pack.client_public_value
+        if spki is None:
+            raise KdcError(
+                ErrorCode.KDC_ERR_PUBLIC_KEY_ENCRYPTION_NOT_SUPPORTED,
+                "the client asks for an RSA-encrypted reply, which is off",
+            )
+        group = choose_group(spki, realm)
+        nonce = auth_pack.client_dh_nonce
+        if nonce is not None and not (
+            MIN_CLIENT_DH_NONCE_BYTES <= len(nonce) <= MAX_CLIENT_DH_NONCE_BYTES
+        ):
+            raise PkiError(DerFault.OVER_LIMIT, "clientDHNonce")
+        where = "SignedData"
+        signer = cms.verify_signature(
+            signed,
+            expected_content_type=ID_PKINIT_AUTH_DATA,
+            policy=realm.cms_policy,
+            key_policy=realm.key_policy,
+        )
+    except PkiError as error:
+        if error.fault is CmsFault.DIGEST_NOT_ACCEPTED:
+            raise _refuse_digest(digest_oid) from None
+        raise refusal_from_pki(error, where) from None
+    evidence = SignerEvidence(public_key=signer.public_key, certificate=signer.certificate)
+    content_digest = hashlib.sha256(signed.content).digest()
+    return PkinitProof(
+        evidence=evidence,
+        auth_pack=auth_pack,
+        group=group,
+        client_public=spki.subject_public_key,
+        digest=hashlib.sha256(b"AuthPack" + content_digest + signer.public_key.digest).digest(),
+        fresh=fresh,
+    )
+
+
+def _check_freshness(
+    auth: PkAuthenticator, krbtgt: Account, realm: Realm, now: datetime, skew: timedelta
+) -> bool:
+    if auth.freshness_token is not None:
+        verify_freshness_token(auth.freshness_token, krbtgt, now, skew)
+        return True
+    if realm.config.pkinit_require_freshness:
+        raise KdcError(
+            ErrorCode.KDC_ERR_PREAUTH_FAILED,
+            "a freshness token is required (pkinit_require_freshness)",
+        )
+    return False

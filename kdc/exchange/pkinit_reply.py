@@ -1,0 +1,157 @@
+"""PKINIT, second half: key agreement, reply key and PA-PK-AS-REP (RFC 4556 3.2.3, RFC 8636)."""
+
+from datetime import datetime
+
+from pki.cms_sign import CmsSigner
+
+from kdc.crypto.etypes import EncType, ProtocolKey
+from kdc.crypto.key_agreement import AgreementError
+from kdc.crypto.pkinit_kdf import (
+    ID_PKINIT_KDF_AH_SHA1,
+    ID_PKINIT_KDF_AH_SHA256,
+    ID_PKINIT_KDF_AH_SHA384,
+    ID_PKINIT_KDF_AH_SHA512,
+    octetstring2key,
+    rfc8636_kdf,
+)
+from kdc.errors import KdcError
+from kdc.exchange.pkinit import PkinitProof, refuse_group
+from kdc.exchange.realm import DhKey, KdcSigners, Realm
+from kdc.wire.constants import ErrorCode, PaType
+from kdc.wire.rfc4120 import AsReq, KdcReqBody, PaData, PrincipalName
+from kdc.wire.rfc4556 import (
+    ID_PKINIT_DH_KEY_DATA,
+    AlgorithmIdentifier,
+    AuthPack,
+    DhRepInfo,
+    KdcDhKeyInfo,
+    KdfAlgorithmId,
+    Krb5PrincipalName,
+    OtherInfo,
+    PkinitSuppPubInfo,
+    encode_pa_pk_as_rep,
+)
+from pki import asn1, oids
+
+SERVER_DH_NONCE_BYTES = 32
+
+KDF_PREFERENCE = (
+    ID_PKINIT_KDF_AH_SHA256,
+    ID_PKINIT_KDF_AH_SHA512,
+    ID_PKINIT_KDF_AH_SHA384,
+    ID_PKINIT_KDF_AH_SHA1,
+)
+
+_NO_CNAME = PrincipalName(name_type=0, name_string=())
+
+
+def choose_kdf(auth_pack: AuthPack) -> str | None:
+    """Choose the KDF: None for RFC 4556's own when the client lists none.
+
+    Raises KdcError: KDC_ERR_NO_ACCEPTABLE_KDF (RFC 8636 section 4).
+    """
+    if auth_pack.supported_kdfs is None:
+        return None
+    offered = {kdf.kdf_id for kdf in auth_pack.supported_kdfs}
+    for kdf_id in KDF_PREFERENCE:
+        if kdf_id in offered:
+            return kdf_id
+    raise KdcError(
+        ErrorCode.KDC_ERR_NO_ACCEPTABLE_KDF, "no key derivation function of supportedKDFs is known"
+    )
+
+
+def choose_signer(auth_pack: AuthPack, signers: KdcSigners) -> CmsSigner:
+    """Choose the KDC's certificate: the EC one for clients that say they verify ECDSA.
+
+    supportedCMSTypes is advice (RFC 4556 3.1.4); clients that list nothing get RSA, which all
+    can verify.
+    """
+    types = auth_pack.supported_cms_types or ()
+    if signers.ec is not None and (
+        signers.rsa is None or any(t.algorithm in oids.ECDSA_SIGNATURES for t in types)
+    ):
+        return signers.ec
+    if signers.rsa is None:
+        raise KdcError(ErrorCode.KDC_ERR_PADATA_TYPE_NOSUPP, "this KDC has no certificate")
+    return signers.rsa
+
+
+def _sign_key_info(key: DhKey, nonce: int, expiration: datetime | None, signer: CmsSigner) -> bytes:
+    info = KdcDhKeyInfo(
+        subject_public_key=key.pair.public, nonce=nonce, dh_key_expiration=expiration
+    )
+    return signer.sign(ID_PKINIT_DH_KEY_DATA, asn1.encode(info))
+
+
+def _other_info(
+    kdf_id: str, body: KdcReqBody, etype: EncType, as_req: bytes, pk_as_rep: bytes
+) -> bytes:
+    """Encode RFC 8636's OtherInfo, with the names as the request has them."""
+    client = Krb5PrincipalName(realm=body.realm, principal_name=body.cname or _NO_CNAME)
+    service = Krb5PrincipalName(realm=body.realm, principal_name=body.sname or _NO_CNAME)
+    public = PkinitSuppPubInfo(enctype=etype, as_req=as_req, pk_as_rep=pk_as_rep)
+    return asn1.encode(
+        OtherInfo(
+            algorithm_id=AlgorithmIdentifier(algorithm=kdf_id, parameters=None),
+            party_u_info=asn1.encode(client),
+            party_v_info=asn1.encode(service),
+            supp_pub_info=asn1.encode(public),
+            supp_priv_info=None,
+        )
+    )
+
+
+def make_pk_as_rep(
+    proof: PkinitProof, request: AsReq, etype: EncType, realm: Realm, now: datetime
+) -> tuple[ProtocolKey, PaData]:
+    """Agree on the reply key; return it with the PA-PK-AS-REP that lets the client compute it.
+
+    serverDHNonce and dhKeyExpiration are sent exactly when the client sent clientDHNonce
+    (wire facts: Windows 11 needs both, Samba's tests want neither otherwise).
+    """
+    auth_pack = proof.auth_pack
+    kdf_id = choose_kdf(auth_pack)
+    signer = choose_signer(auth_pack, realm.signers)
+    client_nonce = auth_pack.client_dh_nonce
+    nonce = auth_pack.pk_authenticator.nonce
+    server_nonce = None
+    if client_nonce is None:
+        key = realm.dh_keys.fresh(proof.group, now)
+        signed = _sign_key_info(key, nonce, None, signer)
+    else:
+        server_nonce = realm.entropy(SERVER_DH_NONCE_BYTES)
+        if realm.config.dh_reuse == "off":
+            key = realm.dh_keys.fresh(proof.group, now)
+            signed = _sign_key_info(key, nonce, key.expires, signer)
+        elif realm.config.dh_reuse == "keys":
+            # DEVIATION: RFC 4556 3.2.3.1 wants nonce 0 with a reused key; we sign the request's
+            # own nonce each time, because Heimdal's client accepts nothing else.
+            key = realm.dh_keys.reusable(proof.group, now)
+            signed = _sign_key_info(key, nonce, key.expires, signer)
+        else:
+            key = realm.dh_keys.reusable(proof.group, now)
+            cached = key.signed.get(signer.name)
+            if cached is None:
+                cached = _sign_key_info(key, 0, key.expires, signer)
+                key.signed[signer.name] = cached
+            signed = cached
+    value = encode_pa_pk_as_rep(
+        DhRepInfo(
+            dh_signed_data=signed,
+            server_dh_nonce=server_nonce,
+            kdf=None if kdf_id is None else KdfAlgorithmId(kdf_id=kdf_id),
+        )
+    )
+    try:
+        secret = key.pair.agree(proof.client_public)
+    except AgreementError:
+        raise refuse_group("the client's public value is not in the group", realm) from None
+    if kdf_id is None:
+        if client_nonce is not None and server_nonce is not None:
+            secret += client_nonce + server_nonce
+        reply_key = octetstring2key(etype, secret)
+    else:
+        info = _other_info(kdf_id, request.req_body, etype, request.raw, value)
+        reply_key = rfc8636_kdf(kdf_id, secret, info, etype)
+    return reply_key, PaData(padata_type=PaType.PK_AS_REP, padata_value=value)

@@ -1,0 +1,158 @@
+"""Pre-authentication: the table of mechanisms, and what a client without any is told.
+
+Rules
+  1. The table's order decides. A request with PKINIT data is judged by PKINIT alone: when that
+     fails, a valid password beside it changes nothing (row P23).
+  2. A mechanism returns what was proven or raises; nobody sets a flag that another could leave.
+  3. Hints say what this account can really use, in the order that Windows and Samba's tests
+     expect (wire facts 2.4).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from directory.model import Account
+from kdc.crypto.etypes import EncType, ProtocolKey
+from kdc.errors import KdcError
+from kdc.exchange.enc_timestamp import verify_enc_timestamp
+from kdc.exchange.freshness import make_freshness_token
+from kdc.exchange.pkinit import verify_pk_as_req
+from kdc.exchange.pkinit_reply import make_pk_as_rep
+from kdc.exchange.realm import Realm
+from kdc.trust.verdict import judge
+from kdc.wire.constants import ErrorCode, PaType
+from kdc.wire.rfc4120 import ETYPE_INFO2, METHOD_DATA, AsReq, EtypeInfo2Entry, PaData
+from pki import asn1
+
+ReplyKey = Callable[[EncType], tuple[ProtocolKey, PaData]]
+"""encryption type -> (reply key, the PA-DATA that goes with it in the AS-REP)."""
+
+
+@dataclass(slots=True, kw_only=True)
+class AsContext:
+    """One AS-REQ with the accounts it names."""
+
+    request: AsReq
+    account: Account
+    krbtgt: Account
+    realm: Realm
+    now: datetime
+    packet: bytes
+    """SHA-256 of the whole packet."""
+    facts: dict[str, object]
+    """The audit trail of this request."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Proven:
+    """The client proved itself by one mechanism."""
+
+    reply_key: ReplyKey
+    nonce: int
+    """What EncKDCRepPart.nonce echoes: for PKINIT the authenticator's, as Windows does."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PaMechanism:
+    """One row of the table."""
+
+    pa_type: PaType
+    verify: Callable[[AsContext, bytes], Proven]
+
+
+def _verify_pkinit(context: AsContext, value: bytes) -> Proven:
+    realm, now = context.realm, context.now
+    if not realm.signers:
+        raise KdcError(ErrorCode.KDC_ERR_PADATA_TYPE_NOSUPP, "this KDC has no certificate")
+    body = context.request.req_body
+    proof = verify_pk_as_req(value, body, context.krbtgt, realm, now)
+    verdict = judge(proof.evidence, context.account, realm.directory)
+    context.facts.update(
+        trust=verdict.model, key_id=verdict.key_id, fresh=proof.fresh, kex=proof.group.name
+    )
+    warnings = proof.warnings + verdict.warnings
+    if warnings:
+        context.facts["warnings"] = warnings
+    ctime = proof.auth_pack.pk_authenticator.ctime
+    if not realm.replay.remember(proof.digest, ctime=ctime, now=now, packet=context.packet):
+        raise KdcError(ErrorCode.KRB_AP_ERR_REPEAT, "the AuthPack was used before")
+    return Proven(
+        reply_key=lambda etype: make_pk_as_rep(proof, context.request, etype, realm, now),
+        nonce=proof.auth_pack.pk_authenticator.nonce,
+    )
+
+
+def _verify_timestamp(context: AsContext, value: bytes) -> Proven:
+    account = context.account
+    etypes = context.request.req_body.etype
+    key = verify_enc_timestamp(value, account, etypes, context.realm, context.now, context.packet)
+    hint = etype_info2(account, (key.enctype,), context.realm)
+    nonce = context.request.req_body.nonce
+    return Proven(reply_key=lambda _etype: (key, hint), nonce=nonce)
+
+
+MECHANISMS = (
+    PaMechanism(pa_type=PaType.PK_AS_REQ, verify=_verify_pkinit),
+    PaMechanism(pa_type=PaType.ENC_TIMESTAMP, verify=_verify_timestamp),
+)
+
+OLD_PKINIT = (PaType.PK_AS_REQ_OLD, PaType.PK_AS_REP_OLD)
+"""The drafts' types. Windows 2000 sent its request as 15, the number of the reply."""
+
+
+def find_mechanism(padata: tuple[PaData, ...]) -> tuple[PaMechanism, bytes] | None:
+    """Pick the mechanism that a request uses, with its data; None: it uses none.
+
+    Raises KdcError: KRB_ERR_GENERIC for old and new PKINIT together (MS-PKCA 3.1.5.2),
+    KDC_ERR_PREAUTH_FAILED for the same mechanism twice, KDC_ERR_PADATA_TYPE_NOSUPP for the old one.
+    """
+    types = [pa.padata_type for pa in padata]
+    old = any(t in OLD_PKINIT for t in types)
+    if old and PaType.PK_AS_REQ in types:
+        raise KdcError(ErrorCode.KRB_ERR_GENERIC, "PA-PK-AS-REQ together with PA-PK-AS-REQ-OLD")
+    for mechanism in MECHANISMS:
+        count = types.count(mechanism.pa_type)
+        if count > 1:
+            raise KdcError(
+                ErrorCode.KDC_ERR_PREAUTH_FAILED, "the same pre-authentication data twice"
+            )
+        if count:
+            return mechanism, padata[types.index(mechanism.pa_type)].padata_value
+    if old:
+        raise KdcError(
+            ErrorCode.KDC_ERR_PADATA_TYPE_NOSUPP, "PA-PK-AS-REQ-OLD (a draft) is not supported"
+        )
+    return None
+
+
+def etype_info2(account: Account, etypes: tuple[int, ...], realm: Realm) -> PaData:
+    """Make PA-ETYPE-INFO2: the salts of the account's keys, in the client's order of preference.
+
+    An account without a key gets the salt it would have, so that its hints look like others'.
+    """
+    salts = {key.etype: key.salt for key in account.newest_keys()}
+    default = realm.config.realm + account.sam_account_name
+    entries = tuple(
+        EtypeInfo2Entry(etype=etype, salt=salts.get(etype, default) or default)
+        for etype in dict.fromkeys(etypes)
+        if etype in realm.config.supported_enctypes and (etype in salts or not salts)
+    )
+    return PaData(padata_type=PaType.ETYPE_INFO2, padata_value=asn1.encode_as(ETYPE_INFO2, entries))
+
+
+def preauth_hints(context: AsContext) -> bytes:
+    """Encode the METHOD-DATA for KDC_ERR_PREAUTH_REQUIRED and KDC_ERR_PREAUTH_FAILED."""
+    account, realm = context.account, context.realm
+    asked = {pa.padata_type for pa in context.request.padata or ()}
+    out = [etype_info2(account, context.request.req_body.etype, realm)]
+    if (account.keys or realm.config.hide_unknown) and not account.smartcard_required:
+        out.append(PaData(padata_type=PaType.ENC_TIMESTAMP, padata_value=b""))
+    if realm.signers:
+        out.append(PaData(padata_type=PaType.PK_AS_REQ, padata_value=b""))
+        if PaType.AS_FRESHNESS in asked:
+            token = make_freshness_token(context.krbtgt, context.now, realm.entropy)
+            out.append(PaData(padata_type=PaType.AS_FRESHNESS, padata_value=token))
+        else:
+            out.append(PaData(padata_type=PaType.PK_AS_REP_OLD, padata_value=b""))
+    return asn1.encode_as(METHOD_DATA, tuple(out))

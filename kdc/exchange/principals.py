@@ -1,0 +1,128 @@
+"""From the names in a request to accounts, and to the names in the reply.
+
+Rules (MS-KILE 3.3.5.6.1, RFC 6806, RFC 4120 6.2; wire facts and rows N01-N07)
+  1. The realm is ours by its DNS or NetBIOS name, in any ASCII case. Any other is 68.
+  2. A name of one part is looked up as sAMAccountName, then with "$" appended (a switch), then as
+     the UPN `name@REALM`. An enterprise name is looked up as a whole UPN, whatever its suffix;
+     only then, if the suffix is ours, as a name.
+  3. Parts are never joined into something that another list of parts could give as well:
+     {"host/a"} is not {"host", "a"}.
+  4. The reply names the account by its own name when the client asked for canonicalization or
+     sent an enterprise name, and also when the name it sent is not just another case of it: a
+     ticket never carries a name that some other account could own.
+"""
+
+from dataclasses import dataclass
+
+from directory.backend import Directory
+from directory.model import Account, AccountKind, match_key
+from kdc.config import KdcConfig
+from kdc.errors import KdcError
+from kdc.wire.constants import ErrorCode, KdcOption, NameType
+from kdc.wire.rfc4120 import KdcReqBody, PrincipalName
+
+KRBTGT = "krbtgt"
+
+
+@dataclass(slots=True, kw_only=True)
+class Named:
+    """An account and the name it has in this reply."""
+
+    account: Account
+    name: PrincipalName
+
+
+def is_our_realm(text: str, config: KdcConfig) -> bool:
+    """Tell whether a realm name is ours: DNS or NetBIOS domain name in any case."""
+    key = match_key(text)
+    return key in (match_key(config.realm), match_key(config.netbios))
+
+
+def check_realm(body: KdcReqBody, config: KdcConfig) -> None:
+    """Refuse requests for another realm: KDC_ERR_WRONG_REALM."""
+    if not is_our_realm(body.realm, config):
+        raise KdcError(ErrorCode.KDC_ERR_WRONG_REALM, "this KDC does not serve the realm named")
+
+
+def _by_simple_name(name: str, directory: Directory, config: KdcConfig) -> Account | None:
+    account = directory.account_by_name(name)
+    if account is None and config.implicit_dollar and not name.endswith("$"):
+        account = directory.account_by_name(name + "$")
+    if account is None:
+        account = directory.account_by_upn(f"{name}@{config.realm}")
+    return account
+
+
+def _by_enterprise_name(name: str, directory: Directory, config: KdcConfig) -> Account | None:
+    account = directory.account_by_upn(name)
+    if account is not None:
+        return account
+    local, at, suffix = name.rpartition("@")
+    if not at:
+        return _by_simple_name(name, directory, config)
+    if "@" not in local and is_our_realm(suffix, config):
+        return _by_simple_name(local, directory, config)
+    return None
+
+
+def _by_parts(parts: tuple[str, ...], directory: Directory) -> Account | None:
+    """Find an account by a service name of two or more parts."""
+    if any("/" in part or not part for part in parts):
+        return None
+    return directory.account_by_spn("/".join(parts))
+
+
+def find_client(body: KdcReqBody, directory: Directory, config: KdcConfig) -> Named | None:
+    """Find the account that cname stands for, or None when there is none.
+
+    Raises DirectoryError when the store cannot be read.
+    """
+    cname = body.cname
+    if cname is None or not cname.name_string or not cname.name_string[0]:
+        return None
+    parts = cname.name_string
+    enterprise = cname.name_type == NameType.ENTERPRISE
+    if len(parts) > 1:
+        account = None if enterprise else _by_parts(parts, directory)
+        if account is not None and account.kind is AccountKind.KRBTGT:
+            return None
+        return None if account is None else Named(account=account, name=cname)
+    if "/" in parts[0]:
+        return None
+    lookup = _by_enterprise_name if enterprise else _by_simple_name
+    account = lookup(parts[0], directory, config)
+    if account is None or account.kind is AccountKind.KRBTGT:
+        return None
+    own = account.sam_account_name
+    canonical = (
+        enterprise
+        or body.kdc_options & KdcOption.CANONICALIZE
+        or match_key(own) != match_key(parts[0])
+    )
+    if canonical:
+        cname = PrincipalName(name_type=NameType.PRINCIPAL, name_string=(own,))
+    return Named(account=account, name=cname)
+
+
+def find_service(body: KdcReqBody, directory: Directory, config: KdcConfig) -> Named:
+    """Find the account that sname stands for.
+
+    Raises KdcError: KDC_ERR_S_PRINCIPAL_UNKNOWN, KDC_ERR_SERVICE_REVOKED.
+    """
+    unknown = KdcError(ErrorCode.KDC_ERR_S_PRINCIPAL_UNKNOWN, "no service of the name asked for")
+    sname = body.sname
+    if sname is None or not sname.name_string:
+        raise unknown
+    parts = sname.name_string
+    if match_key(parts[0]) == KRBTGT:
+        if len(parts) != 2 or not is_our_realm(parts[1], config):
+            raise unknown
+        if body.kdc_options & KdcOption.CANONICALIZE:
+            sname = PrincipalName(name_type=NameType.SRV_INST, name_string=(KRBTGT, config.realm))
+        return Named(account=directory.krbtgt(), name=sname)
+    account = _by_parts(parts, directory) if len(parts) > 1 else None
+    if account is None:
+        raise unknown
+    if account.disabled:
+        raise KdcError(ErrorCode.KDC_ERR_SERVICE_REVOKED, "the service's account is disabled")
+    return Named(account=account, name=sname)

@@ -1,0 +1,39 @@
+"""Do we trust this signer, and as which account? Evidence in, verdict out.
+
+Rules
+  1. Evidence says only "this key signed this request". It is made by `exchange.pkinit` after the
+     CMS signature verified, and by nothing else.
+  2. If the signer's key is registered on an account, key trust decides, and what is wrong with
+     its certificate does not matter (MS-PKCA 3.1.5.2.1.4). If it is registered nowhere,
+     certificate trust decides. A failed certificate path never falls through to key trust.
+  3. Identity comes from the evidence alone. The verdict names the account; nobody looks it up
+     again by a name taken from a certificate.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from pki.keys import PublicKey
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignerEvidence:
+    """A public key that provably signed the AuthPack of this very request."""
+
+    public_key: PublicKey
+    certificate: bytes
+    """DER of the signer's certificate as received; its contents prove nothing for key trust."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrustVerdict:
+    """The account that the evidence stands for."""
+
+    model: Literal["key", "certificate"]
+    account_id: int
+    key_id: str
+    """Hexadecimal KeyID of the key credential that decided; "" for certificate trust."""
+    strong: bool = True
+    """Whether the mapping is a strong one (MS-PKCA 3.1.5.2.1.5: key trust always is)."""
+    warnings: tuple[str, ...] = ()
+    """Fixed phrases for the audit record."""

@@ -1,0 +1,61 @@
+"""Key trust: the signer's key is registered in the account's msDS-KeyCredentialLink.
+
+The account is found by the key, then compared with the one that the request names
+(MS-PKCA 3.1.5.2.1.4). The other way round, comparing only the named account's keys, could not tell
+a key of somebody else (75) from a key of nobody (62).
+"""
+
+import hmac
+
+from directory.backend import Directory
+from directory.model import Account, AccountKind
+from kdc.errors import KdcError
+from kdc.trust import SignerEvidence, TrustVerdict
+from kdc.wire.constants import ErrorCode
+
+KINDS = (AccountKind.USER, AccountKind.COMPUTER)
+
+
+def judge_key_trust(
+    evidence: SignerEvidence, account: Account, directory: Directory
+) -> TrustVerdict | None:
+    """Judge a signer by the keys registered on accounts; None: the key is registered nowhere.
+
+    account: the one the request names.
+    Raises KdcError: KDC_ERR_CLIENT_NOT_TRUSTED when the key is on two accounts,
+    KDC_ERR_CLIENT_NAME_MISMATCH when it is on another account than the named one.
+    """
+    digest = evidence.public_key.digest
+    owners = directory.accounts_by_key(digest)
+    if not owners:
+        return None
+    if len(owners) > 1:
+        raise KdcError(
+            ErrorCode.KDC_ERR_CLIENT_NOT_TRUSTED,
+            "the signer's key is registered on several accounts",
+            alarm="duplicate key credential",
+            key_digest=digest.hex(),
+            account_ids=owners,
+        )
+    if owners[0] != account.account_id or account.kind not in KINDS:
+        raise KdcError(
+            ErrorCode.KDC_ERR_CLIENT_NAME_MISMATCH,
+            "the signer's key is registered on another account than the one named",
+            key_digest=digest.hex(),
+        )
+    for credential in account.key_credentials:
+        key = credential.public_key
+        if credential.usable and key is not None and hmac.compare_digest(key.digest, digest):
+            return TrustVerdict(
+                model="key",
+                account_id=account.account_id,
+                key_id=credential.key_id.hex(),
+                warnings=credential.warnings,
+            )
+    # The index and the account are read in one transaction's view, so this is not reached unless
+    # the store is damaged; it must not become a ticket.
+    raise KdcError(
+        ErrorCode.KDC_ERR_CLIENT_NOT_TRUSTED,
+        "the key index and the account's key credentials disagree",
+        alarm="key index inconsistent",
+    )
