@@ -1,0 +1,73 @@
+"""What is written to a directory: new accounts, changes to them, and lists to show."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum
+from uuid import UUID
+
+from directory.model import AccountKind, PrincipalKey, Sid
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewAccount:
+    """An account to add. The store gives it a number and, in an embedded realm, a RID."""
+
+    kind: AccountKind
+    name: str
+    """sAMAccountName; a computer's ends in "$"."""
+    upn: str | None = None
+    spns: tuple[str, ...] = ()
+    created_at: datetime
+    disabled: bool = False
+    expires_at: datetime | None = None
+    password_expires_at: datetime | None = None
+    must_change_password: bool = False
+    smartcard_required: bool = False
+    preauth_not_required: bool = False
+    logon_hours: bytes | None = None
+    keys: tuple[PrincipalKey, ...] = ()
+    key_credentials: tuple[str, ...] = ()
+    """DN-Binary texts, good or bad; bad ones are kept and never log on."""
+    sid: Sid | None = None
+    """None: the next RID of the domain."""
+    dn: str | None = None
+    """None: made from name and realm. A directory's own DN otherwise."""
+    guid: UUID | None = None
+
+
+class Unchanged(Enum):
+    """The mark of a field that a change leaves alone; None is a value of some fields."""
+
+    UNCHANGED = "unchanged"
+
+
+UNCHANGED = Unchanged.UNCHANGED
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccountChanges:
+    """Fields to set on an account; what stays UNCHANGED stays as it is."""
+
+    upn: str | Unchanged | None = UNCHANGED
+    spns: tuple[str, ...] | Unchanged = UNCHANGED
+    disabled: bool | Unchanged = UNCHANGED
+    expires_at: datetime | Unchanged | None = UNCHANGED
+    password_expires_at: datetime | Unchanged | None = UNCHANGED
+    must_change_password: bool | Unchanged = UNCHANGED
+    smartcard_required: bool | Unchanged = UNCHANGED
+    preauth_not_required: bool | Unchanged = UNCHANGED
+    logon_hours: bytes | Unchanged | None = UNCHANGED
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccountSummary:
+    """A line of a list of accounts."""
+
+    account_id: int
+    sam_account_name: str
+    kind: AccountKind
+    upn: str | None
+    disabled: bool
+    expires_at: datetime | None
+    key_credentials: int
+    """How many values the account holds, good or bad."""

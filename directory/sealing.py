@@ -1,0 +1,135 @@
+"""The master key and the secrets sealed under it (AES-256-GCM).
+
+Rules
+  1. A sealed value is bound to its place: the additional data names what it is and whose, so that
+     a row copied over another does not open.
+  2. The master key's file belongs to the service user or root and nobody else reads it. Checked
+     on the open descriptor, so that nothing is swapped between check and read.
+"""
+
+import os
+import secrets
+import stat
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from directory.backend import DirectoryError, DirectoryFault
+
+MASTER_KEY_BYTES = 32
+NONCE_BYTES = 12  # random: 2^32 values may be sealed under one key (SP 800-38D 8.3)
+TAG_BYTES = 16
+
+
+def _denied(detail: str) -> NoReturn:
+    raise DirectoryError(DirectoryFault.DENIED, detail)
+
+
+def read_secret_file(path: Path, limit: int, trusted_paths: Sequence[Path] = ()) -> bytes:
+    """Read a file that only the service user or root may read.
+
+    trusted_paths: files, or folders of files, whose mode and owner are not looked at: systemd's
+    credentials folder and the configuration's trusted_secret_paths.
+    Raises DirectoryError: NOT_FOUND, DENIED (mode, owner, not a file), INVALID (over `limit`).
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except FileNotFoundError:
+        raise DirectoryError(DirectoryFault.NOT_FOUND, f"no file {path}") from None
+    except OSError as error:
+        raise DirectoryError(
+            DirectoryFault.DENIED, f"cannot read {path}: {error.strerror}"
+        ) from error
+    with os.fdopen(descriptor, "rb") as file:
+        info = os.fstat(file.fileno())
+        if not stat.S_ISREG(info.st_mode):
+            _denied(f"{path} is not a regular file")
+        if not _is_trusted(path, trusted_paths):
+            if info.st_mode & 0o077:
+                _denied(f"{path} can be used by group or others (mode {info.st_mode & 0o777:04o})")
+            if info.st_uid not in (os.geteuid(), 0):
+                _denied(f"{path} belongs to neither the service user nor root")
+        data = file.read(limit + 1)
+    if len(data) > limit:
+        raise DirectoryError(DirectoryFault.INVALID, f"{path} is too large")
+    return data
+
+
+def _is_trusted(path: Path, trusted_paths: Sequence[Path]) -> bool:
+    real = path.resolve()
+    return any(real.is_relative_to(trusted.resolve()) for trusted in trusted_paths)
+
+
+def write_secret_file(path: Path, data: bytes) -> None:
+    """Create a file of mode 0600 and return when its bytes are on disk.
+
+    Raises DirectoryError: EXISTS, DENIED.
+    """
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except FileExistsError:
+        raise DirectoryError(DirectoryFault.EXISTS, f"{path} is already there") from None
+    except OSError as error:
+        raise DirectoryError(
+            DirectoryFault.DENIED, f"cannot write {path}: {error.strerror}"
+        ) from error
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    sync_folder(path)
+
+
+def sync_folder(path: Path) -> None:
+    """Return when the name of a new file is on disk, too."""
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+class MasterKey:
+    """The key under which a realm's secrets are sealed."""
+
+    __slots__ = ("_aead",)
+
+    def __init__(self, key: bytes) -> None:
+        if len(key) != MASTER_KEY_BYTES:
+            raise DirectoryError(DirectoryFault.INVALID, "a master key has 32 octets")
+        self._aead = AESGCM(key)
+
+    def __repr__(self) -> str:
+        return "MasterKey(***)"
+
+    @classmethod
+    def create(cls, path: Path) -> "MasterKey":
+        """Make a random master key in a new file of mode 0600. Raises DirectoryError(EXISTS)."""
+        key = secrets.token_bytes(MASTER_KEY_BYTES)
+        write_secret_file(path, key)
+        return cls(key)
+
+    @classmethod
+    def load(cls, path: Path, *, trusted_paths: Sequence[Path] = ()) -> "MasterKey":
+        """Read the master key after the checks of `read_secret_file`. Raises DirectoryError."""
+        key = read_secret_file(path, MASTER_KEY_BYTES, trusted_paths)
+        if len(key) != MASTER_KEY_BYTES:
+            raise DirectoryError(DirectoryFault.INVALID, f"{path} does not hold 32 octets")
+        return cls(key)
+
+    def seal(self, aad: bytes, plaintext: bytes) -> bytes:
+        """Encrypt a secret; aad: what it is and whose. Returns nonce, ciphertext, tag."""
+        nonce = os.urandom(NONCE_BYTES)
+        return nonce + self._aead.encrypt(nonce, plaintext, aad)
+
+    def open(self, aad: bytes, blob: bytes) -> bytes:
+        """Decrypt what `seal` made with the same aad. Raises DirectoryError(CORRUPT)."""
+        if len(blob) >= NONCE_BYTES + TAG_BYTES:
+            try:
+                return self._aead.decrypt(blob[:NONCE_BYTES], blob[NONCE_BYTES:], aad)
+            except InvalidTag:
+                pass
+        raise DirectoryError(DirectoryFault.CORRUPT, "sealed value does not open")

@@ -1,0 +1,382 @@
+"""The local store, writing: accounts, keys and key credentials (reading is `store_read.py`).
+
+Rules
+  1. A change is one transaction on a connection of its own: all of it or nothing. When a call
+     returns, the change is on disk and every reader's next `refresh` sees it.
+  2. Names are unique by `match_key`, each kind among its own: sAMAccountName, userPrincipalName,
+     servicePrincipalName. A UPN may not be the implicit one (name@realm) of another account
+     (CVE-2021-42282), or it would take that account's logons.
+"""
+
+import contextlib
+import os
+import secrets
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import NoReturn, cast
+
+from directory.backend import DirectoryError, DirectoryFault
+from directory.changes import UNCHANGED, AccountChanges, NewAccount
+from directory.keycredential import MAX_VALUES, decode_key_credential
+from directory.model import AccountKind, KeyCredential, PrincipalKey, Sid, match_key
+from directory.sealing import MasterKey, sync_folder
+from directory.store_insert import KEY_OWNERS, Inserter, checked_hours, unique
+from directory.store_names import check_upn, implicit_owner
+from directory.store_read import StoreReader
+from directory.store_schema import (
+    SCHEMA,
+    SCHEMA_VERSION,
+    AccountFlag,
+    connect,
+    create_file,
+    embedded_dn,
+    secret_aad,
+    to_micros,
+    unavailable,
+)
+
+FIRST_RID = 1000  # lower ones are well-known accounts (MS-DTYP 2.4.2.4)
+KRBTGT_RID = 502
+BULK_CACHE_KIB = 64 * 1024  # a million random index entries do not fit the usual page cache
+PROGRESS_EVERY = 1000
+
+
+def _fail(kind: DirectoryFault, detail: str) -> NoReturn:
+    raise DirectoryError(kind, detail)
+
+
+def random_domain_sid() -> Sid:
+    """Make the SID of a new domain: S-1-5-21 and three random numbers."""
+    return Sid(5, (21, *(secrets.randbits(32) for _ in range(3))))
+
+
+class Store(StoreReader):
+    """The local store of a realm. `Store.open(path, key)`; `Store.create(...)` for a new realm."""
+
+    def __init__(
+        self,
+        path: Path,
+        master_key: MasterKey,
+        *,
+        read_only: bool = False,
+        check_keyid: bool = True,
+    ) -> None:
+        self._writer: sqlite3.Connection | None = None
+        self._read_only = read_only
+        super().__init__(path, master_key, check_keyid=check_keyid)
+
+    @classmethod
+    def open(
+        cls,
+        path: Path,
+        master_key: MasterKey,
+        *,
+        read_only: bool = False,
+        check_keyid: bool = True,
+    ) -> "Store":
+        """Open an existing store; read_only: refuse every write but lockout counters.
+
+        Raises DirectoryError: UNAVAILABLE (no store, not a store), DENIED (wrong master key).
+        """
+        return cls(path, master_key, read_only=read_only, check_keyid=check_keyid)
+
+    @classmethod
+    def create(
+        cls,
+        path: Path,
+        master_key: MasterKey,
+        *,
+        realm: str,
+        netbios: str,
+        krbtgt_keys: Sequence[PrincipalKey],
+        now: datetime,
+        domain_sid: Sid | None = None,
+    ) -> "Store":
+        """Make the store of a new realm with its krbtgt account, and open it.
+
+        The file appears under its name only when it is complete.
+        Raises DirectoryError: EXISTS, DENIED, INVALID.
+        """
+        if path.exists():
+            _fail(DirectoryFault.EXISTS, f"{path} is already there")
+        draft = path.with_name(f"{path.name}.new")
+        for left_over in (draft, *(Path(f"{draft}{end}") for end in ("-wal", "-shm"))):
+            left_over.unlink(missing_ok=True)
+        domain = domain_sid or random_domain_sid()
+        krbtgt = NewAccount(
+            kind=AccountKind.KRBTGT,
+            name="krbtgt",
+            spns=tuple({match_key(n): f"krbtgt/{n}" for n in (netbios, realm)}.values()),
+            created_at=now,
+            keys=tuple(krbtgt_keys),
+            sid=domain.with_rid(KRBTGT_RID),
+        )
+        connection = create_file(draft, SCHEMA)
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            connection.executemany(
+                "INSERT INTO settings VALUES (?, ?)",
+                (
+                    ("schema_version", SCHEMA_VERSION),
+                    ("realm", realm),
+                    ("netbios", netbios),
+                    ("domain_sid", str(domain)),
+                    ("next_rid", FIRST_RID),
+                ),
+            )
+            connection.execute(
+                "INSERT INTO secrets VALUES ('key check', ?)",
+                (master_key.seal(secret_aad("key check"), secrets.token_bytes(16)),),
+            )
+            Inserter(connection, master_key, realm, domain).insert(krbtgt)
+            connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            raise unavailable(error) from error
+        finally:
+            # The last connection to close folds the log into the file and removes it.
+            connection.close()
+        os.rename(draft, path)
+        sync_folder(path)
+        store = cls(path, master_key)
+        store.unlock(0)  # makes the counters' file, so that no two workers race for it
+        return store
+
+    def close(self) -> None:
+        """Close the connections; the next use opens them again."""
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+        super().close()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        """Run a block as one transaction: committed and on disk at its end, or undone."""
+        if self._read_only:
+            _fail(DirectoryFault.DENIED, "store opened for reading only")
+        if self._writer is None:
+            self._writer = connect(self.path, write=True)
+        connection = self._writer
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+                connection.execute("COMMIT")
+            except BaseException:
+                with contextlib.suppress(sqlite3.Error):
+                    connection.execute("ROLLBACK")
+                raise
+        except sqlite3.Error as error:
+            raise unavailable(error) from error
+        finally:
+            self.forget()
+
+    def _inserter(self, connection: sqlite3.Connection) -> "Inserter":
+        return Inserter(connection, self._master_key, self.realm, self.domain_sid)
+
+    # -- realm -------------------------------------------------------------------------------
+
+    def set_setting(self, name: str, value: str | int | bytes) -> None:
+        """Set a setting of the realm."""
+        with self._transaction() as connection:
+            connection.execute("INSERT OR REPLACE INTO settings VALUES (?, ?)", (name, value))
+
+    def set_secret(self, name: str, value: bytes) -> None:
+        """Seal and keep a secret of the realm."""
+        with self._transaction() as connection:
+            connection.execute(
+                "INSERT OR REPLACE INTO secrets VALUES (?, ?)",
+                (name, self._master_key.seal(secret_aad(name), value)),
+            )
+
+    # -- accounts ----------------------------------------------------------------------------
+
+    def add_account(self, new: NewAccount) -> int:
+        """Add an account; return its number. Raises DirectoryError: EXISTS, INVALID."""
+        with self._transaction() as connection:
+            return self._inserter(connection).insert(new)
+
+    def add_accounts(
+        self, accounts: Iterable[NewAccount], progress: Callable[[int], None] | None = None
+    ) -> int:
+        """Add many accounts, all or none; return how many.
+
+        progress: called with the number done so far, every PROGRESS_EVERY accounts.
+        Raises DirectoryError: EXISTS, INVALID.
+        """
+        done = 0
+        with self._transaction() as connection:
+            connection.execute(f"PRAGMA cache_size = -{BULK_CACHE_KIB}")
+            inserter = self._inserter(connection)
+            for new in accounts:
+                inserter.insert(new)
+                done += 1
+                if progress is not None and done % PROGRESS_EVERY == 0:
+                    progress(done)
+        if self._writer is not None:
+            self._writer.close()  # and with it the large page cache
+            self._writer = None
+        if progress is not None:
+            progress(done)
+        return done
+
+    def update_account(self, account_id: int, changes: AccountChanges) -> None:
+        """Set fields of an account. Raises DirectoryError: NOT_FOUND, EXISTS, INVALID."""
+        with self._transaction() as connection:
+            row = self._row(connection, account_id)
+            sets: dict[str, object] = {"flags": _changed_flags(row.flags, changes)}
+            if changes.upn is not UNCHANGED:
+                upn = changes.upn
+                if upn is not None:
+                    check_upn(upn)
+                    implicit_owner(connection, self.realm, row.name, upn)
+                sets["upn"] = upn
+                sets["upn_key"] = None if upn is None else match_key(upn)
+            if changes.expires_at is not UNCHANGED:
+                sets["expires_at"] = to_micros(changes.expires_at)
+            if changes.password_expires_at is not UNCHANGED:
+                sets["password_expires_at"] = to_micros(changes.password_expires_at)
+            if changes.logon_hours is not UNCHANGED:
+                sets["logon_hours"] = checked_hours(changes.logon_hours)
+            columns = ", ".join(f"{column} = ?" for column in sets)
+            with unique("userPrincipalName"):
+                connection.execute(
+                    f"UPDATE accounts SET {columns} WHERE id = ?",  # noqa: S608  # names of ours
+                    (*sets.values(), account_id),
+                )
+            if changes.spns is not UNCHANGED:
+                connection.execute("DELETE FROM spns WHERE account_id = ?", (account_id,))
+                self._inserter(connection).insert_spns(account_id, changes.spns)
+                _set_flag(connection, account_id, AccountFlag.HAS_SPNS)
+
+    def delete_account(self, account_id: int) -> None:
+        """Delete an account with its keys. Raises DirectoryError: NOT_FOUND, DENIED (krbtgt)."""
+        with self._transaction() as connection:
+            if self._row(connection, account_id).kind is AccountKind.KRBTGT:
+                _fail(DirectoryFault.DENIED, "the krbtgt account stays")
+            connection.execute("DELETE FROM accounts WHERE id = ?", (account_id,))
+        self.unlock(account_id)
+
+    def set_keys(
+        self, account_id: int, keys: Sequence[PrincipalKey], *, keep_generations: int = 0
+    ) -> None:
+        """Give an account a new generation of keys, all of one kvno higher than any it has.
+
+        keep_generations: how many older generations stay valid for what was issued under them.
+        No keys: all are removed. Raises DirectoryError: NOT_FOUND, INVALID.
+        """
+        with self._transaction() as connection:
+            self._row(connection, account_id)
+            rows = connection.execute(
+                "SELECT DISTINCT kvno FROM keys WHERE account_id = ? ORDER BY kvno DESC",
+                (account_id,),
+            ).fetchall()
+            old = [cast(int, row[0]) for row in rows]
+            if keys:
+                kvno = keys[0].kvno
+                if any(key.kvno != kvno for key in keys):
+                    _fail(DirectoryFault.INVALID, "keys of one generation have one kvno")
+                if old and kvno <= old[0]:
+                    _fail(DirectoryFault.INVALID, f"kvno is not higher than {old[0]}")
+            else:
+                keep_generations = 0
+            for gone in old[keep_generations:]:
+                connection.execute(
+                    "DELETE FROM keys WHERE account_id = ? AND kvno = ?", (account_id, gone)
+                )
+            self._inserter(connection).insert_keys(account_id, keys)
+            _set_flag(connection, account_id, AccountFlag.HAS_KEYS)
+
+    # -- key credentials ---------------------------------------------------------------------
+
+    def add_key_credential(self, account_id: int, text: str) -> KeyCredential:
+        """Register a key on a user or computer: a DN-Binary value whose DN is the account's.
+
+        The same key on another account is no error here: a logon with it is refused.
+        Raises DirectoryError: NOT_FOUND, DENIED (not a user or computer), INVALID (not usable, or
+        MAX_VALUES reached), EXISTS (this account has the key).
+        """
+        with self._transaction() as connection:
+            row = self._row(connection, account_id)
+            if row.kind not in KEY_OWNERS:
+                _fail(DirectoryFault.DENIED, f"a {row.kind} account has no key credentials")
+            credential = decode_key_credential(text, owner_dn=row.dn, check_keyid=self._check_keyid)
+            if not credential.usable or credential.public_key is None:
+                _fail(DirectoryFault.INVALID, f"key credential: {credential.reason}")
+            count, last, same = connection.execute(
+                "SELECT count(*), coalesce(max(position), 0), coalesce(sum(digest = ?), 0)"
+                " FROM key_credentials WHERE account_id = ?",
+                (credential.public_key.digest, account_id),
+            ).fetchone()
+            if same:
+                _fail(DirectoryFault.EXISTS, "the account has this key")
+            if count >= MAX_VALUES:
+                _fail(DirectoryFault.INVALID, f"an account has at most {MAX_VALUES} values")
+            self._inserter(connection).insert_credential(
+                account_id, row.kind, row.dn, last + 1, text
+            )
+            _set_flag(connection, account_id, AccountFlag.HAS_KEY_CREDENTIALS)
+            return credential
+
+    def replace_key_credentials(self, account_id: int, texts: Iterable[str]) -> None:
+        """Set all values of an account as a directory holds them, good or bad.
+
+        Those past MAX_VALUES are left out. Raises DirectoryError(NOT_FOUND).
+        """
+        with self._transaction() as connection:
+            row = self._row(connection, account_id)
+            connection.execute("DELETE FROM key_credentials WHERE account_id = ?", (account_id,))
+            self._inserter(connection).insert_credentials(account_id, row.kind, row.dn, texts)
+            _set_flag(connection, account_id, AccountFlag.HAS_KEY_CREDENTIALS)
+
+    def remove_key_credential(self, account_id: int, key_id: bytes | None = None) -> int:
+        """Remove the values with this KeyID, or all (None); return how many.
+
+        Raises DirectoryError(NOT_FOUND) when there is no such account.
+        """
+        with self._transaction() as connection:
+            self._row(connection, account_id)
+            return connection.execute(
+                "DELETE FROM key_credentials WHERE account_id = ? AND key_id = coalesce(?, key_id)",
+                (account_id, key_id),
+            ).rowcount
+
+    def _row(self, connection: sqlite3.Connection, account_id: int) -> "_AccountRow":
+        row = connection.execute(
+            "SELECT name, kind, flags, dn FROM accounts WHERE id = ?", (account_id,)
+        ).fetchone()
+        if row is None:
+            _fail(DirectoryFault.NOT_FOUND, "no such account")
+        return _AccountRow(*row, realm=self.realm)
+
+
+class _AccountRow:
+    """What a change looks at in the account it changes."""
+
+    __slots__ = ("dn", "flags", "kind", "name")
+
+    def __init__(self, name: str, kind: str, flags: int, dn: str | None, *, realm: str) -> None:
+        self.name = name
+        self.kind = AccountKind(kind)
+        self.flags = AccountFlag(flags)
+        self.dn = dn or embedded_dn(name, self.kind, realm)
+
+
+def _set_flag(connection: sqlite3.Connection, account_id: int, flag: AccountFlag) -> None:
+    connection.execute(
+        "UPDATE accounts SET flags = flags | ? WHERE id = ?", (flag.value, account_id)
+    )
+
+
+def _changed_flags(flags: AccountFlag, changes: AccountChanges) -> int:
+    for flag, value in (
+        (AccountFlag.DISABLED, changes.disabled),
+        (AccountFlag.MUST_CHANGE_PASSWORD, changes.must_change_password),
+        (AccountFlag.SMARTCARD_REQUIRED, changes.smartcard_required),
+        (AccountFlag.PREAUTH_NOT_REQUIRED, changes.preauth_not_required),
+    ):
+        if value is not UNCHANGED:
+            flags = flags | flag if value else flags & ~flag
+    return flags.value

@@ -1,0 +1,160 @@
+"""Inserting rows of the local store, inside a transaction that someone else opened."""
+
+import sqlite3
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import NoReturn, cast
+
+from directory.backend import DirectoryError, DirectoryFault
+from directory.changes import NewAccount
+from directory.keycredential import MAX_VALUES, decode_key_credential
+from directory.model import AccountKind, PrincipalKey, Sid, match_key
+from directory.sealing import MasterKey
+from directory.store_names import check_name, check_spn, check_upn, implicit_owner
+from directory.store_schema import AccountFlag, embedded_dn, key_aad, pack_credential, to_micros
+
+MAX_RID = (1 << 30) - 1  # Active Directory's own bound
+KEY_OWNERS = (AccountKind.USER, AccountKind.COMPUTER)  # who may log on with a registered key
+
+
+def _fail(kind: DirectoryFault, detail: str) -> NoReturn:
+    raise DirectoryError(kind, detail)
+
+
+@contextmanager
+def unique(what: str) -> Iterator[None]:
+    """Turn a broken UNIQUE rule of a table into EXISTS."""
+    try:
+        yield
+    except sqlite3.IntegrityError as error:
+        raise DirectoryError(DirectoryFault.EXISTS, f"{what} in use") from error
+
+
+def checked_hours(hours: bytes | None) -> bytes | None:
+    """Check that logon hours are a bit for each hour of the week."""
+    if hours is not None and len(hours) != 21:
+        _fail(DirectoryFault.INVALID, "logon hours are 21 octets")
+    return hours
+
+
+class Inserter:
+    """Writes rows of new accounts; the caller commits or undoes."""
+
+    def __init__(
+        self, connection: sqlite3.Connection, master_key: MasterKey, realm: str, domain: Sid
+    ) -> None:
+        self.connection = connection
+        self.master_key = master_key
+        self.realm = realm
+        self.domain = domain
+
+    def insert(self, new: NewAccount) -> int:
+        """Insert an account and everything it holds; return its number."""
+        check_name(new.name, new.kind)
+        if new.upn is not None:
+            check_upn(new.upn)
+        implicit_owner(self.connection, self.realm, new.name, new.upn)
+        flags = AccountFlag(0)
+        for flag, value in (
+            (AccountFlag.DISABLED, new.disabled),
+            (AccountFlag.MUST_CHANGE_PASSWORD, new.must_change_password),
+            (AccountFlag.SMARTCARD_REQUIRED, new.smartcard_required),
+            (AccountFlag.PREAUTH_NOT_REQUIRED, new.preauth_not_required),
+            (AccountFlag.HAS_SPNS, new.spns),
+            (AccountFlag.HAS_KEYS, new.keys),
+            (AccountFlag.HAS_KEY_CREDENTIALS, new.key_credentials),
+        ):
+            if value:
+                flags |= flag
+        sid = new.sid or self.domain.with_rid(self._next_rid())
+        with unique("name or userPrincipalName"):
+            account_id = self.connection.execute(
+                "INSERT INTO accounts (name, name_key, upn, upn_key, kind, flags, sid, dn, guid,"
+                " created_at, expires_at, password_expires_at, logon_hours)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    new.name,
+                    match_key(new.name),
+                    new.upn,
+                    None if new.upn is None else match_key(new.upn),
+                    new.kind.value,
+                    flags.value,
+                    sid.to_bytes(),
+                    new.dn,
+                    new.guid.bytes if new.guid else None,
+                    to_micros(new.created_at),
+                    to_micros(new.expires_at),
+                    to_micros(new.password_expires_at),
+                    checked_hours(new.logon_hours),
+                ),
+            ).lastrowid
+        if account_id is None:
+            _fail(DirectoryFault.UNAVAILABLE, "store gave no number")
+        self.insert_spns(account_id, new.spns)
+        self.insert_keys(account_id, new.keys)
+        if new.key_credentials:
+            dn = new.dn or embedded_dn(new.name, new.kind, self.realm)
+            self.insert_credentials(account_id, new.kind, dn, new.key_credentials)
+        return account_id
+
+    def _next_rid(self) -> int:
+        """Take the next RID; one that was given out is never given out again."""
+        row = self.connection.execute(
+            "UPDATE settings SET value = value + 1 WHERE name = 'next_rid' RETURNING value - 1"
+        ).fetchone()
+        if row is None or row[0] > MAX_RID:
+            _fail(DirectoryFault.UNAVAILABLE, "no RID left")
+        return cast(int, row[0])
+
+    def insert_spns(self, account_id: int, spns: Iterable[str]) -> None:
+        """Insert the service names of an account."""
+        for spn in spns:
+            check_spn(spn)
+            with unique(f"servicePrincipalName {spn}"):
+                self.connection.execute(
+                    "INSERT INTO spns VALUES (?, ?, ?)", (match_key(spn), spn, account_id)
+                )
+
+    def insert_keys(self, account_id: int, keys: Iterable[PrincipalKey]) -> None:
+        """Seal and insert long-term keys."""
+        for key in keys:
+            aad = key_aad(account_id, key.kvno, key.etype)
+            try:
+                self.connection.execute(
+                    "INSERT INTO keys VALUES (?, ?, ?, ?, ?)",
+                    (account_id, key.kvno, key.etype, key.salt, self.master_key.seal(aad, key.key)),
+                )
+            except sqlite3.IntegrityError as error:
+                raise DirectoryError(DirectoryFault.INVALID, "two keys of one etype") from error
+
+    def insert_credentials(
+        self, account_id: int, kind: AccountKind, dn: str, texts: Iterable[str]
+    ) -> None:
+        """Insert the values of an account in their order, good or bad, up to MAX_VALUES."""
+        for position, text in enumerate(texts, 1):
+            if position > MAX_VALUES:
+                return
+            self.insert_credential(account_id, kind, dn, position, text)
+
+    def insert_credential(
+        self, account_id: int, kind: AccountKind, dn: str, position: int, text: str
+    ) -> None:
+        """Insert one value, with its key's digest when the key may log on."""
+        strict = decode_key_credential(text, owner_dn=dn)
+        loose = strict
+        if not strict.usable:
+            loose = decode_key_credential(text, owner_dn=dn, check_keyid=False)
+        digest = None
+        if loose.usable and loose.public_key is not None and kind in KEY_OWNERS:
+            digest = loose.public_key.digest
+        self.connection.execute(
+            "INSERT INTO key_credentials VALUES (?, ?, ?, ?, ?, ?)",
+            (
+                account_id,
+                position,
+                strict.key_id,
+                digest,
+                0 if strict.usable else 1,
+                pack_credential(text, dn),
+            ),
+        )

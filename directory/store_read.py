@@ -1,0 +1,443 @@
+"""The local store, reading: the path every logon of every realm takes.
+
+Rules
+  1. `refresh` is called once per request. When any process has committed a change since, all
+     decoded accounts are dropped; so a committed change is seen by the next request everywhere.
+  2. Any error of the database is UNAVAILABLE, never "unknown": nothing is concluded from a read
+     that failed. The connection is then opened anew at the next read.
+  3. A store object belongs to one process and one thread: open it after the fork.
+"""
+
+import sqlite3
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import cast
+from uuid import UUID
+
+from directory.backend import DirectoryError, DirectoryFault
+from directory.changes import AccountSummary
+from directory.keycredential import (
+    MAX_TOTAL_CHARS,
+    MAX_VALUES,
+    decode_blob,
+    decode_key_credential,
+    format_dn_binary,
+)
+from directory.lockout import LockoutBook
+from directory.model import (
+    Account,
+    AccountKind,
+    KeyCredential,
+    LockoutPolicy,
+    PrincipalKey,
+    Sid,
+    match_key,
+)
+from directory.sealing import MasterKey
+from directory.store_schema import (
+    SCHEMA_VERSION,
+    AccountFlag,
+    connect,
+    embedded_dn,
+    from_micros,
+    key_aad,
+    secret_aad,
+    unavailable,
+)
+
+MAX_NAME_CHARS = 1024  # longer names are in no store; not worth a query or a place in a cache
+CACHED_ACCOUNTS = 4096
+CACHED_NAMES = 4 * CACHED_ACCOUNTS  # known and unknown names
+MAX_CACHE_WEIGHT = 48 * 1024 * 1024  # octets, roughly: a worker stays under 100 MiB
+MAX_KEY_OWNERS = 64
+_ACCOUNT_WEIGHT = 3000  # an account with its keys, and a decoded key credential beside its text
+
+_COLUMNS = (
+    "id, name, upn, kind, flags, sid, dn, guid, created_at, expires_at,"
+    " password_expires_at, logon_hours"
+)
+_BY = {
+    "id": f"SELECT {_COLUMNS} FROM accounts WHERE id = ?",  # noqa: S608  # constants only
+    "name": f"SELECT {_COLUMNS} FROM accounts WHERE name_key = ?",  # noqa: S608
+    "upn": f"SELECT {_COLUMNS} FROM accounts WHERE upn_key = ?",  # noqa: S608
+    "spn": f"SELECT {_COLUMNS} FROM accounts WHERE id ="  # noqa: S608
+    " (SELECT account_id FROM spns WHERE spn_key = ?)",
+    "kind": f"SELECT {_COLUMNS} FROM accounts WHERE kind = ? LIMIT 1",  # noqa: S608
+}
+_Row = tuple[object, ...]
+
+
+class StoreReader:
+    """A store opened for reading; implements `directory.backend.Directory`."""
+
+    def __init__(
+        self,
+        path: Path,
+        master_key: MasterKey,
+        *,
+        check_keyid: bool = True,
+        cached_accounts: int = CACHED_ACCOUNTS,
+    ) -> None:
+        self.path = path
+        self._master_key = master_key
+        self._check_keyid = check_keyid
+        self._cached_accounts = cached_accounts
+        self._lockout = LockoutBook(path.with_name(f"{path.stem}-lockout.sqlite"))
+        self._connection: sqlite3.Connection | None = None
+        self._version = -1
+        self._accounts: OrderedDict[int, tuple[Account, int]] = OrderedDict()
+        self._names: OrderedDict[tuple[str, str], int | None] = OrderedDict()
+        self._weight = 0
+        self._krbtgt: Account | None = None
+        self._check_store()
+
+    def _check_store(self) -> None:
+        found = self.setting("schema_version")
+        if found != SCHEMA_VERSION:
+            raise DirectoryError(
+                DirectoryFault.UNAVAILABLE, f"store has schema {found}, not {SCHEMA_VERSION}"
+            )
+        try:
+            self.secret("key check")
+        except DirectoryError as error:
+            if error.kind is not DirectoryFault.CORRUPT:
+                raise
+            raise DirectoryError(
+                DirectoryFault.DENIED, f"the master key does not open {self.path}"
+            ) from None
+        self.realm = str(self.setting("realm"))
+        self.netbios = str(self.setting("netbios"))
+        self.domain_sid = Sid.parse(str(self.setting("domain_sid")))
+
+    def close(self) -> None:
+        """Close the connections; the next use opens them again."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+        self._lockout.close()
+        self.forget()
+
+    # -- queries -----------------------------------------------------------------------------
+
+    def _open(self) -> sqlite3.Connection:
+        if self._connection is None:
+            self._connection = connect(self.path, write=False)
+            self._version = -1
+        return self._connection
+
+    def _failed(self, error: sqlite3.Error) -> DirectoryError:
+        self.close()
+        return unavailable(error)
+
+    def _one(self, sql: str, *values: object) -> _Row | None:
+        try:
+            row = self._open().execute(sql, values).fetchone()
+        except sqlite3.Error as error:
+            raise self._failed(error) from error
+        return cast(_Row | None, row)
+
+    def _all(self, sql: str, *values: object) -> list[_Row]:
+        try:
+            return self._open().execute(sql, values).fetchall()
+        except sqlite3.Error as error:
+            raise self._failed(error) from error
+
+    def setting(self, name: str) -> object:
+        """Return a setting of the realm (`realm`, `netbios`, `domain_sid` ...), None if unset."""
+        row = self._one("SELECT value FROM settings WHERE name = ?", name)
+        return row[0] if row is not None else None
+
+    def secret(self, name: str) -> bytes | None:
+        """Return a secret of the realm, None if unset. Raises DirectoryError(CORRUPT)."""
+        row = self._one("SELECT sealed FROM secrets WHERE name = ?", name)
+        return self._master_key.open(secret_aad(name), cast(bytes, row[0])) if row else None
+
+    # -- Directory ---------------------------------------------------------------------------
+
+    def refresh(self) -> None:
+        """See every change committed until now (about 4 us)."""
+        row = self._one("PRAGMA data_version")
+        if row is None or row[0] != self._version:
+            self.forget()
+            self._version = cast(int, row[0]) if row is not None else -1
+
+    def forget(self) -> None:
+        """Drop every decoded account and every remembered name."""
+        self._accounts.clear()
+        self._names.clear()
+        self._weight = 0
+        self._krbtgt = None
+
+    def account_by_id(self, account_id: int) -> Account | None:
+        """Find an account by its number."""
+        cached = self._accounts.get(account_id)
+        if cached is not None:
+            self._accounts.move_to_end(account_id)
+            return self._with_lock(cached[0])
+        row = self._one(_BY["id"], account_id)
+        return self._with_lock(self._remember(row)) if row is not None else None
+
+    def account_by_name(self, name: str) -> Account | None:
+        """Find an account by sAMAccountName as given; no "$" is added."""
+        return self._find("name", name)
+
+    def account_by_upn(self, upn: str) -> Account | None:
+        """Find an account by its whole userPrincipalName."""
+        return self._find("upn", upn)
+
+    def account_by_spn(self, spn: str) -> Account | None:
+        """Find an account by servicePrincipalName, without a realm."""
+        return self._find("spn", spn)
+
+    def _find(self, column: str, name: str) -> Account | None:
+        if len(name) > MAX_NAME_CHARS:
+            return None
+        place = (column, match_key(name))
+        try:
+            account_id = self._names[place]
+        except KeyError:
+            pass
+        else:
+            self._names.move_to_end(place)
+            return None if account_id is None else self.account_by_id(account_id)
+        try:
+            row = self._one(_BY[column], place[1])
+        except UnicodeEncodeError:
+            return None  # octets that are not UTF-8 came as lone surrogates: in no store
+        account = None if row is None else self._remember(row)
+        self._names[place] = None if account is None else account.account_id
+        if len(self._names) > CACHED_NAMES:
+            self._names.popitem(last=False)
+        return None if account is None else self._with_lock(account)
+
+    def accounts_by_key(self, key_digest: bytes) -> tuple[int, ...]:
+        """List, in order, the users and computers on which a key is registered and usable.
+
+        At most MAX_KEY_OWNERS: two are already one too many for a logon.
+        """
+        rows = self._all(
+            "SELECT DISTINCT account_id FROM key_credentials"
+            " WHERE digest = ? AND lenient <= ? ORDER BY account_id LIMIT ?",
+            key_digest,
+            0 if self._check_keyid else 1,
+            MAX_KEY_OWNERS,
+        )
+        return tuple(cast(int, row[0]) for row in rows)
+
+    def krbtgt(self) -> Account:
+        """Return the realm's own ticket-granting account. Raises DirectoryError(CORRUPT)."""
+        if self._krbtgt is None:
+            row = self._one(_BY["kind"], AccountKind.KRBTGT.value)
+            if row is None:
+                raise DirectoryError(DirectoryFault.CORRUPT, "store without a krbtgt account")
+            self._krbtgt = self._decode(row)
+        return self._krbtgt
+
+    def record_password_failure(
+        self, account_id: int, now: datetime, policy: LockoutPolicy
+    ) -> datetime | None:
+        """Count one wrong password; return until when the account is now locked."""
+        return self._lockout.record_failure(account_id, now, policy)
+
+    def record_password_success(self, account_id: int, now: datetime) -> None:
+        """Forget the wrong passwords of an account that is not locked."""
+        self._lockout.record_success(account_id, now)
+
+    def password_failures(self, account_id: int) -> int:
+        """Return how many wrong passwords in a row are on record."""
+        return self._lockout.failures(account_id)
+
+    def unlock(self, account_id: int) -> bool:
+        """End an account's lock; return whether any wrong password was on record."""
+        return self._lockout.unlock(account_id)
+
+    # -- rows to accounts --------------------------------------------------------------------
+
+    def _with_lock(self, account: Account) -> Account:
+        """Put the lock of this moment on an account; services have no passwords to guess."""
+        if account.kind in (AccountKind.SERVICE, AccountKind.KRBTGT):
+            return account
+        until = self._lockout.locked_until(account.account_id)
+        return account if until is None else replace(account, locked_until=until)
+
+    def _remember(self, row: _Row) -> Account:
+        account = self._decode(row)
+        weight = _ACCOUNT_WEIGHT + sum(
+            _ACCOUNT_WEIGHT + len(c.text) * 2 for c in account.key_credentials
+        )
+        old = self._accounts.pop(account.account_id, None)
+        self._accounts[account.account_id] = (account, weight)
+        self._weight += weight - (old[1] if old else 0)
+        while len(self._accounts) > self._cached_accounts or self._weight > MAX_CACHE_WEIGHT:
+            self._weight -= self._accounts.popitem(last=False)[1][1]
+        return account
+
+    def _decode(self, row: _Row) -> Account:
+        (account_id, name, upn, kind, flags, sid, dn, guid) = cast(
+            tuple[int, str, str | None, str, int, bytes | None, str | None, bytes | None], row[:8]
+        )
+        created, expires, password_expires, hours = cast(
+            tuple[int, int | None, int | None, bytes | None], row[8:]
+        )
+        account_kind = AccountKind(kind)
+        created_at = from_micros(created)
+        if created_at is None:
+            raise DirectoryError(DirectoryFault.CORRUPT, "account without creation time")
+        credentials: tuple[KeyCredential, ...] = ()
+        if flags & AccountFlag.HAS_KEY_CREDENTIALS:
+            credentials = tuple(
+                self._credentials(
+                    account_id,
+                    dn or embedded_dn(name, account_kind, self.realm),
+                    UUID(bytes=guid) if guid else None,
+                )
+            )
+        return Account(
+            account_id=account_id,
+            sam_account_name=name,
+            kind=account_kind,
+            upn=upn,
+            sid=Sid.from_bytes(sid) if sid else None,
+            spns=self._spns(account_id) if flags & AccountFlag.HAS_SPNS else (),
+            created_at=created_at,
+            disabled=bool(flags & AccountFlag.DISABLED),
+            expires_at=from_micros(expires),
+            password_expires_at=from_micros(password_expires),
+            must_change_password=bool(flags & AccountFlag.MUST_CHANGE_PASSWORD),
+            smartcard_required=bool(flags & AccountFlag.SMARTCARD_REQUIRED),
+            preauth_not_required=bool(flags & AccountFlag.PREAUTH_NOT_REQUIRED),
+            logon_hours=hours,
+            keys=self._keys(account_id) if flags & AccountFlag.HAS_KEYS else (),
+            key_credentials=credentials,
+        )
+
+    def _spns(self, account_id: int) -> tuple[str, ...]:
+        rows = self._all("SELECT spn FROM spns WHERE account_id = ? ORDER BY spn_key", account_id)
+        return tuple(cast(str, row[0]) for row in rows)
+
+    def _keys(self, account_id: int) -> tuple[PrincipalKey, ...]:
+        rows = self._all(
+            "SELECT kvno, etype, salt, sealed FROM keys"
+            " WHERE account_id = ? ORDER BY kvno DESC, etype DESC",
+            account_id,
+        )
+        return tuple(
+            PrincipalKey(
+                kvno=kvno,
+                etype=etype,
+                salt=salt,
+                key=self._master_key.open(key_aad(account_id, kvno, etype), sealed),
+            )
+            for kvno, etype, salt, sealed in cast(list[tuple[int, int, str, bytes]], rows)
+        )
+
+    def _credentials(
+        self, account_id: int, owner_dn: str, owner_guid: UUID | None
+    ) -> Iterator[KeyCredential]:
+        """Decode an account's values in the order they came, within the limits for one account."""
+        rows = self._all(
+            "SELECT value FROM key_credentials WHERE account_id = ? ORDER BY position LIMIT ?",
+            account_id,
+            MAX_VALUES,
+        )
+        left = MAX_TOTAL_CHARS
+        for (value,) in cast(list[tuple[bytes | str]], rows):
+            text = value if isinstance(value, str) else format_dn_binary(value, owner_dn)
+            left -= len(text)
+            if left < 0:
+                return
+            if isinstance(value, str):
+                yield decode_key_credential(
+                    text,
+                    owner_dn=owner_dn,
+                    owner_guid=owner_guid,
+                    check_keyid=self._check_keyid,
+                )
+            else:
+                yield decode_blob(value, text=text, check_keyid=self._check_keyid)
+
+    # -- administration ----------------------------------------------------------------------
+
+    def new_dn(self, name: str, kind: AccountKind) -> str:
+        """Return the DN that a new account of an embedded realm will have."""
+        return embedded_dn(name, kind, self.realm)
+
+    def owner_dn(self, account_id: int) -> str:
+        """Return an account's DN: the DN part of its key credentials.
+
+        Raises DirectoryError(NOT_FOUND).
+        """
+        row = self._one("SELECT name, kind, dn FROM accounts WHERE id = ?", account_id)
+        if row is None:
+            raise DirectoryError(DirectoryFault.NOT_FOUND, "no such account")
+        name, kind, dn = cast(tuple[str, str, str | None], row)
+        return dn or embedded_dn(name, AccountKind(kind), self.realm)
+
+    def list_accounts(
+        self,
+        *,
+        prefix: str = "",
+        after: str = "",
+        limit: int = 500,
+        kind: AccountKind | None = None,
+    ) -> tuple[AccountSummary, ...]:
+        """List accounts in order of their names: those that start with `prefix`, after `after`."""
+        low, start = match_key(prefix), match_key(after)
+        rows = self._all(
+            "SELECT id, name, kind, upn, flags, expires_at,"
+            " (SELECT count(*) FROM key_credentials c WHERE c.account_id = a.id)"
+            " FROM accounts a WHERE name_key >= ? AND name_key < ? AND name_key > ?"
+            " AND kind = coalesce(?, kind) ORDER BY name_key LIMIT ?",
+            low,
+            low + "\U0010ffff",
+            start,
+            kind.value if kind else None,
+            limit,
+        )
+        return tuple(
+            AccountSummary(
+                account_id=account_id,
+                sam_account_name=name,
+                kind=AccountKind(kind_text),
+                upn=upn,
+                disabled=bool(flags & AccountFlag.DISABLED),
+                expires_at=from_micros(expires),
+                key_credentials=count,
+            )
+            for account_id, name, kind_text, upn, flags, expires, count in cast(
+                list[tuple[int, str, str, str | None, int, int | None, int]], rows
+            )
+        )
+
+    def count_accounts(self, kind: AccountKind | None = None) -> int:
+        """Count the accounts, all or of one kind."""
+        row = self._one(
+            "SELECT count(*) FROM accounts WHERE kind = coalesce(?, kind)",
+            kind.value if kind else None,
+        )
+        return cast(int, row[0]) if row is not None else 0
+
+    def accounts_by_key_id(self, prefix: bytes, limit: int = 100) -> tuple[int, ...]:
+        """List the accounts with a key credential whose KeyID starts so. Reads the whole table."""
+        rows = self._all(
+            "SELECT DISTINCT account_id FROM key_credentials"
+            " WHERE substr(key_id, 1, ?) = ? ORDER BY account_id LIMIT ?",
+            len(prefix),
+            prefix,
+            limit,
+        )
+        return tuple(cast(int, row[0]) for row in rows)
+
+    def shared_keys(self, limit: int = 100) -> tuple[tuple[bytes, tuple[int, ...]], ...]:
+        """List keys registered on more than one account: nobody logs on with those."""
+        rows = self._all(
+            "SELECT digest FROM key_credentials WHERE digest IS NOT NULL AND lenient <= ?"
+            " GROUP BY digest HAVING min(account_id) < max(account_id) ORDER BY digest LIMIT ?",
+            0 if self._check_keyid else 1,
+            limit,
+        )
+        digests = [cast(bytes, row[0]) for row in rows]
+        return tuple((digest, self.accounts_by_key(digest)) for digest in digests)
