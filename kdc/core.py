@@ -9,7 +9,6 @@ Rules
 """
 
 import logging
-from collections.abc import Callable
 from datetime import datetime
 
 from directory.backend import DirectoryError
@@ -34,9 +33,10 @@ REFERENCE_ALPHABET = "23456789ABCDEFGHJKMNPQRSTVWXYZ"
 class Core:
     """Answers requests for one realm. One per worker; `realm` is swapped whole on reload."""
 
-    def __init__(self, realm: Realm, on_internal_error: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, realm: Realm) -> None:
         self.realm = realm
-        self._on_internal_error = on_internal_error
+        self.internal_errors = 0
+        """Requests that ended in a bug: `kdc_internal_errors_total`."""
 
     def handle(self, message: bytes, peer: Peer, now: datetime) -> Outcome:
         """Answer one whole message.
@@ -82,7 +82,7 @@ class Core:
             log.error("account store: %s", error)
             return self._refused(refusal_from_directory(error), request, now, exchange, facts)
         except Exception:  # the one boundary: a bug must not take the worker down
-            self._on_internal_error()
+            self.internal_errors += 1
             log.exception("internal error in the %s exchange", exchange)
             facts["internal_error"] = True
             bug = KdcError(ErrorCode.KRB_ERR_GENERIC, "internal error")

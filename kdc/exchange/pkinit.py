@@ -35,6 +35,7 @@ from kdc.wire.rfc4556 import (
 )
 from pki import asn1, cms, oids
 from pki.errors import CmsFault, DerFault, PkiError
+from pki.keys import check_key
 
 # RFC 4556 3.1.2 wants the nonce as long as the longest symmetric key; clients send 32 or 40.
 MIN_CLIENT_DH_NONCE_BYTES = 16
@@ -190,7 +191,8 @@ def verify_pk_as_req(
         signed = cms.parse_signed_data(pa_pk_as_req.signed_auth_pack)
         if signed.content_type != ID_PKINIT_AUTH_DATA:
             raise PkiError(CmsFault.WRONG_CONTENT_TYPE)
-        digest_oid = signed.signer_info.digest_algorithm
+        if signed.signer is not None:
+            digest_oid = signed.signer.digest_algorithm.algorithm
         where = "AuthPack"
         auth_pack = asn1.decode(AuthPack, signed.content)
         auth = auth_pack.pk_authenticator
@@ -218,13 +220,13 @@ def verify_pk_as_req(
             signed,
             expected_content_type=ID_PKINIT_AUTH_DATA,
             policy=realm.cms_policy,
-            key_policy=realm.key_policy,
+            check_key=lambda key: check_key(key, realm.key_policy),
         )
     except PkiError as error:
         if error.fault is CmsFault.DIGEST_NOT_ACCEPTED:
             raise _refuse_digest(digest_oid) from None
         raise refusal_from_pki(error, where) from None
-    evidence = SignerEvidence(public_key=signer.public_key, certificate=signer.certificate)
+    evidence = SignerEvidence(public_key=signer.public_key, certificate=signer.certificate.der)
     content_digest = hashlib.sha256(signed.content).digest()
     return PkinitProof(
         evidence=evidence,
@@ -233,6 +235,7 @@ def verify_pk_as_req(
         client_public=spki.subject_public_key,
         digest=hashlib.sha256(b"AuthPack" + content_digest + signer.public_key.digest).digest(),
         fresh=fresh,
+        warnings=signer.key_warnings,
     )
 
 

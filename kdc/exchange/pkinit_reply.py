@@ -2,8 +2,6 @@
 
 from datetime import datetime
 
-from pki.cms_sign import CmsSigner
-
 from kdc.crypto.etypes import EncType, ProtocolKey
 from kdc.crypto.key_agreement import AgreementError
 from kdc.crypto.pkinit_kdf import (
@@ -31,7 +29,9 @@ from kdc.wire.rfc4556 import (
     PkinitSuppPubInfo,
     encode_pa_pk_as_rep,
 )
-from pki import asn1, oids
+from pki import asn1
+from pki.cms import ECDSA_WITH
+from pki.cms_sign import CmsSigner
 
 SERVER_DH_NONCE_BYTES = 32
 
@@ -42,6 +42,7 @@ KDF_PREFERENCE = (
     ID_PKINIT_KDF_AH_SHA1,
 )
 
+_ECDSA = frozenset(ECDSA_WITH.values())
 _NO_CNAME = PrincipalName(name_type=0, name_string=())
 
 
@@ -69,7 +70,7 @@ def choose_signer(auth_pack: AuthPack, signers: KdcSigners) -> CmsSigner:
     """
     types = auth_pack.supported_cms_types or ()
     if signers.ec is not None and (
-        signers.rsa is None or any(t.algorithm in oids.ECDSA_SIGNATURES for t in types)
+        signers.rsa is None or any(t.algorithm in _ECDSA for t in types)
     ):
         return signers.ec
     if signers.rsa is None:
@@ -131,10 +132,10 @@ def make_pk_as_rep(
             signed = _sign_key_info(key, nonce, key.expires, signer)
         else:
             key = realm.dh_keys.reusable(proof.group, now)
-            cached = key.signed.get(signer.name)
+            cached = key.signed.get(signer)
             if cached is None:
                 cached = _sign_key_info(key, 0, key.expires, signer)
-                key.signed[signer.name] = cached
+                key.signed[signer] = cached
             signed = cached
     value = encode_pa_pk_as_rep(
         DhRepInfo(

@@ -8,14 +8,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from pki.cms import CmsPolicy
-from pki.cms_sign import CmsSigner
-
 from directory.backend import Directory
 from directory.model import LockoutPolicy
 from kdc.config import KdcConfig
 from kdc.crypto.key_agreement import Group, KeyPair, generate
 from kdc.exchange.memory import ReplayMemory, RetransmitMemory
+from pki.cms import CmsPolicy
+from pki.cms_sign import CmsSigner
 from pki.keys import KeyPolicy
 
 Entropy = Callable[[int], bytes]
@@ -32,8 +31,8 @@ class DhKey:
 
     pair: KeyPair
     expires: datetime
-    signed: dict[tuple[str, str], bytes]
-    """dh_reuse = "replies": signed KDCDHKeyInfo by (signer kind, digest)."""
+    signed: dict[CmsSigner, bytes]
+    """dh_reuse = "replies": the KDCDHKeyInfo each of our (at most two) certificates signed."""
 
 
 class DhKeys:

@@ -1,0 +1,155 @@
+"""From a state folder to a running core: the one place where everything is put together.
+
+What is built here is what a worker holds. Configuration and certificates become a `Realm`, swapped
+whole on reload; the store and the two memories are opened once and live as long as the worker.
+"""
+
+import logging
+import os
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+
+from directory.model import LockoutPolicy
+from directory.sealing import MasterKey, read_secret_file
+from directory.store import Store
+from kdc.config import KdcConfig, StateFolder
+from kdc.core import Core
+from kdc.crypto.key_agreement import GROUPS, Group
+from kdc.exchange.memory import ReplayMemory, RetransmitMemory
+from kdc.exchange.realm import DhKeys, KdcSigners, Realm
+from kdc.outcome import Outcome, Peer
+from kdc.server.replay import FileReplayMemory
+from kdc.server.retransmit import FileRetransmitMemory
+from pki.ca import certificates_from_pem, private_key_from_pem
+from pki.cms import CmsPolicy
+from pki.cms_sign import CmsSigner
+from pki.kdc_certificate import check_kdc_certificate
+from pki.keys import KeyPolicy
+
+log = logging.getLogger(__name__)
+
+MAX_PEM_BYTES = 64 * 1024  # a key or a chain of ten certificates
+
+GROUP_PREFERENCE = ("modp14", "modp16", "p256", "p384", "p521")
+"""The order of TD-DH-PARAMETERS (row D01)."""
+
+
+def accepted_groups(config: KdcConfig) -> tuple[Group, ...]:
+    """List the key-agreement groups a realm accepts, most preferred first.
+
+    pkinit_dh_min_bits counts bits of p and, as in MIT, applies to finite-field groups only.
+    """
+    names = [*GROUP_PREFERENCE, "modp2"] if config.legacy_dh_group2 else [*GROUP_PREFERENCE]
+    groups = (GROUPS[name] for name in names)
+    return tuple(
+        group
+        for group in groups
+        if group.kind == "ec" or group.name == "modp2" or group.bits >= config.pkinit_dh_min_bits
+    )
+
+
+def load_signers(folder: StateFolder, config: KdcConfig) -> KdcSigners:
+    """Load the KDC's certificates and keys; none at all is a KDC without PKINIT.
+
+    A certificate that some client would refuse is used, and said so in the log.
+    Raises DirectoryError (key file's mode), PkiError (not a key, or of another certificate).
+    """
+    trusted = tuple(Path(p) for p in config.trusted_secret_paths)
+    rsa = ec = None
+    for certificate_path, key_path in folder.kdc_certificates():
+        leaf, *chain = certificates_from_pem(certificate_path.read_bytes())
+        key = private_key_from_pem(read_secret_file(key_path, MAX_PEM_BYTES, trusted))
+        signer = CmsSigner(key, leaf, tuple(chain))
+        for problem in check_kdc_certificate(leaf, config.realm, config.domain):
+            log.warning("%s: %s", certificate_path.name, problem)
+        if isinstance(key, RSAPrivateKey):
+            rsa = signer
+        else:
+            ec = signer
+    return KdcSigners(rsa=rsa, ec=ec)
+
+
+def build_realm(
+    folder: StateFolder,
+    config: KdcConfig,
+    store: Store,
+    replay: ReplayMemory,
+    retransmit: RetransmitMemory,
+) -> Realm:
+    """Put a realm together from its configuration and what outlives a reload."""
+    return Realm(
+        config=config,
+        directory=store,
+        replay=replay,
+        retransmit=retransmit,
+        entropy=os.urandom,
+        signers=load_signers(folder, config),
+        cms_policy=CmsPolicy(
+            accept_sha1=config.legacy_sha1_cms,
+            require_content_type_attribute=config.cms_require_content_type,
+        ),
+        key_policy=KeyPolicy(roca=config.roca_policy),
+        groups=accepted_groups(config),
+        dh_keys=DhKeys(timedelta(seconds=config.dh_key_life_s)),
+        lockout=LockoutPolicy(
+            threshold=config.lockout_threshold,
+            duration=timedelta(seconds=config.lockout_duration_s),
+            window=timedelta(seconds=config.lockout_window_s),
+        ),
+    )
+
+
+class RealmHandler:
+    """A worker's request handler: the core of one realm, and how to reload it."""
+
+    def __init__(self, root: Path) -> None:
+        self._folder = StateFolder(root)
+        config = self._folder.load_config().config
+        trusted = tuple(Path(p) for p in config.trusted_secret_paths)
+        master_key = MasterKey.load(self._folder.master_key, trusted_paths=trusted)
+        self._store = Store.open(
+            self._folder.store,
+            master_key,
+            read_only=True,
+            check_keyid=config.keycredential_check_keyid,
+        )
+        self._replay = FileReplayMemory(
+            self._folder.replay_map,
+            clockskew=timedelta(seconds=config.clockskew_s),
+            now=datetime.now(UTC),
+        )
+        self._retransmit = FileRetransmitMemory(self._folder.retransmit_map)
+        self._core = Core(self._build(config))
+
+    def _build(self, config: KdcConfig) -> Realm:
+        return build_realm(self._folder, config, self._store, self._replay, self._retransmit)
+
+    def handle(self, message: bytes, peer: Peer, now: datetime) -> Outcome:
+        """Answer one message; see `Core.handle`."""
+        return self._core.handle(message, peer, now)
+
+    @property
+    def internal_errors(self) -> int:
+        """How many requests ended in a bug since the worker started."""
+        return self._core.internal_errors
+
+    def reload(self) -> None:
+        """Read configuration and certificates again and swap the realm whole.
+
+        Raises ConfigError, DirectoryError, PkiError or OSError and leaves everything as it was.
+        What is bound to the start (listen, workers, clockskew of the replay map) stays until then.
+        """
+        self._core.realm = self._build(self._folder.load_config().config)
+
+    def close(self) -> None:
+        """Close the store and the memories."""
+        self._store.close()
+        self._replay.close()
+        self._retransmit.close()
+
+
+def build_handler(root: Path) -> RealmHandler:
+    """Build a worker's handler for the realm in a state folder."""
+    return RealmHandler(root)
