@@ -1,0 +1,1 @@
+"""A Kerberos client of bytes in, bytes out; only `transport` has sockets."""
