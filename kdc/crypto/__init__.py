@@ -1,0 +1,1 @@
+"""Encryption, checksums, key derivation and key agreement of Kerberos and PKINIT."""
