@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 
 from pki import asn1, der, oids
 from pki.errors import DerFault, PkiError
+from pki.keys import PublicKey, public_key_from_spki
 
 MAX_CERTIFICATE_BYTES = 16384  # a 4096-bit logon certificate has 2 KB; 16 KB is Windows' token cap
 MAX_EXTENSIONS = 64
@@ -109,7 +110,7 @@ class Certificate:
     Raises PkiError for anything that is not the DER of a Certificate.
     """
 
-    __slots__ = ("_extensions", "_tbs", "der")
+    __slots__ = ("_extensions", "_public_key", "_tbs", "der")
 
     def __init__(self, data: bytes) -> None:
         if len(data) > MAX_CERTIFICATE_BYTES:
@@ -117,6 +118,7 @@ class Certificate:
         self.der = data
         self._tbs = asn1.decode(CertificateSyntax, data).tbs_certificate
         self._extensions: dict[str, bytes] | None = None
+        self._public_key: PublicKey | None = None
 
     @property
     def serial_number(self) -> int:
@@ -165,6 +167,12 @@ class Certificate:
         """Return the KeyIdentifier of the subjectKeyIdentifier extension, or None."""
         value = self.extension(oids.ID_CE_SUBJECT_KEY_IDENTIFIER)
         return None if value is None else asn1.decode_as(asn1.OCTET_STRING, value)
+
+    def public_key(self) -> PublicKey:
+        """Return the certified key as numbers, read once. Raises PkiError(KeyFault)."""
+        if self._public_key is None:
+            self._public_key = public_key_from_spki(self._tbs.subject_public_key_info)
+        return self._public_key
 
     def subject_public_key(self) -> bytes:
         """Return the content of the subjectPublicKey BIT STRING."""

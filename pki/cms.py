@@ -1,0 +1,540 @@
+"""CMS SignedData as PKINIT uses it: reading one strictly and verifying its only signature.
+
+Rules
+  1. Strict DER in a ContentInfo. BER, a bare SignedData and MIT's form before 1.10 are refused.
+  2. One SignerInfo (RFC 4556 3.2.1). Its certificate is found by the signer identifier among the
+     certificates of the message, and that one object is all the identity there is.
+  3. signedAttrs are demanded: RFC 5652 5.3 asks for them whenever the content is not id-data, and
+     without them the signature of a SET of attributes could be replayed as one over content.
+  4. What is hashed and verified are received bytes.
+  5. Cheap before dear: structure, digest policy, certificate, key policy, digest, signature. No
+     library sees a key before `check_key` has agreed to it.
+
+What the signature does not cover, and nobody may rely on: the versions, digestAlgorithms, CRLs,
+unsignedAttrs, the other certificates, and of the signer's certificate all but what the signer
+identifier names (issuer and serial number, or key identifier) and the key.
+"""
+
+import hashlib
+import hmac
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import lru_cache
+
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+
+from pki import asn1, der, oids
+from pki.certificate import Certificate
+from pki.errors import CmsFault, PkiError
+from pki.keys import KeyKind, PublicKey
+
+MAX_CERTIFICATES = 10  # the longest chain we validate
+MAX_ATTRIBUTES = 16  # a PKINIT client sends two; Windows and Samba's tests up to five
+MAX_SIGNERS_COUNTED = 16
+CACHED_CERTIFICATES = 512  # at most 8 MB a worker, 1 MB with certificates of the usual size
+MAX_PSS_SALT = 512  # no RSA key we accept (4096 bits) has room for more
+
+# -- types -----------------------------------------------------------------------------------
+
+
+@asn1.sequence
+class AlgorithmIdentifier:
+    """AlgorithmIdentifier ::= SEQUENCE { algorithm OID, parameters ANY OPTIONAL }"""
+
+    algorithm: str = asn1.plain(asn1.OID)
+    parameters: bytes | None = asn1.plain(asn1.ANY, default=None)
+
+
+@asn1.sequence
+class ContentInfo:
+    """ContentInfo ::= SEQUENCE { contentType OID, content [0] EXPLICIT ANY }"""
+
+    content_type: str = asn1.plain(asn1.OID)
+    content: bytes = asn1.explicit(0, asn1.ANY)
+
+
+@asn1.sequence
+class EncapsulatedContentInfo:
+    """EncapsulatedContentInfo ::= SEQUENCE { eContentType, eContent [0] OCTET STRING OPTIONAL }"""
+
+    e_content_type: str = asn1.plain(asn1.OID)
+    e_content: bytes | None = asn1.explicit(0, asn1.OCTET_STRING, default=None)
+
+
+@asn1.sequence
+class SignedDataSyntax:
+    """SignedData ::= SEQUENCE {
+
+    version CMSVersion, digestAlgorithms SET OF AlgorithmIdentifier,
+    encapContentInfo EncapsulatedContentInfo, certificates [0] IMPLICIT SET OF OPTIONAL,
+    crls [1] IMPLICIT SET OF OPTIONAL, signerInfos SET OF SignerInfo }
+    """
+
+    version: int = asn1.plain(asn1.INT32)
+    digest_algorithms: tuple[bytes, ...] = asn1.plain(asn1.set_of(asn1.ANY, MAX_SIGNERS_COUNTED))
+    encap_content_info: EncapsulatedContentInfo = asn1.plain(asn1.nested(EncapsulatedContentInfo))
+    certificates: tuple[bytes, ...] | None = asn1.implicit(
+        0, asn1.set_of(asn1.ANY, MAX_CERTIFICATES), default=None
+    )
+    crls: tuple[bytes, ...] | None = asn1.implicit(
+        1, asn1.set_of(asn1.ANY, MAX_CERTIFICATES), default=None
+    )
+    signer_infos: tuple[bytes, ...] = asn1.plain(asn1.set_of(asn1.ANY, MAX_SIGNERS_COUNTED))
+
+
+@asn1.sequence
+class IssuerAndSerialNumber:
+    """IssuerAndSerialNumber ::= SEQUENCE { issuer Name, serialNumber INTEGER }"""
+
+    issuer: bytes = asn1.plain(asn1.ANY)
+    serial_number: int = asn1.plain(asn1.INTEGER)
+
+
+@asn1.sequence
+class SignerInfoSyntax:
+    """SignerInfo ::= SEQUENCE {
+
+    version CMSVersion, sid SignerIdentifier, digestAlgorithm AlgorithmIdentifier,
+    signedAttrs [0] IMPLICIT SET OF Attribute OPTIONAL, signatureAlgorithm AlgorithmIdentifier,
+    signature OCTET STRING, unsignedAttrs [1] IMPLICIT SET OF Attribute OPTIONAL }
+    """
+
+    version: int = asn1.plain(asn1.INT32)
+    sid: bytes = asn1.plain(asn1.ANY)
+    digest_algorithm: AlgorithmIdentifier = asn1.plain(asn1.nested(AlgorithmIdentifier))
+    signed_attrs: tuple[bytes, ...] | None = asn1.implicit(
+        0, asn1.set_of(asn1.ANY, MAX_ATTRIBUTES), default=None
+    )
+    signature_algorithm: AlgorithmIdentifier = asn1.plain(asn1.nested(AlgorithmIdentifier))
+    signature: bytes = asn1.plain(asn1.OCTET_STRING)
+    unsigned_attrs: tuple[bytes, ...] | None = asn1.implicit(
+        1, asn1.set_of(asn1.ANY, MAX_ATTRIBUTES), default=None
+    )
+
+
+@asn1.sequence
+class Attribute:
+    """Attribute ::= SEQUENCE { attrType OBJECT IDENTIFIER, attrValues SET OF ANY }"""
+
+    attr_type: str = asn1.plain(asn1.OID)
+    attr_values: tuple[bytes, ...] = asn1.plain(asn1.set_of(asn1.ANY, MAX_ATTRIBUTES))
+
+
+@asn1.sequence
+class RsassaPssParams:
+    """RSASSA-PSS-params ::= SEQUENCE {
+
+    hashAlgorithm [0] HashAlgorithm DEFAULT sha1, maskGenAlgorithm [1] DEFAULT mgf1SHA1,
+    saltLength [2] INTEGER DEFAULT 20, trailerField [3] INTEGER DEFAULT 1 }  (RFC 8017 A.2.3)
+    """
+
+    hash_algorithm: AlgorithmIdentifier | None = asn1.explicit(
+        0, asn1.nested(AlgorithmIdentifier), default=None
+    )
+    mask_gen_algorithm: AlgorithmIdentifier | None = asn1.explicit(
+        1, asn1.nested(AlgorithmIdentifier), default=None
+    )
+    salt_length: int = asn1.explicit(2, asn1.UINT32, default=20)
+    trailer_field: int = asn1.explicit(3, asn1.UINT32, default=1)
+
+
+# -- algorithms ------------------------------------------------------------------------------
+
+
+class Digest(StrEnum):
+    """Digest algorithms, by the name that hashlib knows them under."""
+
+    SHA1 = "sha1"
+    SHA256 = "sha256"
+    SHA384 = "sha384"
+    SHA512 = "sha512"
+
+
+DIGEST_OIDS = {
+    Digest.SHA1: oids.SHA1,
+    Digest.SHA256: oids.SHA256,
+    Digest.SHA384: oids.SHA384,
+    Digest.SHA512: oids.SHA512,
+}
+DIGEST_BY_OID = {oid: digest for digest, oid in DIGEST_OIDS.items()}
+HASHES: dict[Digest, hashes.HashAlgorithm] = {
+    Digest.SHA1: hashes.SHA1(),  # noqa: S303  # only behind CmsPolicy.accept_sha1
+    Digest.SHA256: hashes.SHA256(),
+    Digest.SHA384: hashes.SHA384(),
+    Digest.SHA512: hashes.SHA512(),
+}
+PKCS1V15 = padding.PKCS1v15()
+ECDSA = {digest: ec.ECDSA(algorithm) for digest, algorithm in HASHES.items()}
+
+RSA_WITH = {
+    Digest.SHA1: oids.SHA1_WITH_RSA,
+    Digest.SHA256: oids.SHA256_WITH_RSA,
+    Digest.SHA384: oids.SHA384_WITH_RSA,
+    Digest.SHA512: oids.SHA512_WITH_RSA,
+}
+ECDSA_WITH = {
+    Digest.SHA1: oids.ECDSA_WITH_SHA1,
+    Digest.SHA256: oids.ECDSA_WITH_SHA256,
+    Digest.SHA384: oids.ECDSA_WITH_SHA384,
+    Digest.SHA512: oids.ECDSA_WITH_SHA512,
+}
+# signatureAlgorithm -> the kind of key it is for, and the OID of the digest it names (if any).
+_SIGNATURES: dict[str, tuple[KeyKind, str | None]] = {
+    oids.RSA_ENCRYPTION: (KeyKind.RSA, None),
+    oids.MD5_WITH_RSA: (KeyKind.RSA, oids.MD5),
+    oids.RSASSA_PSS: (KeyKind.RSA, None),
+    **{RSA_WITH[digest]: (KeyKind.RSA, oid) for digest, oid in DIGEST_OIDS.items()},
+    **{ECDSA_WITH[digest]: (KeyKind.EC, oid) for digest, oid in DIGEST_OIDS.items()},
+}
+_NULL = b"\x05\x00"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CmsPolicy:
+    """What of CMS is accepted from clients."""
+
+    accept_sha1: bool = False
+    """Windows before 11 24H2 signs its AuthPack with SHA-1."""
+    require_content_type_attribute: bool = True
+    """Samba's own client leaves the contentType attribute out (against RFC 5652 11.1)."""
+
+    @property
+    def accepted_digests(self) -> tuple[Digest, ...]:
+        """The digests accepted, the preferred first: what TD-CMS-DIGEST-ALGORITHMS lists."""
+        usual = (Digest.SHA256, Digest.SHA384, Digest.SHA512)
+        return (*usual, Digest.SHA1) if self.accept_sha1 else usual
+
+
+# -- reading ---------------------------------------------------------------------------------
+
+
+class SignerIdentifierForm(StrEnum):
+    """The two choices of SignerIdentifier."""
+
+    ISSUER_AND_SERIAL = "issuerAndSerialNumber"
+    SUBJECT_KEY_IDENTIFIER = "subjectKeyIdentifier"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignerIdentifier:
+    """Which certificate the signer says is theirs."""
+
+    form: SignerIdentifierForm
+    issuer: bytes = b""
+    """DER of the Name, as received."""
+    serial_number: int = 0
+    key_identifier: bytes = b""
+
+
+@dataclass(slots=True, kw_only=True)
+class SignerInfo:
+    """The SignerInfo of a message. Nothing in it is verified yet."""
+
+    identifier: SignerIdentifier
+    digest_algorithm: AlgorithmIdentifier
+    signed_attributes: tuple[bytes, ...]
+    """DER of each Attribute, as received and in its order."""
+    signature_algorithm: AlgorithmIdentifier
+    signature: bytes
+
+
+@dataclass(slots=True, kw_only=True)
+class SignedData:
+    """A parsed SignedData. Nothing in it is verified yet."""
+
+    content_type: str
+    """eContentType, dotted."""
+    content: bytes
+    """eContent, as received."""
+    certificates: tuple[bytes, ...]
+    """DER of each certificate of the message, unread."""
+    signer: SignerInfo | None
+    """None for a message without signers, as anonymous PKINIT sends."""
+
+
+def _signer_identifier(sid: bytes) -> SignerIdentifier:
+    tag, start, end = der.read_tlv(sid)
+    if tag == der.SEQUENCE:
+        named = asn1.decode(IssuerAndSerialNumber, sid)
+        return SignerIdentifier(
+            form=SignerIdentifierForm.ISSUER_AND_SERIAL,
+            issuer=named.issuer,
+            serial_number=named.serial_number,
+        )
+    if tag == 0xA0:
+        # DEVIATION: RFC 5652 5.3 tags subjectKeyIdentifier [0] IMPLICIT. Heimdal (and Samba with
+        # it) puts the tag EXPLICITly around the OCTET STRING, and sends that to us.
+        start, end = der.open_tlv(sid, der.OCTET_STRING, start, end)
+    elif tag != 0x80:
+        raise PkiError(CmsFault.MALFORMED, "SignerIdentifier")
+    if start == end:
+        raise PkiError(CmsFault.MALFORMED, "empty subjectKeyIdentifier")
+    return SignerIdentifier(
+        form=SignerIdentifierForm.SUBJECT_KEY_IDENTIFIER, key_identifier=sid[start:end]
+    )
+
+
+def _signer_info(data: bytes) -> SignerInfo:
+    info = asn1.decode(SignerInfoSyntax, data)
+    if info.version not in (1, 3):
+        raise PkiError(CmsFault.MALFORMED, "SignerInfo.version")
+    if info.signed_attrs is None:
+        raise PkiError(CmsFault.BAD_SIGNED_ATTRIBUTES, "no signedAttrs")
+    return SignerInfo(
+        identifier=_signer_identifier(info.sid),
+        digest_algorithm=info.digest_algorithm,
+        signed_attributes=info.signed_attrs,
+        signature_algorithm=info.signature_algorithm,
+        signature=info.signature,
+    )
+
+
+def parse_signed_data(data: bytes) -> SignedData:
+    """Parse a ContentInfo that holds a SignedData with its content and at most one SignerInfo.
+
+    Raises PkiError: a DerFault; CmsFault.NOT_SIGNED_DATA, MALFORMED, SEVERAL_SIGNERS,
+    BAD_SIGNED_ATTRIBUTES. CRLs and unsignedAttrs are dropped unread.
+    Source: RFC 5652 3, 5.1.
+    """
+    outer = asn1.decode(ContentInfo, data)
+    if outer.content_type != oids.ID_SIGNED_DATA:
+        raise PkiError(CmsFault.NOT_SIGNED_DATA, "ContentInfo.contentType")
+    signed = asn1.decode(SignedDataSyntax, outer.content)
+    if signed.version not in (1, 3):
+        raise PkiError(CmsFault.MALFORMED, "SignedData.version")
+    content = signed.encap_content_info.e_content
+    if content is None:
+        raise PkiError(CmsFault.MALFORMED, "no eContent")
+    certificates = signed.certificates or ()
+    if any(certificate[0] != der.SEQUENCE for certificate in certificates):
+        raise PkiError(CmsFault.MALFORMED, "CertificateChoices other than certificate")
+    if len(signed.signer_infos) > 1:
+        raise PkiError(CmsFault.SEVERAL_SIGNERS, "signerInfos")
+    return SignedData(
+        content_type=signed.encap_content_info.e_content_type,
+        content=content,
+        certificates=certificates,
+        signer=_signer_info(signed.signer_infos[0]) if signed.signer_infos else None,
+    )
+
+
+# -- verifying -------------------------------------------------------------------------------
+
+
+@dataclass(slots=True, kw_only=True)
+class VerifiedSigner:
+    """Proof that the key of `certificate` signed `content`. Only `verify_signature` makes one."""
+
+    certificate: Certificate
+    public_key: PublicKey
+    content_type: str
+    content: bytes
+    digest: Digest
+    identifier: SignerIdentifier
+    other_certificates: tuple[bytes, ...]
+    """The rest of the message's certificates, unread and unproven: material for a chain."""
+    key_warnings: tuple[str, ...]
+    """What `check_key` returned."""
+
+
+def _signature_scheme(signer: SignerInfo, digest: Digest) -> tuple[KeyKind, int | None]:
+    """Check signatureAlgorithm against digestAlgorithm; return (key kind, PSS salt or None)."""
+    algorithm, parameters = (
+        signer.signature_algorithm.algorithm,
+        signer.signature_algorithm.parameters,
+    )
+    known = _SIGNATURES.get(algorithm)
+    if known is None:
+        raise PkiError(CmsFault.SIGNATURE_ALGORITHM_NOT_ACCEPTED, "unknown")
+    kind, named = known
+    if algorithm == oids.RSASSA_PSS:
+        return kind, _pss_salt_length(parameters, digest)
+    if named is not None and named != DIGEST_OIDS[digest]:
+        raise PkiError(CmsFault.ALGORITHM_MISMATCH, "hash of signatureAlgorithm")
+    # RFC 5754 3.2 and 3.3: NULL for RSA (absent is read too), absent for ECDSA.
+    if parameters is not None and (kind is not KeyKind.RSA or parameters != _NULL):
+        raise PkiError(CmsFault.MALFORMED, "signatureAlgorithm parameters")
+    return kind, None
+
+
+def _hash_of(identifier: AlgorithmIdentifier | None) -> str:
+    """Return the hash OID of an AlgorithmIdentifier inside RSASSA-PSS-params (default SHA-1)."""
+    if identifier is None:
+        return oids.SHA1
+    if identifier.parameters not in (None, _NULL):
+        raise PkiError(CmsFault.MALFORMED, "hash parameters")
+    return identifier.algorithm
+
+
+def _pss_salt_length(parameters: bytes | None, digest: Digest) -> int:
+    """Check RSASSA-PSS-params: one hash throughout, and MGF1; return the salt length."""
+    if parameters is None:
+        raise PkiError(CmsFault.MALFORMED, "RSASSA-PSS without parameters")
+    pss = asn1.decode(RsassaPssParams, parameters)
+    mask_hash = oids.SHA1
+    if pss.mask_gen_algorithm is not None:
+        if pss.mask_gen_algorithm.algorithm != oids.ID_MGF1:
+            raise PkiError(CmsFault.SIGNATURE_ALGORITHM_NOT_ACCEPTED, "mask generation")
+        if pss.mask_gen_algorithm.parameters is None:
+            raise PkiError(CmsFault.MALFORMED, "MGF1 parameters")
+        mask_hash = _hash_of(asn1.decode(AlgorithmIdentifier, pss.mask_gen_algorithm.parameters))
+    if not _hash_of(pss.hash_algorithm) == mask_hash == DIGEST_OIDS[digest]:
+        raise PkiError(CmsFault.ALGORITHM_MISMATCH, "hash of RSASSA-PSS")
+    if pss.trailer_field != 1 or pss.salt_length > MAX_PSS_SALT:
+        raise PkiError(CmsFault.MALFORMED, "RSASSA-PSS parameters")
+    return pss.salt_length
+
+
+def _check_attributes(
+    signer: SignerInfo, content_type: str, digest: Digest, policy: CmsPolicy
+) -> bytes:
+    """Check signedAttrs (RFC 5652 5.3, 11.1, 11.2); return the messageDigest."""
+    found: dict[str, bytes] = {}
+    previous = b""
+    for raw in signer.signed_attributes:
+        # 5.4: the signature is over the DER, in which a SET OF is sorted (X.690 11.6). No
+        # element of DER is a prefix of another, so plain comparison is that order.
+        if raw <= previous:
+            raise PkiError(CmsFault.BAD_SIGNED_ATTRIBUTES, "not in DER order")
+        previous = raw
+        attribute = asn1.decode(Attribute, raw)
+        if attribute.attr_type in (oids.ID_CONTENT_TYPE, oids.ID_MESSAGE_DIGEST):
+            if attribute.attr_type in found:
+                raise PkiError(CmsFault.BAD_SIGNED_ATTRIBUTES, "repeated")
+            if len(attribute.attr_values) != 1:
+                raise PkiError(CmsFault.BAD_SIGNED_ATTRIBUTES, "not exactly one value")
+            found[attribute.attr_type] = attribute.attr_values[0]
+    named = found.get(oids.ID_CONTENT_TYPE)
+    if named is None:
+        if policy.require_content_type_attribute:
+            raise PkiError(CmsFault.BAD_SIGNED_ATTRIBUTES, "no contentType")
+    elif named != der.encode_oid(content_type):
+        raise PkiError(CmsFault.BAD_SIGNED_ATTRIBUTES, "contentType is not eContentType")
+    message_digest = found.get(oids.ID_MESSAGE_DIGEST)
+    if message_digest is None:
+        raise PkiError(CmsFault.BAD_SIGNED_ATTRIBUTES, "no messageDigest")
+    value = asn1.decode_as(asn1.OCTET_STRING, message_digest)
+    if len(value) != HASHES[digest].digest_size:
+        raise PkiError(CmsFault.DIGEST_MISMATCH, "length of messageDigest")
+    return value
+
+
+@lru_cache(maxsize=CACHED_CERTIFICATES)
+def _read_certificate(data: bytes) -> Certificate:
+    """Read a certificate, or return the one read before from the same bytes, with its key.
+
+    Nothing is trusted for being here. What it saves: reading certificate and key, and OpenSSL's
+    preparations for a modulus it has not seen, together a third of a verification.
+    """
+    return Certificate(data)
+
+
+def _is_named_by(certificate: Certificate, identifier: SignerIdentifier) -> bool:
+    if identifier.form is SignerIdentifierForm.ISSUER_AND_SERIAL:
+        return (
+            certificate.serial_number == identifier.serial_number
+            and certificate.issuer == identifier.issuer
+        )
+    own = certificate.subject_key_identifier()
+    if own is None:
+        # The certificates of Windows Hello have no SKI extension; a signer that names one
+        # anyway can only mean method 1 of RFC 5280 4.2.1.2.
+        own = hashlib.sha1(certificate.subject_public_key(), usedforsecurity=False).digest()
+    return own == identifier.key_identifier
+
+
+def _find_signer_certificate(
+    certificates: tuple[bytes, ...], identifier: SignerIdentifier
+) -> tuple[Certificate, tuple[bytes, ...]]:
+    """Find the certificate that the signer identifier names; return it and the others.
+
+    An unreadable certificate does not hide a readable one behind it; its fault is reported
+    when none is found.
+    """
+    unreadable: PkiError | None = None
+    for index, data in enumerate(certificates):
+        try:
+            certificate = _read_certificate(data)
+            if _is_named_by(certificate, identifier):
+                return certificate, certificates[:index] + certificates[index + 1 :]
+        except PkiError as error:
+            unreadable = unreadable or error
+    if unreadable is not None:
+        raise unreadable
+    detail = "none sent" if not certificates else "none is the signer's"
+    raise PkiError(CmsFault.NO_SIGNER_CERTIFICATE, detail)
+
+
+def _verify(
+    key: PublicKey, signature: bytes, signed: bytes, digest: Digest, salt: int | None
+) -> None:
+    """Verify one signature; the key's kind has been checked. Raises PkiError(BAD_SIGNATURE)."""
+    verifier = key.verifier()
+    algorithm = HASHES[digest]
+    try:
+        if isinstance(verifier, rsa.RSAPublicKey):
+            if salt is None:
+                verifier.verify(signature, signed, PKCS1V15, algorithm)
+            else:
+                pss = padding.PSS(padding.MGF1(algorithm), salt)
+                verifier.verify(signature, signed, pss, algorithm)
+        else:
+            verifier.verify(signature, signed, ECDSA[digest])
+    except (InvalidSignature, ValueError):
+        raise PkiError(CmsFault.BAD_SIGNATURE, "signature") from None
+    except UnsupportedAlgorithm:
+        raise PkiError(CmsFault.SIGNATURE_ALGORITHM_NOT_ACCEPTED, "by the library") from None
+
+
+def verify_signature(
+    signed: SignedData,
+    *,
+    expected_content_type: str,
+    policy: CmsPolicy,
+    check_key: Callable[[PublicKey], tuple[str, ...]],
+) -> VerifiedSigner:
+    """Verify the signature of a SignedData and return whose key made it.
+
+    check_key: the key policy; raises PkiError(KeyFault), returns warnings. It runs before any
+    cryptography with the key. Whether the key or certificate is trusted is not judged here.
+    Raises PkiError: CmsFault.WRONG_CONTENT_TYPE, NO_SIGNER, DIGEST_NOT_ACCEPTED,
+    SIGNATURE_ALGORITHM_NOT_ACCEPTED, ALGORITHM_MISMATCH, BAD_SIGNED_ATTRIBUTES,
+    NO_SIGNER_CERTIFICATE, DIGEST_MISMATCH, BAD_SIGNATURE, MALFORMED; a DerFault; a KeyFault.
+    Source: RFC 5652 5.4, 5.6; RFC 4556 3.2.2.
+    """
+    if signed.content_type != expected_content_type:
+        raise PkiError(CmsFault.WRONG_CONTENT_TYPE, "eContentType")
+    signer = signed.signer
+    if signer is None:
+        raise PkiError(CmsFault.NO_SIGNER, "signerInfos")
+    digest = DIGEST_BY_OID.get(signer.digest_algorithm.algorithm)
+    if digest is None or digest not in policy.accepted_digests:
+        raise PkiError(CmsFault.DIGEST_NOT_ACCEPTED, "digestAlgorithm")
+    if signer.digest_algorithm.parameters not in (None, _NULL):
+        raise PkiError(CmsFault.MALFORMED, "digestAlgorithm parameters")
+    kind, salt = _signature_scheme(signer, digest)
+    message_digest = _check_attributes(signer, signed.content_type, digest, policy)
+    certificate, others = _find_signer_certificate(signed.certificates, signer.identifier)
+    key = certificate.public_key()
+    if key.kind is not kind:
+        raise PkiError(CmsFault.SIGNATURE_ALGORITHM_NOT_ACCEPTED, "not for this kind of key")
+    warnings = check_key(key)
+    computed = hashlib.new(digest, signed.content).digest()
+    if not hmac.compare_digest(computed, message_digest):
+        raise PkiError(CmsFault.DIGEST_MISMATCH, "messageDigest")
+    # RFC 5652 5.4: the attributes are signed with the tag of a SET OF instead of [0].
+    attributes = der.tlv(der.SET, b"".join(signer.signed_attributes))
+    _verify(key, signer.signature, attributes, digest, salt)
+    return VerifiedSigner(
+        certificate=certificate,
+        public_key=key,
+        content_type=signed.content_type,
+        content=signed.content,
+        digest=digest,
+        identifier=signer.identifier,
+        other_certificates=others,
+        key_warnings=warnings,
+    )
