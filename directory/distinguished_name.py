@@ -27,6 +27,8 @@ Rdn = tuple[tuple[str, str], ...]
 
 def escape_value(value: str) -> str:
     """Escape an attribute value for a DN (RFC 4514 2.4)."""
+    if value.isalnum():
+        return value
     out = "".join(f"\\{c}" if c in _SPECIAL else c for c in value).replace("\0", "\\00")
     if value[:1] in (" ", "#"):
         out = "\\" + out

@@ -43,8 +43,8 @@ def read_secret_file(path: Path, limit: int, trusted_paths: Sequence[Path] = ())
         raise DirectoryError(
             DirectoryFault.DENIED, f"cannot read {path}: {error.strerror}"
         ) from error
-    with os.fdopen(descriptor, "rb") as file:
-        info = os.fstat(file.fileno())
+    try:
+        info = os.fstat(descriptor)
         if not stat.S_ISREG(info.st_mode):
             _denied(f"{path} is not a regular file")
         if not _is_trusted(path, trusted_paths):
@@ -52,7 +52,10 @@ def read_secret_file(path: Path, limit: int, trusted_paths: Sequence[Path] = ())
                 _denied(f"{path} can be used by group or others (mode {info.st_mode & 0o777:04o})")
             if info.st_uid not in (os.geteuid(), 0):
                 _denied(f"{path} belongs to neither the service user nor root")
-        data = file.read(limit + 1)
+        with open(descriptor, "rb", closefd=False) as file:
+            data = file.read(limit + 1)
+    finally:
+        os.close(descriptor)
     if len(data) > limit:
         raise DirectoryError(DirectoryFault.INVALID, f"{path} is too large")
     return data

@@ -11,6 +11,7 @@ import sqlite3
 import struct
 from datetime import UTC, datetime, timedelta
 from enum import IntFlag
+from functools import lru_cache
 from pathlib import Path
 
 from directory.backend import DirectoryError, DirectoryFault
@@ -177,8 +178,12 @@ def embedded_dn(name: str, kind: AccountKind, realm: str) -> str:
     if kind is AccountKind.COMPUTER:
         container = "Computers"
         name = name.removesuffix("$")
-    domain = ",".join(f"DC={escape_value(label)}" for label in realm.split("."))
-    return f"CN={escape_value(name)},CN={container},{domain}"
+    return f"CN={escape_value(name)},CN={container},{_domain_dn(realm)}"
+
+
+@lru_cache(maxsize=16)
+def _domain_dn(realm: str) -> str:
+    return ",".join(f"DC={escape_value(label)}" for label in realm.split("."))
 
 
 def pack_credential(text: str, owner_dn: str) -> bytes | str:
