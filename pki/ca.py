@@ -327,13 +327,20 @@ def issue_client_leaf(
 
 
 def self_signed_hello_certificate(
-    key: PrivateKey, subject: Name, now: datetime, days: int = HELLO_DAYS
+    key: PrivateKey,
+    subject: Name,
+    now: datetime,
+    days: int = HELLO_DAYS,
+    *,
+    key_usage: bool = False,
 ) -> bytes:
     """Make the self-signed certificate that Windows makes for a Hello key, and return its DER.
 
     Exactly basicConstraints CA=FALSE and the smart card logon EKU: no SKI, no KeyUsage, no SAN.
     subject: for a user CN=<SID>/<GUID>/login.windows.net/<tenant GUID>/<UPN>, for a computer
     CN=<SID>; it has no effect on the logon.
+    key_usage: add keyUsage digitalSignature as well: Heimdal's kinit (7.8) sends a request
+    without any signature when its only certificate lacks it.
     """
     name = encode_name(subject)
     return _issue(
@@ -345,6 +352,7 @@ def self_signed_hello_certificate(
         days=days,
         extensions=[
             _constraints(ca=False, critical=False),
+            *([_usage(key.public_key())] if key_usage else []),
             _purposes(oids.ID_MS_KP_SMARTCARD_LOGON),
         ],
     )
