@@ -19,7 +19,7 @@ REALM = "LAB.TEST"
 _COMMAND_S = 60
 _READY_S = 30.0
 _STOP_S = 15.0
-_KDC = (sys.executable, "-c", "from kdc.cli.main import main; main()")
+_KDC = (sys.executable, "-m", "kdc")
 
 
 def free_port(address: str = "127.0.0.1") -> int:
