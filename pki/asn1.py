@@ -293,14 +293,20 @@ def _writer_source(rows: list[Any], application: bool) -> str:
         elif default is not _MISSING:
             out.append(f"    if v != _d{index}:\n")
             pad = "        "
-        body = f"_w{index}(v)"
-        if spec.tag != _ANY_TAG and mode != "implicit":
-            body = f"_tlv({spec.tag}, {body})"
-        if mode == "explicit":
-            body = f"_tlv({0xA0 | number}, {body})"
-        elif mode == "implicit":
-            body = f"_tlv({(0xA0 if spec.constructed else 0x80) | number}, {body})"
-        out.append(f"{pad}out += {body}\n")
+        tag = (
+            (0xA0 if spec.constructed else 0x80) | (number or 0) if mode == "implicit" else spec.tag
+        )
+        if mode != "explicit":
+            value = f"_w{index}(v)"
+            out.append(f"{pad}out += {value if tag == _ANY_TAG else f'_tlv({tag}, {value})'}\n")
+        elif tag == _ANY_TAG:
+            out.append(f"{pad}out += _tlv({0xA0 | (number or 0)}, _w{index}(v))\n")
+        else:
+            # Both headers at once while they are two octets each: most fields are short.
+            outer = 0xA0 | (number or 0)
+            out.append(f"{pad}v = _w{index}(v)\n{pad}n = len(v)\n")
+            out.append(f"{pad}if n < 126: out += bytes(({outer}, n + 2, {tag}, n)) + v\n")
+            out.append(f"{pad}else: out += _tlv({outer}, _tlv({tag}, v))\n")
     out.append("    return _tlv(0x30, out)\n" if application else "    return out\n")
     return "".join(out)
 

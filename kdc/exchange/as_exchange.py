@@ -136,8 +136,7 @@ def answer_as_req(
             nonce=proven.nonce,
             key_expiration=account.password_expires_at,
         ),
-        config.supported_enctypes,
-        realm.entropy,
+        realm,
     )
 
 

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from directory.backend import Directory
-from directory.model import LockoutPolicy
+from directory.model import LockoutPolicy, PrincipalKey
 from kdc.config import KdcConfig
+from kdc.crypto.etypes import EncType, ProtocolKey
 from kdc.crypto.key_agreement import Group, KeyPair, generate
 from kdc.exchange.memory import ReplayMemory, RetransmitMemory
 from pki.cms import CmsPolicy
@@ -61,6 +62,28 @@ class DhKeys:
         return DhKey(pair=generate(group), expires=now + FRESH_KEY_EXPIRATION, signed={})
 
 
+MAX_KEPT_KEYS = 256  # krbtgt and busy services; one costs about 2 KiB
+
+
+class LongTermKeys:
+    """Long-term keys made ready for use: what is derived from a key once serves every request.
+
+    Owner: the worker. Bound: MAX_KEPT_KEYS; a full memory starts anew.
+    """
+
+    def __init__(self) -> None:
+        self._ready: dict[PrincipalKey, ProtocolKey] = {}
+
+    def ready(self, key: PrincipalKey) -> ProtocolKey:
+        """Return the protocol key of an account's key."""
+        found = self._ready.get(key)
+        if found is None:
+            if len(self._ready) >= MAX_KEPT_KEYS:
+                self._ready.clear()
+            found = self._ready[key] = ProtocolKey(EncType(key.etype), key.key)
+        return found
+
+
 @dataclass(slots=True, kw_only=True)
 class KdcSigners:
     """The KDC's certificates: RSA, EC or both. With none, PKINIT is not offered (code 16)."""
@@ -88,4 +111,6 @@ class Realm:
     groups: tuple[Group, ...]
     """Key-agreement groups accepted, most preferred first."""
     dh_keys: DhKeys
+    service_keys: LongTermKeys
+    """Keys of krbtgt and services; clients' keys are too many and seldom used again."""
     lockout: LockoutPolicy

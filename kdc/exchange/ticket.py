@@ -6,7 +6,7 @@ from datetime import datetime
 from directory.model import Account, PrincipalKey
 from kdc.crypto.etypes import CHECKSUM_TYPES, EncType, KeyUsage, ProtocolKey, encrypt, make_checksum
 from kdc.errors import KdcError
-from kdc.exchange.realm import Entropy
+from kdc.exchange.realm import Realm
 from kdc.policy import TicketGrant
 from kdc.wire.constants import PVNO, ErrorCode, MessageType, PaType, TicketFlag
 from kdc.wire.ms_kile import PA_SUPPORTED_ENCTYPES_AES
@@ -75,8 +75,9 @@ def _enc_pa_rep(reply: AsReply) -> tuple[PaData, ...]:
     )
 
 
-def issue_as_rep(reply: AsReply, supported: tuple[int, ...], entropy: Entropy) -> bytes:
+def issue_as_rep(reply: AsReply, realm: Realm) -> bytes:
     """Make the session key, seal ticket and client's part, and encode the AS-REP."""
+    entropy = realm.entropy
     grant = reply.grant
     flags = grant.flags
     encrypted_pa_data = None
@@ -99,9 +100,9 @@ def issue_as_rep(reply: AsReply, supported: tuple[int, ...], entropy: Entropy) -
         caddr=addresses,
         authorization_data=None,
     )
-    sealing = service_key(reply.service, supported)
+    sealing = service_key(reply.service, realm.config.supported_enctypes)
     ticket_cipher = encrypt(
-        ProtocolKey(EncType(sealing.etype), sealing.key),
+        realm.service_keys.ready(sealing),
         KeyUsage.TICKET,
         asn1.encode(ticket_part),
         entropy(CONFOUNDER_BYTES),

@@ -18,7 +18,7 @@ from kdc.config import KdcConfig, StateFolder
 from kdc.core import Core
 from kdc.crypto.key_agreement import GROUPS, Group
 from kdc.exchange.memory import ReplayMemory, RetransmitMemory
-from kdc.exchange.realm import DhKeys, KdcSigners, Realm
+from kdc.exchange.realm import DhKeys, KdcSigners, LongTermKeys, Realm
 from kdc.outcome import Outcome, Peer
 from kdc.server.replay import FileReplayMemory
 from kdc.server.retransmit import FileRetransmitMemory
@@ -92,6 +92,7 @@ def build_realm(
         ),
         key_policy=KeyPolicy(roca=config.roca_policy),
         groups=accepted_groups(config),
+        service_keys=LongTermKeys(),
         dh_keys=DhKeys(timedelta(seconds=config.dh_key_life_s)),
         lockout=LockoutPolicy(
             threshold=config.lockout_threshold,
