@@ -74,7 +74,7 @@ def secret_keys(seed: str, kvno: int = 1) -> tuple[PrincipalKey, ...]:
         PrincipalKey(
             etype=etype,
             kvno=kvno,
-            key=sha256(f"{seed} {etype} {kvno}".encode()).digest()[:size],
+            key=sha256(f"{seed} {etype} {kvno}".encode("utf-8", "replace")).digest()[:size],
             salt=f"LAB.TEST{seed}",
         )
         for etype, size in KEY_SIZES.items()
