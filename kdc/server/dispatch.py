@@ -1,0 +1,120 @@
+"""From one message to one reply: the clock, the handler, the audit record."""
+
+import logging
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from kdc.outcome import Outcome, Peer
+from kdc.server.alarm import Alarm
+from kdc.server.audit import AuditLog
+from kdc.server.service import RequestHandler
+from kdc.wire.constants import PVNO, ErrorCode, MessageType, NameType
+from kdc.wire.rfc4120 import KrbError, PrincipalName
+from pki import asn1
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True, kw_only=True)
+class Counters:
+    """What one worker did since its start."""
+
+    requests: int = 0
+    replies: int = 0
+    internal_errors: int = 0
+    """Exceptions that escaped the handler: bugs, 0 in a correct server."""
+    refused_by_audit: int = 0
+    dropped_by_port: int = 0
+    send_errors: int = 0
+    connections: int = 0
+    connections_over_source_limit: int = 0
+    connections_over_total: int = 0
+    connections_timed_out: int = 0
+    accept_errors: int = 0
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Dispatcher:
+    """Hands messages to the handler and audits what comes back."""
+
+    __slots__ = ("_alarm", "_audit", "_clock", "_handler", "_realm", "counters")
+
+    def __init__(
+        self,
+        handler: RequestHandler,
+        audit: AuditLog,
+        realm: str,
+        *,
+        clock: Callable[[], datetime] = _utc_now,
+    ) -> None:
+        self._handler = handler
+        self._audit = audit
+        self._realm = realm
+        self._clock = clock
+        self._alarm = Alarm(log, "bug: %s escaped the handler; the request was dropped\n%s")
+        self.counters = Counters()
+
+    def answer(self, message: bytes, peer: Peer) -> bytes | None:
+        """Return the reply to a message, or None when nothing is to be sent."""
+        # The one reading of the wall clock; everything below takes `now` from here.
+        now = self._clock()
+        started = time.perf_counter()
+        self.counters.requests += 1
+        try:
+            outcome = self._handler.handle(message, peer, now)
+        except Exception as error:  # noqa: BLE001  the last line of defence of a worker
+            outcome = self._internal_error(error)
+        return self._audited(outcome, peer, now, started)
+
+    def refuse(self, code: int, why: str, peer: Peer) -> bytes | None:
+        """Return the KRB-ERROR for a message that is refused unread.
+
+        code: of the protocol, 61 for instance. why: one fixed phrase for the audit record.
+        """
+        now = self._clock()
+        started = time.perf_counter()
+        self.counters.requests += 1
+        return self._audited(self._refusal(code, why, now), peer, now, started)
+
+    def _audited(self, outcome: Outcome, peer: Peer, now: datetime, started: float) -> bytes | None:
+        if not self._audit.write(outcome, peer, now, time.perf_counter() - started):
+            self.counters.refused_by_audit += 1
+            if outcome.reply is None:
+                return None
+            # Refusals are withheld as well: the client then asks another KDC of the realm.
+            outcome = self._refusal(ErrorCode.KDC_ERR_SVC_UNAVAILABLE, "audit log unavailable", now)
+        if outcome.reply is not None:
+            self.counters.replies += 1
+        return outcome.reply
+
+    def _refusal(self, code: int, why: str, now: datetime) -> Outcome:
+        """Return an error that needs neither the request nor the handler."""
+        error = KrbError(
+            pvno=PVNO,
+            msg_type=MessageType.KRB_ERROR,
+            stime=now,
+            susec=now.microsecond,
+            error_code=code,
+            realm=self._realm,
+            sname=PrincipalName(name_type=NameType.SRV_INST, name_string=("krbtgt", self._realm)),
+        )
+        return Outcome(reply=asn1.encode(error), exchange="", code=code, why=why, reference="")
+
+    def _internal_error(self, error: Exception) -> Outcome:
+        self.counters.internal_errors += 1
+        # The places, not the text: the text of an exception may quote the message or a key.
+        places = "".join(traceback.format_tb(error.__traceback__))
+        self._alarm.raise_(type(error).__name__, places)
+        return Outcome(
+            reply=None,
+            exchange="",
+            code=ErrorCode.KRB_ERR_GENERIC,
+            why="internal error",
+            reference="",
+        )

@@ -1,0 +1,241 @@
+"""One worker process: handler, sockets and loop, until it is told to stop."""
+
+import asyncio
+import ctypes
+import gc
+import logging
+import resource
+import signal
+import socket
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import uvloop
+
+from directory.backend import DirectoryError
+from kdc.config import ConfigError
+from kdc.server.audit import AuditLog
+from kdc.server.connection import ConnectionTable
+from kdc.server.control import (
+    DRAIN,
+    MAX_CONTROL_BYTES,
+    READY,
+    RELOAD,
+    RELOAD_FAILED,
+    RELOADED,
+    encode_failure,
+    say,
+)
+from kdc.server.dispatch import Dispatcher
+from kdc.server.service import (
+    EXIT_FAILED,
+    HandlerFactory,
+    RequestHandler,
+    ServeSettings,
+    StartError,
+    start_error,
+)
+from kdc.server.sockets import TcpListener, UdpEndpoint
+from kdc.server.sources import SourceTable
+from pki.errors import PkiError
+
+log = logging.getLogger(__name__)
+
+_SPARE_DESCRIPTORS: Final = 64
+"""For the store, the log, the memories and the loop, beside connections."""
+
+_WORKER_DRAIN_SHARE: Final = 0.9
+"""A worker stops a little before the supervisor would kill it."""
+
+_DRAIN_POLL_S: Final = 0.02
+_PR_SET_DUMPABLE: Final = 4
+
+GC_THRESHOLDS: Final = (50_000, 20, 50)
+"""Requests leave next to no reference cycles behind: counting references frees them. At Python's
+default of 700 allocations the collector would run every few requests and find nothing. Rarely is
+still needed: exceptions with tracebacks do form cycles, and memory must not grow."""
+
+
+class Worker:
+    """The endpoints of one worker and what they share."""
+
+    def __init__(
+        self,
+        settings: ServeSettings,
+        index: int,
+        sockets: Sequence[socket.socket],
+        control: socket.socket,
+        sources: SourceTable,
+        handler: RequestHandler,
+    ) -> None:
+        self._settings = settings
+        self._control = control
+        self._handler = handler
+        self.loop = uvloop.new_event_loop()
+        asyncio.set_event_loop(self.loop)
+        self._audit = AuditLog(audit_path(settings), on_failure=settings.audit_failure)
+        dispatcher = Dispatcher(handler, self._audit, settings.realm)
+        tcp = settings.tcp
+        self._connections = ConnectionTable(
+            self.loop,
+            dispatcher,
+            tcp,
+            sources.for_worker(
+                index, limit=tcp.max_connections_per_source, exempt=tcp.exempt_sources
+            ),
+            max_connections=_connections_for_one(settings),
+        )
+        self._udp = [
+            UdpEndpoint(self.loop, sock, dispatcher)
+            for sock in sockets
+            if sock.type == socket.SOCK_DGRAM
+        ]
+        self._tcp = [
+            TcpListener(self.loop, sock, self._connections)
+            for sock in sockets
+            if sock.type == socket.SOCK_STREAM
+        ]
+        self._draining = False
+        self._drain_deadline = 0.0
+
+    def run(self) -> None:
+        """Serve until drained."""
+        self.loop.add_reader(self._control.fileno(), self._on_control)
+        self.loop.add_signal_handler(signal.SIGTERM, self.drain)
+        self.loop.add_signal_handler(signal.SIGHUP, self.reload)
+        say(self._control, READY)
+        try:
+            self.loop.run_forever()
+        finally:
+            self._connections.close_all()
+            self._handler.close()
+            self._audit.close()
+            self.loop.close()
+
+    def reload(self) -> None:
+        """Reopen the audit file and let the handler read its configuration anew."""
+        self._audit.reopen()
+        try:
+            self._handler.reload()
+        except (ConfigError, DirectoryError, PkiError, OSError) as error:
+            log.error("reload refused, the old configuration stays: %s", error)
+            say(self._control, RELOAD_FAILED)
+        except Exception:
+            log.exception("bug: reload failed, the old configuration stays")
+            say(self._control, RELOAD_FAILED)
+        else:
+            say(self._control, RELOADED)
+
+    def drain(self) -> None:
+        """Take nothing new, finish what is begun within the drain time, then end."""
+        if self._draining:
+            return
+        self._draining = True
+        limit_s = self._settings.drain_s * _WORKER_DRAIN_SHARE
+        self._drain_deadline = self.loop.time() + limit_s
+        for listener in self._tcp:
+            listener.drain()
+        self._connections.drain()
+        for endpoint in self._udp:
+            endpoint.drain(self._drain_deadline)
+        self._wait_for_connections()
+
+    def _wait_for_connections(self) -> None:
+        if not len(self._connections) or self.loop.time() >= self._drain_deadline:
+            self.loop.stop()
+        else:
+            self.loop.call_later(_DRAIN_POLL_S, self._wait_for_connections)
+
+    def _on_control(self) -> None:
+        try:
+            message = self._control.recv(MAX_CONTROL_BYTES)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            message = b""
+        if message == RELOAD:
+            self.reload()
+            return
+        if not message:
+            # The supervisor is dead; without it nobody would replace or stop us.
+            log.error("the supervisor is gone, this worker ends")
+            self.loop.remove_reader(self._control.fileno())
+            self.drain()
+        elif message == DRAIN:
+            self.drain()
+
+
+def run_worker(
+    settings: ServeSettings,
+    index: int,
+    factory: HandlerFactory,
+    sockets: Sequence[socket.socket],
+    control: socket.socket,
+    sources: SourceTable,
+) -> int:
+    """Run one worker in this process, just forked; return its exit code."""
+    forbid_core_dumps()
+    # ^C in a terminal reaches the whole group; draining is the supervisor's decision.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        worker = _build(settings, index, factory, sockets, control, sources)
+    except StartError as error:
+        say(control, encode_failure(error))
+        return error.exit_code
+    except Exception as error:
+        log.exception("worker %d cannot start", index)
+        failure = StartError(
+            "a worker cannot start",
+            why=f"unexpected {type(error).__name__}, a bug",
+            remedy="see the log, and report it",
+            exit_code=EXIT_FAILED,
+        )
+        say(control, encode_failure(failure))
+        return EXIT_FAILED
+    # What lives now lives as long as the process: out of the collector's sight it costs no passes.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
+    worker.run()
+    return 0
+
+
+def _build(
+    settings: ServeSettings,
+    index: int,
+    factory: HandlerFactory,
+    sockets: Sequence[socket.socket],
+    control: socket.socket,
+    sources: SourceTable,
+) -> Worker:
+    try:
+        handler = factory(settings.state_dir)
+        return Worker(settings, index, sockets, control, sources, handler)
+    except (ConfigError, DirectoryError, PkiError, OSError) as error:
+        raise start_error(error) from error
+
+
+def audit_path(settings: ServeSettings) -> Path:
+    """Return where the audit records go."""
+    return settings.audit_path or settings.state_dir / "audit.jsonl"
+
+
+def _connections_for_one(settings: ServeSettings) -> int:
+    """Return how many connections one worker may hold: its share, and what its files allow."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    share = max(1, settings.tcp.max_connections // settings.workers)
+    if hard == resource.RLIM_INFINITY:
+        return share
+    return max(1, min(share, hard - _SPARE_DESCRIPTORS))
+
+
+def forbid_core_dumps() -> None:
+    """Keep keys out of core files, and other processes of this user out of our memory."""
+    _, hard = resource.getrlimit(resource.RLIMIT_CORE)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, hard))
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
