@@ -146,7 +146,7 @@ class StoreReader:
             row = self._open().execute(sql, values).fetchone()
         except sqlite3.Error as error:
             raise self._failed(error) from error
-        return cast(_Row | None, row)
+        return cast("_Row | None", row)
 
     def _all(self, sql: str, *values: object) -> list[_Row]:
         try:
@@ -286,10 +286,10 @@ class StoreReader:
 
     def _decode(self, row: _Row) -> Account:
         (account_id, name, upn, kind, flags, sid, dn, guid) = cast(
-            tuple[int, str, str | None, str, int, bytes | None, str | None, bytes | None], row[:8]
+            "tuple[int, str, str | None, str, int, bytes | None, str | None, bytes | None]", row[:8]
         )
         created, expires, password_expires, hours = cast(
-            tuple[int, int | None, int | None, bytes | None], row[8:]
+            "tuple[int, int | None, int | None, bytes | None]", row[8:]
         )
         account_kind = AccountKind(kind)
         created_at = from_micros(created)
@@ -340,7 +340,7 @@ class StoreReader:
                 salt=salt,
                 key=self._master_key.open(key_aad(account_id, kvno, etype), sealed),
             )
-            for kvno, etype, salt, sealed in cast(list[tuple[int, int, str, bytes]], rows)
+            for kvno, etype, salt, sealed in cast("list[tuple[int, int, str, bytes]]", rows)
         )
 
     def _credentials(
@@ -353,7 +353,7 @@ class StoreReader:
             MAX_VALUES,
         )
         left = MAX_TOTAL_CHARS
-        for (value,) in cast(list[tuple[bytes | str]], rows):
+        for (value,) in cast("list[tuple[bytes | str]]", rows):
             text = value if isinstance(value, str) else format_dn_binary(value, owner_dn)
             left -= len(text)
             if left < 0:

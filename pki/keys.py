@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from hashlib import sha256
+from math import gcd, prod
 from typing import Literal, NoReturn
 
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -317,7 +318,7 @@ def check_key(key: PublicKey, policy: KeyPolicy) -> tuple[str, ...]:
     if not 65537 <= key.e < MAX_EXPONENT or not key.e & 1:
         _fail(KeyFault.BAD_EXPONENT, "RSA exponent")
     residue = key.n % _SMALL_PRODUCT
-    if not key.n & 1 or any(residue % p == 0 for p in _SMALL_PRIMES):
+    if not key.n & 1 or gcd(residue, _SMALL_PRODUCT) != 1:
         _fail(KeyFault.MALFORMED, "RSA modulus has a small factor")
     if policy.roca != "ignore" and _in_roca_subgroups(residue):
         if policy.roca == "block":
@@ -349,9 +350,7 @@ def _powers_of_65537(p: int) -> frozenset[int]:
 
 
 _SMALL_PRIMES = _odd_primes(167)
-_SMALL_PRODUCT = 1
-for _p in _SMALL_PRIMES:
-    _SMALL_PRODUCT *= _p
+_SMALL_PRODUCT = prod(_SMALL_PRIMES)
 # A prime for which 65537 generates the whole group says nothing and is left out.
 _ROCA_RESIDUES = tuple(
     sorted(
