@@ -189,6 +189,7 @@ _SIGNATURES: dict[str, tuple[KeyKind, str | None]] = {
     **{RSA_WITH[digest]: (KeyKind.RSA, oid) for digest, oid in DIGEST_OIDS.items()},
     **{ECDSA_WITH[digest]: (KeyKind.EC, oid) for digest, oid in DIGEST_OIDS.items()},
 }
+_RSA_WITH_OIDS = frozenset(RSA_WITH.values())
 _NULL = b"\x05\x00"
 
 
@@ -519,7 +520,10 @@ def verify_signature(
     message_digest = _check_attributes(signer, signed.content_type, digest, policy)
     certificate, others = _find_signer_certificate(signed.certificates, signer.identifier)
     key = certificate.public_key()
-    if key.kind is not kind:
+    # DEVIATION: RFC 5754 3.2: MIT's client (1.20) names shaNNNWithRSAEncryption whatever its key.
+    # The key's kind decides how a signature is verified, so with an EC key that is ECDSA.
+    named_rsa = signer.signature_algorithm.algorithm in _RSA_WITH_OIDS
+    if key.kind is not kind and not (named_rsa and key.kind is KeyKind.EC):
         raise PkiError(CmsFault.SIGNATURE_ALGORITHM_NOT_ACCEPTED, "not for this kind of key")
     warnings = check_key(key)
     computed = hashlib.new(digest, signed.content).digest()

@@ -142,6 +142,20 @@ def test_hello_certificate_has_exactly_the_windows_shape() -> None:
     )
 
 
+def test_hello_certificate_for_heimdal_says_digital_signature() -> None:
+    """Heimdal 7.8 signs with no certificate that lacks KeyUsage; nothing else is added."""
+    subject = simple_name((oids.ID_AT_COMMON_NAME, "alice"))
+    data = ca.self_signed_hello_certificate(issued.key("alice"), subject, NOW, key_usage=True)
+    certificate = _parsed(data)
+    assert _oids(certificate) == {
+        oids.ID_CE_BASIC_CONSTRAINTS,
+        oids.ID_CE_EXT_KEY_USAGE,
+        oids.ID_CE_KEY_USAGE,
+    }
+    usage = certificate.extensions.get_extension_for_class(x509.KeyUsage).value
+    assert usage.digital_signature
+
+
 def test_client_leaf_carries_the_names_it_was_given() -> None:
     """Certificate trust: UPN, krb5 principal and SID extension; and a leaf's usages."""
     sid = "S-1-5-21-1-2-3-1104"

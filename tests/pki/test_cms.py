@@ -476,19 +476,32 @@ def test_unknown_signature_algorithm() -> None:
     )
 
 
-@pytest.mark.parametrize("key_type", list(KeyType))
-def test_signature_algorithm_for_another_kind_of_key(key_type: KeyType) -> None:
-    """ECDSA named with an RSA key, RSA with an EC key."""
+@pytest.mark.parametrize(
+    ("key_type", "algorithm"),
+    [
+        (KeyType.RSA_2048, messages.algorithm(oids.ECDSA_WITH_SHA256)),
+        (KeyType.EC_P256, messages.algorithm(oids.RSA_ENCRYPTION, NULL)),
+    ],
+)
+def test_signature_algorithm_for_another_kind_of_key(key_type: KeyType, algorithm: bytes) -> None:
+    """ECDSA named with an RSA key, plain RSA with an EC key."""
     alice = issued.hello("alice", key_type)
-    wrong = {
-        KeyType.RSA_2048: messages.algorithm(oids.ECDSA_WITH_SHA256),
-        KeyType.EC_P256: messages.algorithm(oids.SHA256_WITH_RSA, NULL),
-    }[key_type]
-    info = messages.signer_info(alice, signature_algorithm=wrong)
+    info = messages.signer_info(alice, signature_algorithm=algorithm)
     assert refusal(messages.signed_data(signer=alice, infos=(info,))) == (
         CmsFault.SIGNATURE_ALGORITHM_NOT_ACCEPTED,
         "not for this kind of key",
     )
+
+
+def test_ecdsa_under_the_name_of_rsa_as_mit_sends_it() -> None:
+    """MIT 1.20 names sha256WithRSAEncryption whatever its key; what was made is ECDSA."""
+    alice = issued.hello("alice", KeyType.EC_P256)
+    algorithm = messages.algorithm(oids.SHA256_WITH_RSA, NULL)
+    info = messages.signer_info(alice, signature_algorithm=algorithm)
+    assert verify(messages.signed_data(signer=alice, infos=(info,))).content == CONTENT
+    info = messages.signer_info(alice, signature_algorithm=algorithm, change_signature=_flip(-1))
+    data = messages.signed_data(signer=alice, infos=(info,))
+    assert refusal(data) == (CmsFault.BAD_SIGNATURE, "signature")
 
 
 @pytest.mark.parametrize(
