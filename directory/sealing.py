@@ -69,20 +69,26 @@ def _is_trusted(path: Path, trusted_paths: Sequence[Path]) -> bool:
 def write_secret_file(path: Path, data: bytes) -> None:
     """Create a file of mode 0600 and return when its bytes are on disk.
 
-    Raises DirectoryError: EXISTS, DENIED.
+    It appears under its name complete or not at all. Raises DirectoryError: EXISTS, DENIED.
     """
+    draft = path.with_name(f"{path.name}.new")
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        draft.unlink(missing_ok=True)
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            os.link(draft, path)  # unlike a rename, it never replaces
+        finally:
+            draft.unlink()
     except FileExistsError:
         raise DirectoryError(DirectoryFault.EXISTS, f"{path} is already there") from None
     except OSError as error:
         raise DirectoryError(
             DirectoryFault.DENIED, f"cannot write {path}: {error.strerror}"
         ) from error
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
     sync_folder(path)
 
 

@@ -39,6 +39,20 @@ def test_existing_file_is_not_replaced(tmp_path: Path) -> None:
     assert path.read_bytes() == before
 
 
+def test_half_written_draft_does_not_stand_in_the_way(tmp_path: Path) -> None:
+    """A killed `kdc init` leaves no key of the wrong size under the key's name."""
+    (tmp_path / "master.key.new").write_bytes(b"half")
+    MasterKey.create(tmp_path / "master.key")
+    assert [path.name for path in tmp_path.iterdir()] == ["master.key"]
+
+
+def test_folder_that_is_not_there_is_denied(tmp_path: Path) -> None:
+    """Said with the path and the system's words."""
+    with pytest.raises(DirectoryError) as caught:
+        MasterKey.create(tmp_path / "none" / "master.key")
+    assert caught.value.kind is DirectoryFault.DENIED
+
+
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o660, 0o644, 0o601, 0o610])
 def test_mode_that_lets_others_in_is_denied(tmp_path: Path, mode: int) -> None:
     """Row S06."""

@@ -371,6 +371,30 @@ def test_lost_counters_are_unavailable_not_unlocked(store: Store) -> None:
         if "lockout" in path.name:
             path.write_bytes(b"damaged" * 1000)
     reader = Store.open(store.path, master_key(), read_only=True)
+    for use in (
+        lambda: reader.account_by_id(alice),
+        lambda: reader.password_failures(alice),
+        lambda: failed(reader, alice, NOW),
+        lambda: reader.record_password_success(alice, NOW),
+        lambda: reader.unlock(alice),
+    ):
+        with pytest.raises(DirectoryError) as caught:
+            use()
+        assert caught.value.kind is DirectoryFault.UNAVAILABLE
+
+
+def test_counters_that_another_process_holds_are_unavailable(store: Store) -> None:
+    """A worker waits a second, not for ever."""
+    alice = store.add_account(user())
+    failed(store, alice, NOW)
+    path = store.path.with_name("store-lockout.sqlite")
+    holder = sqlite3.connect(path, isolation_level=None)
+    holder.execute("BEGIN IMMEDIATE")
     with pytest.raises(DirectoryError) as caught:
-        reader.account_by_id(alice)
+        failed(store, alice, NOW)
     assert caught.value.kind is DirectoryFault.UNAVAILABLE
+    assert locked(store, alice) is None
+    holder.execute("ROLLBACK")
+    holder.close()
+    assert failed(store, alice, NOW) is None
+    assert store.password_failures(alice) == 2
