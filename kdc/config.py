@@ -48,6 +48,9 @@ MAX_LIFE_S = 10 * 365 * 86400  # longer than any account's key should live
 MAX_SKEW_S = 86400
 
 
+DEFAULT_LISTEN = ("127.0.0.1:88", "[::1]:88")
+
+
 @dataclass(slots=True)
 class ConfigError(Exception):
     """The configuration cannot be used. The three texts are made to be shown to its author."""
@@ -75,7 +78,7 @@ class KdcConfig:
     realm: str
     netbios: str
     domain: str
-    listen: tuple[str, ...] = ("127.0.0.1:88", "[::1]:88")
+    listen: tuple[str, ...] = DEFAULT_LISTEN
     workers: int = 0
     max_life_s: int = 36000
     max_renewable_life_s: int = 604800
@@ -158,10 +161,15 @@ def format_duration(seconds: int) -> str:
 
 
 def parse_address(text: str) -> tuple[str, int]:
-    """Read `127.0.0.1:88` or `[::1]:88` as (address, port). Raises ValueError."""
+    """Read `127.0.0.1:88`, `[::1]:88` or `*:88` (every address) as (address, port).
+
+    Raises ValueError.
+    """
     host, colon, port = text.rpartition(":")
     if not colon or not port.isascii() or not port.isdecimal() or not 1 <= int(port) <= 65535:
         raise ValueError("no port between 1 and 65535")
+    if host == "*":
+        return host, int(port)
     if host.startswith("[") and host.endswith("]"):
         return str(ipaddress.IPv6Address(host[1:-1])), int(port)
     return str(ipaddress.IPv4Address(host)), int(port)

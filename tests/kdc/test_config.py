@@ -212,6 +212,7 @@ def test_address_of_either_family() -> None:
     """An IPv6 address stands in brackets."""
     assert parse_address("[0:0::1]:88") == ("::1", 88)
     assert parse_address("127.0.0.1:8888") == ("127.0.0.1", 8888)
+    assert parse_address("*:88") == ("*", 88)
 
 
 def test_file_that_cannot_be_read(tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""The command `kdc`: one module for each noun, loaded when it is used."""

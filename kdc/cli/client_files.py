@@ -1,0 +1,63 @@
+"""The krb5.conf and kdc.toml that `kdc init` writes."""
+
+import ipaddress
+from collections.abc import Sequence
+from pathlib import Path
+
+from kdc.config import format_address, parse_address
+
+
+def reachable(address: str) -> tuple[str, int]:
+    """Return where a client on this host reaches a listening address: a wildcard is loopback."""
+    host, port = parse_address(address)
+    if host == "*":
+        return "127.0.0.1", port
+    found = ipaddress.ip_address(host)
+    if found.is_unspecified:
+        host = "::1" if found.version == 6 else "127.0.0.1"
+    return host, port
+
+
+def krb5_conf(
+    *, realm: str, domain: str, listen: Sequence[str], ca_certificate: Path, kdc_host: str
+) -> str:
+    """Write a krb5.conf that MIT's and Heimdal's clients both read."""
+    kdcs = "".join(f"  kdc = {format_address(*reachable(a))}\n" for a in listen)
+    return f"""\
+# Clients of the realm {realm}: MIT krb5 and Heimdal. Use it with KRB5_CONFIG=this-file.
+[libdefaults]
+ default_realm = {realm}
+ dns_lookup_kdc = false
+ dns_lookup_realm = false
+ dns_canonicalize_hostname = false
+ rdns = false
+ # Heimdal 7 takes group 14 for this; its default is the 1024-bit group 2. MIT takes 2048.
+ pkinit_dh_min_bits = 1536
+
+[realms]
+ {realm} = {{
+{kdcs}  pkinit_anchors = FILE:{ca_certificate}
+  pkinit_kdc_hostname = {kdc_host}
+ }}
+
+[domain_realm]
+ .{domain} = {realm}
+ {domain} = {realm}
+
+# Heimdal looks for its anchors here.
+[appdefaults]
+ pkinit_anchors = FILE:{ca_certificate}
+"""
+
+
+def kdc_toml(*, realm: str, netbios: str, listen: Sequence[str], compat: str) -> str:
+    """Write the configuration of a new realm: what was chosen, nothing else."""
+    addresses = ", ".join(f'"{address}"' for address in listen)
+    return f"""\
+# The realm's configuration. conf/kdc.toml of Keytrust lists every key with its default and its
+# reason; `kdc config show --origin` shows what is in force, `kdc config check` judges this file.
+realm = "{realm}"
+netbios = "{netbios}"
+listen = [{addresses}]
+compat = "{compat}"
+"""

@@ -1,0 +1,78 @@
+"""What a command says when it fails: three short lines, and an exit code that scripts rely on."""
+
+from enum import IntEnum
+
+from directory.backend import DirectoryError, DirectoryFault
+from kdc.config import ConfigError
+from pki.errors import PkiError
+
+
+class ExitCode(IntEnum):
+    """The exit codes of every command."""
+
+    OK = 0
+    FAILED = 1
+    USAGE = 2
+    NOT_FOUND = 3
+    EXISTS = 4
+    DENIED = 5
+    UNREACHABLE = 6
+    CONFIGURATION = 78
+
+
+class CliError(Exception):
+    """A command failed. The three texts are one line each and hold no secret."""
+
+    def __init__(self, what: str, why: str, remedy: str, code: ExitCode = ExitCode.FAILED) -> None:
+        super().__init__(what)
+        self.what = what
+        self.why = why
+        self.remedy = remedy
+        self.code = code
+
+
+_DIRECTORY = {
+    DirectoryFault.NOT_FOUND: (ExitCode.NOT_FOUND, "check the name; `kdc user list` shows all"),
+    DirectoryFault.EXISTS: (ExitCode.EXISTS, "choose another name, or change what is there"),
+    DirectoryFault.INVALID: (ExitCode.FAILED, "correct the value and try again"),
+    DirectoryFault.DENIED: (ExitCode.DENIED, "check who you are and the modes of the files"),
+    DirectoryFault.UNAVAILABLE: (
+        ExitCode.UNREACHABLE,
+        "check that the state folder is the right one and that its disk works",
+    ),
+    DirectoryFault.CORRUPT: (ExitCode.FAILED, "restore the state folder from a backup"),
+}
+
+
+def explain(error: Exception) -> CliError | None:
+    """Turn an error of the lower layers into three lines; None: it is a bug."""
+    if isinstance(error, CliError):
+        return error
+    if isinstance(error, ConfigError):
+        what = f"{error.place}: {error.what}"
+        return CliError(what, error.why, error.remedy, ExitCode.CONFIGURATION)
+    if isinstance(error, DirectoryError):
+        code, remedy = _DIRECTORY[error.kind]
+        return CliError(error.detail or error.kind.value, error.kind.value, remedy, code)
+    if isinstance(error, PkiError):
+        return CliError(
+            error.detail or "a key or certificate cannot be used",
+            error.fault.value,
+            "check that the file is what you think it is",
+        )
+    if isinstance(error, OSError):
+        return from_os_error(error)
+    return None
+
+
+def from_os_error(error: OSError) -> CliError:
+    """Say which file could not be used, and why."""
+    name = error.filename if isinstance(error.filename, str) else "a file"
+    why = error.strerror or "input/output error"
+    if isinstance(error, FileNotFoundError):
+        return CliError(f"{name} cannot be read", why, "check the path", ExitCode.NOT_FOUND)
+    if isinstance(error, FileExistsError):
+        return CliError(f"{name} cannot be written", why, "choose another path", ExitCode.EXISTS)
+    if isinstance(error, PermissionError):
+        return CliError(f"{name} cannot be used", why, "check its owner and mode", ExitCode.DENIED)
+    return CliError(f"{name} cannot be used", why, "check the path and the disk")

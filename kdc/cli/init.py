@@ -1,0 +1,206 @@
+"""`kdc init`: make a realm in its state folder."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+from directory.model import PrincipalKey
+from directory.sealing import MasterKey
+from directory.store import Store
+from kdc.cli.client_files import kdc_toml, krb5_conf
+from kdc.cli.errors import CliError, ExitCode
+from kdc.cli.options import state_option
+from kdc.cli.state import CA_KEY_AAD, now, state_folder, write_private
+from kdc.config import COMPAT_PROFILES, DEFAULT_LISTEN, KdcConfig, StateFolder, parse_config
+from kdc.crypto.etypes import KEY_BYTES, EncType
+from pki import ca
+
+KDC_KEYS = {
+    "rsa2048": (ca.KeyType.RSA_2048,),
+    "ec-p256": (ca.KeyType.EC_P256,),
+    "both": (ca.KeyType.RSA_2048, ca.KeyType.EC_P256),
+}
+
+
+@click.command("init")
+@click.option("--realm", required=True, help="Kerberos realm, such as LAB.TEST.")
+@click.option("--netbios", help="NetBIOS name of the domain; else the realm's first label.")
+@click.option("--listen", multiple=True, metavar="ADDR:PORT", help="May be repeated.")
+@click.option(
+    "--kdc-key",
+    type=click.Choice(list(KDC_KEYS)),
+    default="rsa2048",
+    show_default=True,
+    help="Key of the KDC's certificate.",
+)
+@click.option(
+    "--compat",
+    type=click.Choice(list(COMPAT_PROFILES)),
+    default="strict",
+    show_default=True,
+    help="Weak forms to accept.",
+)
+@click.option(
+    "--dns", multiple=True, metavar="NAME", help="Host name of the KDC; else kdc.<domain>."
+)
+@click.option("--crl-url", metavar="URL", help="Where the CA's CRL will be fetched from.")
+@click.option("--force", is_flag=True, help="Replace the realm that is there.")
+@state_option
+@click.pass_context
+def command(
+    ctx: click.Context,
+    realm: str,
+    netbios: str | None,
+    listen: tuple[str, ...],
+    kdc_key: str,
+    compat: str,
+    dns: tuple[str, ...],
+    crl_url: str | None,
+    force: bool,
+) -> None:
+    """Make a realm: master key, account store, CA, KDC certificate, kdc.toml and krb5.conf.
+
+    Safe to run twice: a realm that is there stays as it is, unless --force says otherwise.
+    """
+    folder = state_folder(ctx)
+    realm = realm.upper()
+    if not force and _is_there(folder, realm):
+        return
+    text = kdc_toml(
+        realm=realm,
+        netbios=(netbios or realm.partition(".")[0][:15]).upper(),
+        listen=listen or DEFAULT_LISTEN,
+        compat=compat,
+    )
+    # The file is judged before anything is made: a wrong --listen costs nothing.
+    config = parse_config(text, "the options of kdc init").config
+    if force:
+        for path in _files(folder):
+            path.unlink(missing_ok=True)
+    hosts = dns or (f"kdc.{config.domain}",)
+    _make(folder, config, KDC_KEYS[kdc_key], hosts, crl_url)
+    write_private(
+        folder.krb5_conf,
+        krb5_conf(
+            realm=config.realm,
+            domain=config.domain,
+            listen=config.listen,
+            ca_certificate=folder.ca_certificate.resolve(),
+            kdc_host=hosts[0],
+        ).encode(),
+    )
+    folder.krb5_conf.chmod(0o644)
+    # Last, because it is what makes the folder a realm.
+    write_private(folder.kdc_toml, text.encode())
+    click.echo(f"realm {config.realm} is in {folder.root}")
+    click.echo(f"  clients use {folder.krb5_conf}")
+    click.echo("  next: kdc user add NAME, kdc key enroll NAME --out F.pem, kdc serve")
+
+
+def _is_there(folder: StateFolder, realm: str) -> bool:
+    """Say what is there; False when the folder holds no realm yet."""
+    if folder.kdc_toml.exists():
+        found = folder.load_config().config.realm
+        if found != realm:
+            raise CliError(
+                f"{folder.root} holds another realm",
+                f"it is {found}, not {realm}",
+                "choose another folder with --state, or replace it with --force",
+                ExitCode.EXISTS,
+            )
+        click.echo(f"realm {found} is in {folder.root} already; nothing was changed")
+        return True
+    left = [path.name for path in _files(folder) if path.exists()]
+    if left:
+        raise CliError(
+            f"{folder.root} holds part of a realm",
+            f"there is {left[0]} but no kdc.toml",
+            "put kdc.toml back, or replace everything with --force",
+            ExitCode.EXISTS,
+        )
+    return False
+
+
+def _files(folder: StateFolder) -> Iterator[Path]:
+    """List what --force removes: everything but the audit log and files we do not know."""
+    yield folder.kdc_toml
+    yield folder.krb5_conf
+    store = folder.store
+    for stem in (store.name, f"{store.stem}-lockout{store.suffix}"):
+        for end in ("", "-wal", "-shm", ".new"):
+            yield store.with_name(stem + end)
+    yield folder.master_key
+    yield from (folder.ca_certificate, folder.pki / "ca.key", folder.crl)
+    yield from (folder.kdc_certificate, folder.kdc_key)
+    yield from (folder.kdc_ec_certificate, folder.kdc_ec_key)
+    yield from (folder.replay_map, folder.retransmit_map)
+
+
+def _make(
+    folder: StateFolder,
+    config: KdcConfig,
+    key_types: tuple[ca.KeyType, ...],
+    hosts: tuple[str, ...],
+    crl_url: str | None,
+) -> None:
+    moment = now()
+    folder.root.mkdir(parents=True, exist_ok=True)
+    folder.root.chmod(0o700)
+    folder.pki.mkdir(exist_ok=True)
+    folder.pki.chmod(0o700)
+    master_key = MasterKey.create(folder.master_key)
+    keys = tuple(
+        PrincipalKey(etype=etype, kvno=1, key=os.urandom(KEY_BYTES[EncType(etype)]))
+        for etype in config.supported_enctypes
+    )
+    Store.create(
+        folder.store,
+        master_key,
+        realm=config.realm,
+        netbios=config.netbios,
+        krbtgt_keys=keys,
+        now=moment,
+    ).close()
+    root = ca.create_root(config.realm, moment)
+    key_pem = ca.private_key_to_pem(root.private_key)
+    write_private(folder.pki / "ca.key", master_key.seal(CA_KEY_AAD, key_pem))
+    write_public(folder.ca_certificate, ca.certificate_to_pem(root.certificate_der))
+    write_public(folder.crl, ca.create_crl(root, 1, (), moment))
+    issue_kdc_certificates(folder, config, root, key_types, hosts, crl_url)
+
+
+def issue_kdc_certificates(
+    folder: StateFolder,
+    config: KdcConfig,
+    issuer: ca.IssuedCertificate,
+    key_types: tuple[ca.KeyType, ...],
+    hosts: tuple[str, ...],
+    crl_url: str | None,
+) -> tuple[Path, ...]:
+    """Issue and write the KDC's certificates, one of each key type; return their paths.
+
+    The first takes kdc.pem, the second kdc-ec.pem; a second one from earlier is removed.
+    """
+    places = (
+        (folder.kdc_certificate, folder.kdc_key),
+        (folder.kdc_ec_certificate, folder.kdc_ec_key),
+    )
+    names = (*hosts, config.domain)
+    for key_type, (certificate, key) in zip(key_types, places, strict=False):
+        issued = ca.issue_kdc_certificate(
+            issuer, config.realm, names, config.netbios, key_type, now(), crl_url=crl_url
+        )
+        write_private(key, ca.private_key_to_pem(issued.private_key))
+        write_public(certificate, ca.certificate_to_pem(issued.certificate_der))
+    for certificate, key in places[len(key_types) :]:
+        certificate.unlink(missing_ok=True)
+        key.unlink(missing_ok=True)
+    return tuple(certificate for certificate, _ in places[: len(key_types)])
+
+
+def write_public(path: Path, data: bytes) -> None:
+    """Write a file that everybody may read."""
+    write_private(path, data)
+    path.chmod(0o644)

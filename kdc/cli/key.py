@@ -1,0 +1,344 @@
+"""`kdc key`: the keys registered on accounts."""
+
+import base64
+import uuid
+from datetime import datetime
+from pathlib import Path
+
+import click
+
+from directory.keycredential import NewKeyCredential, encode_key_credential, parse_dn_binary
+from directory.keymaterial import MaterialForm, decode_key_material
+from directory.model import Account, AccountKind, KeyCredential
+from directory.store import Store
+from kdc.cli.accounts import credential_json
+from kdc.cli.errors import CliError, ExitCode
+from kdc.cli.options import json_option, not_found, read_input_file, state_option
+from kdc.cli.output import print_fields, print_json, print_table, read_time
+from kdc.cli.state import find_account, now, open_realm, write_private
+from kdc.config import KdcConfig
+from pki import ca, oids
+from pki.errors import KeyFault, PkiError
+from pki.keys import (
+    KeyKind,
+    PublicKey,
+    public_key_from_certificate,
+    public_key_from_cryptography,
+    public_key_from_spki,
+)
+from pki.x500 import simple_name
+
+MAX_KEY_FILE_BYTES = 256 * 1024
+PAGE = 500
+
+
+@click.group("key")
+def command() -> None:
+    """Keys registered on accounts: what key trust trusts."""
+
+
+# -- enroll ----------------------------------------------------------------------------------
+
+
+@command.command("enroll")
+@click.argument("user")
+@click.option(
+    "--out",
+    required=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="File for the certificate and the private key (PEM, mode 0600).",
+)
+@click.option("--days", type=click.IntRange(1, 36500), default=ca.HELLO_DAYS, show_default=True)
+@click.option(
+    "--throwaway-issuer",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="G",
+    help="Issue the certificate by a CA made on the spot, written to G: MIT's kinit needs that.",
+)
+@state_option
+@click.pass_context
+def enroll(
+    ctx: click.Context, user: str, out: Path, days: int, throwaway_issuer: Path | None
+) -> None:
+    """Make an RSA-2048 key and a self-signed certificate as Windows Hello does; register it."""
+    realm = open_realm(ctx)
+    moment = now()
+    for path in (out, throwaway_issuer):
+        if path is not None and path.exists():
+            raise CliError(
+                f"{path} is already there",
+                "a key is never overwritten unasked",
+                "choose another path, or remove the file first",
+                ExitCode.EXISTS,
+            )
+    with realm.store(write=True) as store:
+        account = find_account(store, user)
+        private_key = ca.generate_key(ca.KeyType.RSA_2048)
+        subject = simple_name((oids.ID_AT_COMMON_NAME, _subject(account, realm.config)))
+        if throwaway_issuer is None:
+            certificate = ca.self_signed_hello_certificate(private_key, subject, moment, days)
+        else:
+            name = f"throwaway issuer {uuid.uuid4().hex[:8]}"
+            issuer = ca.create_root(realm.config.realm, moment, days=days, common_name=name)
+            certificate = ca.issue_client_leaf(
+                issuer, private_key.public_key(), subject, moment, days
+            )
+            write_private(
+                throwaway_issuer, ca.certificate_to_pem(issuer.certificate_der), replace=False
+            )
+            throwaway_issuer.chmod(0o644)
+        pem = ca.certificate_to_pem(certificate) + ca.private_key_to_pem(private_key)
+        # The file first: a key that is registered but lost would be worse than a useless file.
+        write_private(out, pem, replace=False)
+        try:
+            public_key = public_key_from_cryptography(private_key.public_key())
+            credential = _register(store, account, public_key, moment)
+        except BaseException:
+            out.unlink()
+            raise
+    click.echo(f"registered key {credential.key_id.hex()[:16]} on {account.sam_account_name}")
+    click.echo(f"  certificate and private key: {out}")
+    if throwaway_issuer is not None:
+        click.echo(f"  issuer, for the client's own anchors: {throwaway_issuer}")
+
+
+def _subject(account: Account, config: KdcConfig) -> str:
+    """Make the common name that Windows gives a Hello certificate."""
+    if account.kind is AccountKind.COMPUTER:
+        return str(account.sid)
+    upn = account.upn or f"{account.sam_account_name}@{config.domain}"
+    return f"{account.sid}/{uuid.uuid4()}/login.windows.net/{uuid.uuid4()}/{upn}"
+
+
+def _register(
+    store: Store, account: Account, public_key: PublicKey, moment: datetime
+) -> KeyCredential:
+    """Register a public key on an account, in the form that Windows writes for its kind."""
+    form = MaterialForm.BCRYPT
+    if public_key.kind is not KeyKind.RSA:
+        form = MaterialForm.SPKI
+    elif account.kind is AccountKind.COMPUTER:
+        form = MaterialForm.RSA_PUBLIC_KEY
+    new = NewKeyCredential(public_key=public_key, material=form, created=moment)
+    text = encode_key_credential(new, store.owner_dn(account.account_id))
+    return store.add_key_credential(account.account_id, text)
+
+
+# -- add -------------------------------------------------------------------------------------
+
+
+@command.command("add")
+@click.argument("user")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@state_option
+@click.pass_context
+def add(ctx: click.Context, user: str, file: Path) -> None:
+    """Register the public key in FILE on a user.
+
+    FILE holds a certificate or public key (PEM or DER), a BCRYPT or TPM key blob, or the text of
+    an msDS-KeyCredentialLink value.
+    """
+    data = read_input_file(file, MAX_KEY_FILE_BYTES)
+    with open_realm(ctx).store(write=True) as store:
+        account = find_account(store, user)
+        text = _dn_binary(data)
+        if text is not None:
+            credential = store.add_key_credential(account.account_id, text)
+        else:
+            credential = _register(store, account, read_public_key(data, file), now())
+    click.echo(f"registered key {credential.key_id.hex()[:16]} on {account.sam_account_name}")
+    for warning in credential.warnings:
+        click.echo(f"  note: {warning}", err=True)
+
+
+def _dn_binary(data: bytes) -> str | None:
+    if data[:2] not in (b"B:", b"b:"):
+        return None
+    try:
+        text = data.decode().strip()
+        parse_dn_binary(text)
+    except ValueError as error:
+        raise CliError(
+            "the file does not hold an msDS-KeyCredentialLink value",
+            str(error),
+            "give the whole value, B:<digits>:<hex>:<DN>",
+        ) from None
+    return text
+
+
+def read_public_key(data: bytes, file: Path) -> PublicKey:
+    """Read the public key of a file, whatever form it is in."""
+    if b"-----BEGIN CERTIFICATE-----" in data:
+        return public_key_from_certificate(ca.certificates_from_pem(data)[0])
+    if b"-----BEGIN PUBLIC KEY-----" in data:
+        body = data.partition(b"-----BEGIN PUBLIC KEY-----")[2].partition(b"-----END")[0]
+        try:
+            return public_key_from_spki(base64.b64decode(body))
+        except ValueError:
+            raise PkiError(KeyFault.MALFORMED, "public key PEM") from None
+    for read in (
+        public_key_from_certificate,
+        public_key_from_spki,
+        lambda raw: decode_key_material(raw)[1],
+    ):
+        try:
+            return read(data)
+        except PkiError:
+            continue
+    raise CliError(
+        f"{file} holds no public key that we know",
+        "it is neither a certificate, a public key, a key blob nor a DN-Binary value",
+        "give the certificate rather than the private key",
+    )
+
+
+# -- list, show, remove ----------------------------------------------------------------------
+
+
+@command.command("list")
+@click.argument("user", required=False)
+@json_option
+@state_option
+@click.pass_context
+def list_keys(ctx: click.Context, user: str | None, as_json: bool) -> None:
+    """List the keys of a user, or of everybody.
+
+    JSON: a list of account, key_id, usable, reason, warnings, key, material, created, last_logon,
+    source, device_id.
+    """
+    with open_realm(ctx).store() as store:
+        accounts = [find_account(store, user)] if user else _accounts_with_keys(store)
+    found = [(a.sam_account_name, c) for a in accounts for c in a.key_credentials]
+    if as_json:
+        print_json([credential_json(name, credential) for name, credential in found])
+        return
+    print_table(
+        ("ACCOUNT", "KEYID", "KEY", "CREATED", "STATE"),
+        [
+            (
+                name,
+                c.key_id.hex()[:16],
+                "" if c.public_key is None else f"{c.public_key.kind} {c.public_key.bits}",
+                "" if c.created is None else f"{c.created:%Y-%m-%d}",
+                "usable" if c.usable else c.reason,
+            )
+            for name, c in found
+        ],
+    )
+
+
+def _accounts_with_keys(store: Store) -> list[Account]:
+    found, after = [], ""
+    while page := store.list_accounts(after=after, limit=PAGE):
+        after = page[-1].sam_account_name
+        for summary in page:
+            if summary.key_credentials:
+                account = store.account_by_id(summary.account_id)
+                if account is not None:
+                    found.append(account)
+    return found
+
+
+def key_id_of(text: str) -> bytes:
+    """Read a KeyID, or the start of one: hexadecimal, or Base64 as Windows' tools show it."""
+    try:
+        return bytes.fromhex(text)
+    except ValueError:
+        pass
+    try:
+        found = base64.b64decode(text, validate=True)
+    except ValueError:
+        found = b""
+    if len(found) != 32:
+        raise click.UsageError(
+            f"{text!r} is not a KeyID: give an even number of hexadecimal digits"
+        )
+    return found
+
+
+@command.command("show")
+@click.argument("keyid")
+@json_option
+@state_option
+@click.pass_context
+def show(ctx: click.Context, keyid: str, as_json: bool) -> None:
+    """Show a key by its KeyID or the start of it, on every account that has it.
+
+    JSON: a list as in `kdc key list`.
+    """
+    wanted = key_id_of(keyid)
+    with open_realm(ctx).store() as store:
+        accounts = [store.account_by_id(i) for i in store.accounts_by_key_id(wanted)]
+    found = [
+        (account.sam_account_name, c)
+        for account in accounts
+        if account is not None
+        for c in account.key_credentials
+        if c.key_id.startswith(wanted)
+    ]
+    if not found:
+        raise not_found(f"no key {keyid}", "kdc key list")
+    if as_json:
+        print_json([credential_json(name, credential) for name, credential in found])
+        return
+    for index, (name, c) in enumerate(found):
+        if index:
+            click.echo()
+        key = c.public_key
+        print_fields(
+            [
+                ("account", name),
+                ("KeyID", c.key_id.hex()),
+                ("Base64", base64.b64encode(c.key_id).decode()),
+                ("state", "usable" if c.usable else f"not usable: {c.reason}"),
+                ("key", "" if key is None else f"{key.kind} {key.bits} as {c.material}"),
+                ("created", "" if c.created is None else read_time(c.created)),
+                ("device", str(c.device_id or "")),
+                *(("note", warning) for warning in c.warnings),
+            ]
+        )
+
+
+@command.command("remove")
+@click.argument("user")
+@click.argument("keyid", required=False)
+@click.option("--all", "every", is_flag=True, help="Remove all keys of the user.")
+@click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
+@state_option
+@click.pass_context
+def remove(ctx: click.Context, user: str, keyid: str | None, every: bool, dry_run: bool) -> None:
+    """Remove a key, or all keys, of a user. The next logon with it is refused."""
+    if every == (keyid is not None):
+        raise click.UsageError("give a KEYID or --all")
+    with open_realm(ctx).store(write=not dry_run) as store:
+        account = find_account(store, user)
+        chosen = account.key_credentials if every else _chosen(account, keyid or "")
+        verb = "would remove" if dry_run else "removed"
+        if not dry_run:
+            if every:
+                store.remove_key_credential(account.account_id)
+            else:
+                store.remove_key_credential(account.account_id, chosen[0].key_id)
+    for credential in chosen:
+        what = credential.key_id.hex()[:16] or "an unreadable value"
+        click.echo(f"{verb} {what} of {account.sam_account_name}")
+    if not chosen:
+        click.echo(f"{account.sam_account_name} has no keys")
+
+
+def _chosen(account: Account, keyid: str) -> tuple[KeyCredential, ...]:
+    wanted = key_id_of(keyid)
+    found = tuple(c for c in account.key_credentials if c.key_id.startswith(wanted))
+    if not found:
+        raise not_found(
+            f"{account.sam_account_name} has no key {keyid}",
+            f"kdc key list {account.sam_account_name}",
+        )
+    if len({c.key_id for c in found}) > 1:
+        raise CliError(
+            f"{keyid} is not one key",
+            f"{len(found)} keys of {account.sam_account_name} start so",
+            "give more digits of the KeyID",
+            ExitCode.USAGE,
+        )
+    return found

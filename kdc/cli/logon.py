@@ -1,0 +1,286 @@
+"""`kdc logon`: a real logon with our own client."""
+
+import os
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO
+
+import click
+
+from kdc.cli.client_files import reachable
+from kdc.cli.errors import CliError
+from kdc.cli.logon_errors import explain_client_error
+from kdc.cli.options import json_option, password_options, read_password, state_option
+from kdc.cli.output import iso, print_fields, print_json, read_time
+from kdc.cli.state import MAX_PEM_BYTES, state_folder
+from kdc.client.as_exchange import AsExchange, AsOptions, AsResult, client_name
+from kdc.client.errors import ClientError
+from kdc.client.mechanism import Mechanism
+from kdc.client.password import PasswordMechanism
+from kdc.client.pkinit import DEFAULT_KDFS, PkinitMechanism, PkinitOptions
+from kdc.client.transport import KdcAddress, Protocol, exchange
+from kdc.config import StateFolder, enctype_name, parse_address
+from kdc.crypto.key_agreement import GROUPS
+from kdc.crypto.pkinit_kdf import (
+    ID_PKINIT_KDF_AH_SHA256,
+    ID_PKINIT_KDF_AH_SHA384,
+    ID_PKINIT_KDF_AH_SHA512,
+)
+from kdc.formats.ccache import Ccache, Setting, write_ccache
+from kdc.wire.constants import TicketFlag
+from pki import ca
+from pki.cms_sign import CmsSigner
+from pki.errors import KeyFault, PkiError
+from pki.keys import public_key_from_certificate, public_key_from_cryptography
+
+KDFS = {
+    "sha256": (ID_PKINIT_KDF_AH_SHA256,),
+    "sha384": (ID_PKINIT_KDF_AH_SHA384,),
+    "sha512": (ID_PKINIT_KDF_AH_SHA512,),
+    "rfc4556": (),
+}
+
+FLAG_NAMES = {
+    flag: name.lower().replace("_", "-")
+    for name, flag in vars(TicketFlag).items()
+    if isinstance(flag, int)
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Target:
+    """The realm to log on to: from the state folder, or from options alone."""
+
+    realm: str
+    domain: str
+    address: tuple[str, int]
+    anchors: tuple[bytes, ...]
+
+
+@click.command("logon")
+@click.argument("user")
+@click.option(
+    "--identity",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="F",
+    help="Certificate and private key (PEM): log on by PKINIT.",
+)
+@password_options
+@click.option("--kdc", "kdc_address", metavar="ADDR:PORT", help="Else where this realm listens.")
+@click.option("--realm", help="Else the realm of the state folder.")
+@click.option(
+    "--anchor",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="F",
+    help="CA of the KDC's certificate (PEM); else pki/ca.pem.",
+)
+@click.option("--tcp", is_flag=True, help="Use TCP from the start.")
+@click.option(
+    "--ccache",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="F",
+    help="Write the ticket here; else where KRB5CCNAME says, else nowhere.",
+)
+@click.option(
+    "--kex",
+    type=click.Choice(list(GROUPS)),
+    default="p256",
+    show_default=True,
+    help="PKINIT group.",
+)
+@click.option(
+    "--kdf", type=click.Choice(list(KDFS)), help="Offer this KDF only; else all but SHA-1."
+)
+@click.option("--no-dh-nonce", is_flag=True, help="Do not allow the KDC to reuse its key.")
+@click.option("--no-freshness", is_flag=True, help="Send the signature at once, without a token.")
+@click.option("--timeout", type=click.FloatRange(0.1, 60), default=2.0, show_default=True)
+@json_option
+@state_option
+@click.pass_context
+def command(
+    ctx: click.Context,
+    user: str,
+    identity: Path | None,
+    password_file: IO[bytes] | None,
+    password_stdin: bool,
+    password_prompt: bool,
+    kdc_address: str | None,
+    realm: str | None,
+    anchor: Path | None,
+    tcp: bool,
+    ccache: Path | None,
+    kex: str,
+    kdf: str | None,
+    no_dh_nonce: bool,
+    no_freshness: bool,
+    timeout: float,
+    as_json: bool,
+) -> None:
+    """Log on to a KDC for real, check the KDC's certificate as Windows does, keep the ticket.
+
+    JSON: client, service, mechanism, transport, rounds, milliseconds, session_enctype, flags,
+    authtime, starttime, endtime, renew_till, clock_offset_s, ccache, and for PKINIT kex, kdf,
+    digest, key_etype, kdc_key, kdc_certificate_sha256.
+    """
+    target = _target(state_folder(ctx), kdc_address, realm, anchor)
+    name, _, suffix = user.rpartition("@")
+    if name and suffix.upper() == target.realm:
+        user = name
+    mechanism: Mechanism
+    if identity is not None:
+        if password_file or password_stdin or password_prompt:
+            raise click.UsageError("give --identity or a password, not both")
+        options = PkinitOptions(
+            anchors=target.anchors,
+            domain=target.domain,
+            group=kex,
+            kdfs=DEFAULT_KDFS if kdf is None else KDFS[kdf],
+            dh_nonce=not no_dh_nonce,
+            freshness=not no_freshness,
+        )
+        mechanism = PkinitMechanism(load_identity(identity), options)
+    else:
+        prompt = password_prompt or not (password_file or password_stdin)
+        text = read_password(password_file, password_stdin, prompt, confirm=False)
+        mechanism = PasswordMechanism(text or "")
+    state = AsExchange(
+        AsOptions(client=client_name(user), realm=target.realm), mechanism, os.urandom
+    )
+    host, port = target.address
+    address = KdcAddress(host=host, port=port, protocol="tcp" if tcp else "udp", timeout_s=timeout)
+    started = datetime.now(UTC)
+    try:
+        result, transport = run(state, address)
+    except ClientError as error:
+        raise explain_client_error(error, user, address) from error
+    elapsed = datetime.now(UTC) - started
+    kept = ccache or _default_ccache()
+    if kept is not None:
+        write_ccache(kept, _cache(result))
+    shown = _shown(result)
+    shown["transport"] = transport
+    shown["milliseconds"] = round(elapsed.total_seconds() * 1000, 1)
+    shown["ccache"] = None if kept is None else str(kept)
+    if as_json:
+        print_json(shown)
+    else:
+        _print(result, shown)
+
+
+def run(state: AsExchange, address: KdcAddress) -> tuple[AsResult, Protocol]:
+    """Carry an exchange's messages to a KDC and back until it ends. Raises ClientError."""
+    request = state.start(datetime.now(UTC))
+    while True:
+        answer, transport = exchange(address, request)
+        step = state.receive(answer, datetime.now(UTC))
+        if isinstance(step, AsResult):
+            return step, transport
+        request = step
+
+
+def _target(
+    folder: StateFolder, address: str | None, realm: str | None, anchor: Path | None
+) -> _Target:
+    config = folder.load_config().config if realm is None else None
+    if config is None and address is None:
+        raise click.UsageError("--realm needs --kdc")
+    if config is not None:
+        realm, domain = config.realm, config.domain
+    else:
+        realm = str(realm).upper()
+        domain = realm.lower()
+    try:
+        where = parse_address(address) if address else reachable(config.listen[0] if config else "")
+    except ValueError:
+        raise click.UsageError(f"{address!r} is not an address and a port") from None
+    file = anchor or (folder.ca_certificate if config is not None else None)
+    anchors = () if file is None else ca.certificates_from_pem(file.read_bytes())
+    return _Target(realm=realm, domain=domain, address=where, anchors=anchors)
+
+
+def load_identity(path: Path) -> CmsSigner:
+    """Load a PEM file with a private key, its certificate and perhaps intermediates, any order."""
+    with path.open("rb") as file:
+        data = file.read(MAX_PEM_BYTES)
+    if b"PRIVATE KEY-----" not in data or b"BEGIN CERTIFICATE-----" not in data:
+        raise CliError(
+            f"{path} is no identity",
+            "it must hold a certificate and its private key, both as PEM",
+            "kdc key enroll USER --out F.pem makes such a file",
+        )
+    key = ca.private_key_from_pem(data)
+    public = public_key_from_cryptography(key.public_key())
+    certificates = ca.certificates_from_pem(data)
+    for certificate in certificates:
+        if public_key_from_certificate(certificate) == public:
+            chain = tuple(other for other in certificates if other != certificate)
+            return CmsSigner(key, certificate, chain)
+    raise PkiError(KeyFault.MALFORMED, f"{path}: the private key belongs to no certificate in it")
+
+
+def _default_ccache() -> Path | None:
+    """Take KRB5CCNAME when it names a file, as MIT's programs do."""
+    name = os.environ.get("KRB5CCNAME", "")
+    kind, colon, rest = name.partition(":")
+    if colon and kind.isupper():
+        return Path(rest) if kind == "FILE" and rest else None
+    return Path(name) if name else None
+
+
+def _cache(result: AsResult) -> Ccache:
+    credential = result.credential
+    pa_type = Setting(
+        name="pa_type", principal=credential.server, value=str(result.pa_type).encode()
+    )
+    return Ccache(
+        default_principal=credential.client,
+        credentials=(credential,),
+        settings=(pa_type,),
+        clock_offset_us=0,
+    )
+
+
+def _shown(result: AsResult) -> dict[str, object]:
+    credential = result.credential
+    return {
+        "client": str(credential.client),
+        "service": str(credential.server),
+        "mechanism": result.mechanism,
+        "transport": None,
+        "rounds": result.rounds,
+        "milliseconds": None,
+        "session_enctype": enctype_name(credential.etype),
+        "flags": [name for flag, name in FLAG_NAMES.items() if credential.flags & flag],
+        "authtime": iso(credential.authtime),
+        "starttime": iso(credential.starttime),
+        "endtime": iso(credential.endtime),
+        "renew_till": iso(credential.renew_till),
+        "clock_offset_s": int(result.clock_offset.total_seconds()),
+        "ccache": None,
+        **result.facts,
+    }
+
+
+def _print(result: AsResult, shown: dict[str, object]) -> None:
+    credential = result.credential
+    flags = shown["flags"]
+    how = f"{result.mechanism} over {shown['transport']}, {result.rounds} rounds"
+    print_fields(
+        [
+            ("client", str(credential.client)),
+            ("service", str(credential.server)),
+            ("by", f"{how}, {shown['milliseconds']} ms"),
+            *((name, str(value)) for name, value in result.facts.items()),
+            ("session key", str(shown["session_enctype"])),
+            ("flags", " ".join(flags) if isinstance(flags, list) else ""),
+            ("valid", f"{read_time(credential.starttime)} to {read_time(credential.endtime)}"),
+            (
+                "renewable",
+                "no"
+                if credential.renew_till is None
+                else f"until {read_time(credential.renew_till)}",
+            ),
+            ("ccache", str(shown["ccache"] or "not kept; --ccache F keeps it")),
+        ]
+    )

@@ -1,0 +1,93 @@
+"""`kdc serve`: run the KDC."""
+
+import json
+import logging
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from kdc.cli.errors import CliError, ExitCode
+from kdc.cli.options import state_option
+from kdc.cli.state import open_realm
+from kdc.config import KdcConfig
+from kdc.server.service import ServeSettings, StartError, TcpLimits
+from kdc.server.supervisor import Supervisor
+
+HANDLER = "kdc.server.build:build_handler"
+
+log = logging.getLogger(__name__)
+
+
+class _JsonFormatter(logging.Formatter):
+    """One JSON object a line: time, level, logger, message, and traceback where there is one."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "pid": record.process,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            line["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(line, ensure_ascii=False)
+
+
+def _set_up_logging(as_json: bool) -> None:
+    handler = logging.StreamHandler()
+    handler.setFormatter(
+        _JsonFormatter()
+        if as_json
+        else logging.Formatter("%(asctime)s %(levelname)s %(name)s[%(process)d]: %(message)s")
+    )
+    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+
+
+@click.command("serve")
+@click.option("--listen", multiple=True, metavar="ADDR:PORT", help="May be repeated.")
+@click.option("--workers", type=click.IntRange(0, 256), help="0: one for each core.")
+@click.option("--log-json", is_flag=True, help="Log to stderr as JSON lines.")
+@state_option
+@click.pass_context
+def command(
+    ctx: click.Context, listen: tuple[str, ...], workers: int | None, log_json: bool
+) -> None:
+    """Run the KDC until it is told to stop; print one line when it is ready.
+
+    SIGTERM finishes what is under way and ends, SIGHUP reads configuration and certificates again.
+    """
+    realm = open_realm(ctx)
+    config = realm.config
+    _set_up_logging(log_json)
+    # A file that others may read is refused here, in three lines, before anything is bound.
+    realm.master_key()
+    for name in config.weak_forms():
+        log.warning("weak form accepted: %s (%s)", name, realm.loaded.origins[name])
+    settings = _settings(config, realm.folder.root, listen, workers)
+    try:
+        code = Supervisor(settings).run()
+    except StartError as error:
+        raise CliError(error.what, error.why, error.remedy, ExitCode(error.exit_code)) from error
+    ctx.exit(code)
+
+
+def _settings(
+    config: KdcConfig, root: Path, listen: tuple[str, ...], workers: int | None
+) -> ServeSettings:
+    count = config.workers if workers is None else workers
+    return ServeSettings(
+        realm=config.realm,
+        state_dir=root,
+        factory=HANDLER,
+        listen=listen or config.listen,
+        workers=count or len(os.sched_getaffinity(0)),
+        audit_failure=config.audit_failure,
+        tcp=TcpLimits(
+            max_connections=config.max_connections,
+            max_connections_per_source=config.max_connections_per_source,
+            exempt_sources=config.exempt_sources,
+        ),
+    )

@@ -1,0 +1,120 @@
+"""The realm a command works on: its state folder, configuration, store and CA."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from directory.model import Account
+from directory.sealing import MasterKey, read_secret_file
+from directory.store import Store
+from kdc.cli.errors import CliError, ExitCode
+from kdc.cli.options import not_found
+from kdc.config import KdcConfig, LoadedConfig, StateFolder
+from pki.ca import IssuedCertificate, certificates_from_pem, private_key_from_pem
+
+CA_KEY_AAD = b"keytrust CA key"
+MAX_PEM_BYTES = 64 * 1024
+
+
+def now() -> datetime:
+    """Read the clock."""
+    return datetime.now(UTC)
+
+
+def state_folder(ctx: click.Context) -> StateFolder:
+    """Find the state folder: --state, else KDC_STATE, else ./.kdc."""
+    option = ctx.find_root().obj
+    return StateFolder.find(option if isinstance(option, str) else None, os.environ)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RealmState:
+    """An existing realm."""
+
+    folder: StateFolder
+    loaded: LoadedConfig
+
+    @property
+    def config(self) -> KdcConfig:
+        """Its configuration."""
+        return self.loaded.config
+
+    def master_key(self) -> MasterKey:
+        """Load the master key after the checks of its owner and mode."""
+        trusted = tuple(Path(p) for p in self.config.trusted_secret_paths)
+        return MasterKey.load(self.folder.master_key, trusted_paths=trusted)
+
+    @contextmanager
+    def store(self, *, write: bool = False) -> Iterator[Store]:
+        """Open the store; it is closed at the end of the block."""
+        store = Store.open(
+            self.folder.store,
+            self.master_key(),
+            read_only=not write,
+            check_keyid=self.config.keycredential_check_keyid,
+        )
+        try:
+            yield store
+        finally:
+            store.close()
+
+    def ca(self) -> IssuedCertificate:
+        """Open the CA's sealed key. Only commands that issue certificates do this."""
+        path = self.folder.ca_key(self.config)
+        trusted = tuple(Path(p) for p in self.config.trusted_secret_paths)
+        sealed = read_secret_file(path, MAX_PEM_BYTES, trusted)
+        pem = self.master_key().open(CA_KEY_AAD, sealed)
+        certificate = certificates_from_pem(self.folder.ca_certificate.read_bytes())[0]
+        return IssuedCertificate(certificate_der=certificate, private_key=private_key_from_pem(pem))
+
+
+def open_realm(ctx: click.Context) -> RealmState:
+    """Open the realm in the state folder. Raises ConfigError when there is none."""
+    folder = state_folder(ctx)
+    return RealmState(folder=folder, loaded=folder.load_config())
+
+
+def find_account(store: Store, name: str) -> Account:
+    """Find an account as a user names it: by name, by UPN, or a computer without its "$"."""
+    local, at, suffix = name.rpartition("@")
+    account = store.account_by_name(name) or (store.account_by_upn(name) if at else None)
+    if account is None and at and suffix.upper() == store.realm.upper():
+        account = store.account_by_name(local)
+    account = account or store.account_by_name(f"{name}$")
+    if account is None:
+        raise not_found(f"no account named {name}", "kdc user list")
+    return account
+
+
+def write_private(path: Path, data: bytes, *, replace: bool = True) -> None:
+    """Write a file of mode 0600 whole or not at all.
+
+    replace: False: CliError(EXISTS) when there is a file already.
+    """
+    if not replace and path.exists():
+        raise CliError(
+            f"{path} is already there",
+            "a key is never overwritten unasked",
+            "choose another path, or remove the file first",
+            ExitCode.EXISTS,
+        )
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        if replace:
+            os.replace(name, path)
+        else:
+            os.link(name, path)
+            os.unlink(name)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise

@@ -1,0 +1,342 @@
+"""`kdc user`: accounts of users."""
+
+from datetime import datetime
+from pathlib import Path
+from typing import IO
+
+import click
+
+from directory.changes import AccountChanges, NewAccount
+from directory.model import Account, AccountKind
+from directory.store import Store
+from kdc.cli.accounts import account_json, enctypes, password_keys
+from kdc.cli.bulk import bulk_add, import_csv
+from kdc.cli.errors import CliError, ExitCode
+from kdc.cli.options import (
+    Moment,
+    json_option,
+    password_options,
+    read_password,
+    state_option,
+)
+from kdc.cli.output import iso, print_fields, print_json, print_table, read_time
+from kdc.cli.state import find_account, now, open_realm
+
+PAGE = 500
+
+
+@click.group("user")
+def command() -> None:
+    """Accounts of users."""
+
+
+@command.command("add")
+@click.argument("name")
+@click.option("--upn", help="userPrincipalName, such as alice@lab.test.")
+@password_options
+@click.option("--smartcard-required", is_flag=True, help="Refuse logons by password.")
+@click.option("--must-change-password", is_flag=True, help="Refuse the password until changed.")
+@state_option
+@click.pass_context
+def add(
+    ctx: click.Context,
+    name: str,
+    upn: str | None,
+    password_file: IO[bytes] | None,
+    password_stdin: bool,
+    password_prompt: bool,
+    smartcard_required: bool,
+    must_change_password: bool,
+) -> None:
+    """Add a user. Without a password only a registered key can log on."""
+    realm = open_realm(ctx)
+    password = read_password(password_file, password_stdin, password_prompt)
+    keys = () if password is None else password_keys(realm.config, name, password)
+    with realm.store(write=True) as store:
+        store.add_account(
+            NewAccount(
+                kind=AccountKind.COMPUTER if name.endswith("$") else AccountKind.USER,
+                name=name,
+                upn=upn,
+                created_at=now(),
+                keys=keys,
+                smartcard_required=smartcard_required,
+                must_change_password=must_change_password,
+            )
+        )
+    click.echo(f"added {name}" + ("" if keys else " (no password)"))
+
+
+@command.command("list")
+@click.option("--prefix", default="", help="Only names that start so.")
+@json_option
+@state_option
+@click.pass_context
+def list_users(ctx: click.Context, prefix: str, as_json: bool) -> None:
+    """List users and computers.
+
+    JSON: a list of name, kind, upn, disabled, expires_at, keys (how many are registered).
+    """
+    found = []
+    with open_realm(ctx).store() as store:
+        after = ""
+        while page := store.list_accounts(prefix=prefix, after=after, limit=PAGE):
+            found += [a for a in page if a.kind in (AccountKind.USER, AccountKind.COMPUTER)]
+            after = page[-1].sam_account_name
+    if as_json:
+        print_json(
+            [
+                {
+                    "name": a.sam_account_name,
+                    "kind": str(a.kind),
+                    "upn": a.upn,
+                    "disabled": a.disabled,
+                    "expires_at": iso(a.expires_at),
+                    "keys": a.key_credentials,
+                }
+                for a in found
+            ]
+        )
+        return
+    print_table(
+        ("NAME", "UPN", "KEYS", "STATE"),
+        [
+            (
+                a.sam_account_name,
+                a.upn or "",
+                str(a.key_credentials),
+                "disabled" if a.disabled else "",
+            )
+            for a in found
+        ],
+    )
+
+
+@command.command("show")
+@click.argument("name")
+@json_option
+@state_option
+@click.pass_context
+def show(ctx: click.Context, name: str, as_json: bool) -> None:
+    """Show an account.
+
+    JSON: name, kind, upn, sid, service_principal_names, disabled, locked_until, expires_at,
+    password_expires_at, must_change_password, smartcard_required, created_at, kvno, enctypes,
+    keys (as in `kdc key list`).
+    """
+    with open_realm(ctx).store() as store:
+        account = find_account(store, name)
+    if as_json:
+        print_json(account_json(account))
+        return
+    print_fields(
+        [
+            ("name", account.sam_account_name),
+            ("kind", str(account.kind)),
+            ("UPN", account.upn or ""),
+            ("SID", str(account.sid or "")),
+            ("services", " ".join(account.spns)),
+            ("state", _state(account)),
+            ("expires", read_time(account.expires_at)),
+            ("created", read_time(account.created_at)),
+            ("password", ", ".join(enctypes(account.newest_keys())) or "none"),
+            *(
+                ("key", f"{c.key_id.hex()} {'usable' if c.usable else c.reason}")
+                for c in account.key_credentials
+            ),
+        ]
+    )
+
+
+def _state(account: Account) -> str:
+    moment = now()
+    words = []
+    if account.disabled:
+        words.append("disabled")
+    if account.locked_until is not None and moment < account.locked_until:
+        words.append(f"locked until {read_time(account.locked_until)}")
+    if account.expires_at is not None and account.expires_at <= moment:
+        words.append("expired")
+    if account.smartcard_required:
+        words.append("smart card required")
+    if account.must_change_password:
+        words.append("password must be changed")
+    return ", ".join(words) or "enabled"
+
+
+def _change(ctx: click.Context, name: str, changes: AccountChanges, done: str) -> None:
+    with open_realm(ctx).store(write=True) as store:
+        account = find_account(store, name)
+        store.update_account(account.account_id, changes)
+    click.echo(f"{account.sam_account_name} {done}")
+
+
+@command.command("disable")
+@click.argument("name")
+@state_option
+@click.pass_context
+def disable(ctx: click.Context, name: str) -> None:
+    """Refuse every logon of an account from now on."""
+    _change(ctx, name, AccountChanges(disabled=True), "is disabled")
+
+
+@command.command("enable")
+@click.argument("name")
+@state_option
+@click.pass_context
+def enable(ctx: click.Context, name: str) -> None:
+    """Let a disabled account log on again."""
+    _change(ctx, name, AccountChanges(disabled=False), "is enabled")
+
+
+@command.command("expire")
+@click.argument("name")
+@click.option("--at", required=True, type=Moment(), help="2027-01-31, 30d, or never.")
+@state_option
+@click.pass_context
+def expire(ctx: click.Context, name: str, at: datetime | str) -> None:
+    """Set when an account expires."""
+    when = at if isinstance(at, datetime) else None
+    done = f"expires {read_time(when)}"
+    _change(ctx, name, AccountChanges(expires_at=when), done)
+
+
+@command.command("set")
+@click.argument("name")
+@click.option("--upn", help='userPrincipalName; "" removes it.')
+@click.option("--smartcard-required/--no-smartcard-required", default=None)
+@click.option("--must-change-password/--no-must-change-password", default=None)
+@state_option
+@click.pass_context
+def set_fields(
+    ctx: click.Context,
+    name: str,
+    upn: str | None,
+    smartcard_required: bool | None,
+    must_change_password: bool | None,
+) -> None:
+    """Change fields of an account; those not named stay as they are."""
+    changes = AccountChanges()
+    unchanged = changes.upn
+    changes = AccountChanges(
+        upn=unchanged if upn is None else upn or None,
+        smartcard_required=(
+            AccountChanges().smartcard_required
+            if smartcard_required is None
+            else smartcard_required
+        ),
+        must_change_password=(
+            AccountChanges().must_change_password
+            if must_change_password is None
+            else must_change_password
+        ),
+    )
+    if changes == AccountChanges():
+        raise click.UsageError("nothing to change was named")
+    _change(ctx, name, changes, "is changed")
+
+
+@command.command("password")
+@click.argument("name")
+@password_options
+@state_option
+@click.pass_context
+def password(
+    ctx: click.Context,
+    name: str,
+    password_file: IO[bytes] | None,
+    password_stdin: bool,
+    password_prompt: bool,
+) -> None:
+    """Set an account's password; asks for it unless a file or stdin is named."""
+    realm = open_realm(ctx)
+    prompt = password_prompt or not (password_file or password_stdin)
+    text = read_password(password_file, password_stdin, prompt)
+    with realm.store(write=True) as store:
+        account = find_account(store, name)
+        if text is None or account.kind is not AccountKind.USER:
+            raise CliError(
+                f"{account.sam_account_name} has no password",
+                f"it is a {account.kind} account",
+                f"kdc keytab rotate {account.sam_account_name}",
+                ExitCode.DENIED,
+            )
+        keys = password_keys(realm.config, account.sam_account_name, text)
+        store.set_keys(account.account_id, keys)
+        store.update_account(account.account_id, AccountChanges(must_change_password=False))
+    click.echo(f"{account.sam_account_name} has a new password")
+
+
+@command.command("unlock")
+@click.argument("name")
+@state_option
+@click.pass_context
+def unlock(ctx: click.Context, name: str) -> None:
+    """End the lock of an account that had too many wrong passwords."""
+    with open_realm(ctx).store(write=True) as store:
+        account = find_account(store, name)
+        had = store.unlock(account.account_id)
+    click.echo(f"{account.sam_account_name} is unlocked" if had else "it was not locked")
+
+
+@command.command("delete")
+@click.argument("name")
+@state_option
+@click.pass_context
+def delete(ctx: click.Context, name: str) -> None:
+    """Delete an account with its keys."""
+    with open_realm(ctx).store(write=True) as store:
+        account = _deletable(store, name)
+        store.delete_account(account.account_id)
+    click.echo(f"deleted {account.sam_account_name}")
+
+
+def _deletable(store: Store, name: str) -> Account:
+    # No implicit "$" and no UPN here: what is deleted was named exactly.
+    account = store.account_by_name(name)
+    if account is None or account.kind not in (AccountKind.USER, AccountKind.COMPUTER):
+        raise CliError(
+            f"no user named {name}",
+            "there is no such account in this realm",
+            "kdc user list",
+            ExitCode.NOT_FOUND,
+        )
+    return account
+
+
+@command.command("import")
+@click.argument("csv_file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@state_option
+@click.pass_context
+def import_users(ctx: click.Context, csv_file: Path) -> None:
+    """Add the users of a CSV file, all of them or none.
+
+    The first line names the columns: name, and any of upn, password, disabled,
+    smartcard_required, must_change_password, expires_at.
+    """
+    count = import_csv(open_realm(ctx), csv_file)
+    click.echo(f"added {count} users")
+
+
+@command.command("bulk-add")
+@click.option("--prefix", default="user", show_default=True)
+@click.option("--count", type=click.IntRange(1, 1_000_000), required=True)
+@click.option(
+    "--keys",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Write each user's private key here, as user0000.key.",
+)
+@click.option(
+    "--key-pool",
+    type=click.IntRange(2, 100_000),
+    metavar="M",
+    help="Combine M primes instead of making new ones; M(M-1)/2 keys. For tests only.",
+)
+@state_option
+@click.pass_context
+def bulk(
+    ctx: click.Context, prefix: str, count: int, keys: Path | None, key_pool: int | None
+) -> None:
+    """Add test users user0000, user0001, ..., each with an RSA-2048 Hello key of its own."""
+    bulk_add(open_realm(ctx), prefix, count, keys, key_pool)
+    click.echo(f"added {count} users")
