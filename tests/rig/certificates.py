@@ -40,6 +40,20 @@ def _builder(
     )
 
 
+def _key_usage(*, signs_certificates: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=not signs_certificates,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=signs_certificates,
+        crl_sign=signs_certificates,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
     """A certificate and its private key in two PEM files, and both in one."""
@@ -82,9 +96,15 @@ def _write(
 
 
 def self_signed(folder: Path, stem: str, key: rsa.RSAPrivateKey, *, days: int = 30) -> Identity:
-    """Write a self-signed certificate as Windows makes for a Hello key; negative days: expired."""
-    builder = _builder(stem, stem, key, days).add_extension(
-        x509.ExtendedKeyUsage([_SMART_CARD_LOGON]), critical=False
+    """Write a self-signed certificate as Windows makes for a Hello key; negative days: expired.
+
+    Heimdal's client passes over a certificate without keyUsage digitalSignature: it then sends a
+    SignedData that nobody has signed.
+    """
+    builder = (
+        _builder(stem, stem, key, days)
+        .add_extension(_key_usage(signs_certificates=False), critical=True)
+        .add_extension(x509.ExtendedKeyUsage([_SMART_CARD_LOGON]), critical=False)
     )
     return _write(folder, stem, builder.sign(key, hashes.SHA256()), key)
 
@@ -98,20 +118,7 @@ def throwaway_issuer(folder: Path, stem: str = "throwaway") -> Identity:
     builder = (
         _builder("throwaway issuer", "throwaway issuer", key, 30)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(
-            x509.KeyUsage(
-                digital_signature=False,
-                content_commitment=False,
-                key_encipherment=False,
-                data_encipherment=False,
-                key_agreement=False,
-                key_cert_sign=True,
-                crl_sign=True,
-                encipher_only=False,
-                decipher_only=False,
-            ),
-            critical=True,
-        )
+        .add_extension(_key_usage(signs_certificates=True), critical=True)
     )
     return _write(folder, stem, builder.sign(key, hashes.SHA256()), key)
 
