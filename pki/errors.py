@@ -32,7 +32,7 @@ class KeyFault(StrEnum):
 class CmsFault(StrEnum):
     """Why a SignedData is refused (RFC 5652 section 5)."""
 
-    MALFORMED = "malformed"
+    MALFORMED = "malformed CMS"
     NOT_SIGNED_DATA = "not a SignedData"
     WRONG_CONTENT_TYPE = "wrong eContentType"
     NO_SIGNER = "no SignerInfo"
@@ -56,6 +56,8 @@ class ChainFault(StrEnum):
     WRONG_EKU = "extended key usage does not allow this use"
 
 
+# Members of two StrEnums are equal when their values are: a test keeps the values distinct, since
+# one table maps them all.
 Fault = DerFault | KeyFault | CmsFault | ChainFault
 
 
