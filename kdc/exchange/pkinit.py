@@ -33,13 +33,16 @@ from kdc.wire.rfc4556 import (
     PkAuthenticator,
     SubjectPublicKeyInfo,
 )
-from pki import asn1, cms, oids
+from pki import asn1, cms, der, oids
 from pki.errors import CmsFault, DerFault, PkiError
 from pki.keys import check_key
 
 # RFC 4556 3.1.2 wants the nonce as long as the longest symmetric key; clients send 32 or 40.
 MIN_CLIENT_DH_NONCE_BYTES = 16
 MAX_CLIENT_DH_NONCE_BYTES = 512
+
+CLIENT_PUBLIC_VALUE_TAG = 0xA1  # AuthPack.clientPublicValue [1]
+MAX_AUTH_PACK_FIELDS = 16  # five are defined
 
 BODY_DIGESTS = {
     oids.SHA1: "sha1",
@@ -85,12 +88,12 @@ def refuse_group(why: str, realm: Realm) -> KdcError:
     )
 
 
-def _refuse_digest(digest_oid: str) -> KdcError:
+def _refuse_digest(digest_oid: str, realm: Realm) -> KdcError:
     listed = asn1.encode_as(
         TD_CMS_DIGEST_ALGORITHMS,
         tuple(
-            AlgorithmIdentifier(algorithm=oid, parameters=None)
-            for oid in (oids.SHA256, oids.SHA384, oids.SHA512)
+            AlgorithmIdentifier(algorithm=cms.DIGEST_OIDS[digest], parameters=None)
+            for digest in realm.cms_policy.accepted_digests
         ),
     )
     if digest_oid == oids.SHA1:
@@ -137,6 +140,24 @@ def check_pk_authenticator(
                 ErrorCode.KRB_AP_ERR_MODIFIED,
                 "paChecksum2 is not the checksum of the request's body",
             )
+
+
+def _decode_auth_pack(content: bytes, realm: Realm) -> AuthPack:
+    """Decode an AuthPack; a malformed clientPublicValue is the group's fault (row D07).
+
+    Raises PkiError; KdcError: KDC_ERR_DH_KEY_PARAMETERS_NOT_ACCEPTED with TD-DH-PARAMETERS.
+    """
+    try:
+        return asn1.decode(AuthPack, content)
+    except PkiError:
+        start, end = der.open_tlv(content, der.SEQUENCE)
+        for tag, _, value, stop in der.children(content, start, end, MAX_AUTH_PACK_FIELDS):
+            if tag == CLIENT_PUBLIC_VALUE_TAG:
+                try:
+                    asn1.decode(SubjectPublicKeyInfo, content[value:stop])
+                except PkiError:
+                    raise refuse_group("clientPublicValue is malformed", realm) from None
+        raise
 
 
 def _match_group(spki: SubjectPublicKeyInfo) -> tuple[Group | None, str]:
@@ -194,7 +215,7 @@ def verify_pk_as_req(
         if signed.signer is not None:
             digest_oid = signed.signer.digest_algorithm.algorithm
         where = "AuthPack"
-        auth_pack = asn1.decode(AuthPack, signed.content)
+        auth_pack = _decode_auth_pack(signed.content, realm)
         auth = auth_pack.pk_authenticator
         skew = timedelta(seconds=realm.config.clockskew_s)
         check_pk_authenticator(auth, body, now, skew)
@@ -224,7 +245,7 @@ def verify_pk_as_req(
         )
     except PkiError as error:
         if error.fault is CmsFault.DIGEST_NOT_ACCEPTED:
-            raise _refuse_digest(digest_oid) from None
+            raise _refuse_digest(digest_oid, realm) from None
         raise refusal_from_pki(error, where) from None
     evidence = SignerEvidence(public_key=signer.public_key, certificate=signer.certificate.der)
     content_digest = hashlib.sha256(signed.content).digest()
