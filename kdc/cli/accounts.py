@@ -9,13 +9,20 @@ from kdc.config import KdcConfig, enctype_name
 from kdc.crypto.etypes import KEY_BYTES, EncType, string_to_key
 
 
-def password_keys(config: KdcConfig, name: str, password: str) -> tuple[PrincipalKey, ...]:
+def next_kvno(account: Account) -> int:
+    """Return the key version number that an account's next keys have."""
+    return account.keys[0].kvno + 1 if account.keys else 1
+
+
+def password_keys(
+    config: KdcConfig, name: str, password: str, kvno: int = 1
+) -> tuple[PrincipalKey, ...]:
     """Derive a user's keys from a password; the salt is the realm and the name (RFC 4120 4)."""
     salt = config.realm + name
     return tuple(
         PrincipalKey(
             etype=etype,
-            kvno=1,
+            kvno=kvno,
             key=string_to_key(EncType(etype), password, salt).value,
             salt=salt,
         )
@@ -23,10 +30,10 @@ def password_keys(config: KdcConfig, name: str, password: str) -> tuple[Principa
     )
 
 
-def random_keys(config: KdcConfig) -> tuple[PrincipalKey, ...]:
-    """Make random keys, one of each encryption type; the store gives them their kvno."""
+def random_keys(config: KdcConfig, kvno: int = 1) -> tuple[PrincipalKey, ...]:
+    """Make random keys, one of each encryption type."""
     return tuple(
-        PrincipalKey(etype=etype, kvno=1, key=os.urandom(KEY_BYTES[EncType(etype)]))
+        PrincipalKey(etype=etype, kvno=kvno, key=os.urandom(KEY_BYTES[EncType(etype)]))
         for etype in config.supported_enctypes
     )
 

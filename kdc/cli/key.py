@@ -129,7 +129,7 @@ def _register(
 
 @command.command("add")
 @click.argument("user")
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 @state_option
 @click.pass_context
 def add(ctx: click.Context, user: str, file: Path) -> None:

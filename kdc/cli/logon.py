@@ -4,7 +4,6 @@ import os
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO
 
 import click
 
@@ -19,7 +18,13 @@ from kdc.client.errors import ClientError
 from kdc.client.mechanism import Mechanism
 from kdc.client.password import PasswordMechanism
 from kdc.client.pkinit import DEFAULT_KDFS, PkinitMechanism, PkinitOptions
-from kdc.client.transport import KdcAddress, Protocol, exchange
+from kdc.client.transport import (
+    MAX_DATAGRAM_BYTES,
+    MAX_UDP_REQUEST_BYTES,
+    KdcAddress,
+    Protocol,
+    exchange,
+)
 from kdc.config import StateFolder, enctype_name, parse_address
 from kdc.crypto.key_agreement import GROUPS
 from kdc.crypto.pkinit_kdf import (
@@ -62,7 +67,7 @@ class _Target:
 @click.argument("user")
 @click.option(
     "--identity",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=click.Path(dir_okay=False, path_type=Path),
     metavar="F",
     help="Certificate and private key (PEM): log on by PKINIT.",
 )
@@ -71,11 +76,12 @@ class _Target:
 @click.option("--realm", help="Else the realm of the state folder.")
 @click.option(
     "--anchor",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=click.Path(dir_okay=False, path_type=Path),
     metavar="F",
     help="CA of the KDC's certificate (PEM); else pki/ca.pem.",
 )
 @click.option("--tcp", is_flag=True, help="Use TCP from the start.")
+@click.option("--udp", is_flag=True, help="Use UDP for requests of any size.")
 @click.option(
     "--ccache",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -102,13 +108,14 @@ def command(
     ctx: click.Context,
     user: str,
     identity: Path | None,
-    password_file: IO[bytes] | None,
+    password_file: Path | None,
     password_stdin: bool,
     password_prompt: bool,
     kdc_address: str | None,
     realm: str | None,
     anchor: Path | None,
     tcp: bool,
+    udp: bool,
     ccache: Path | None,
     kex: str,
     kdf: str | None,
@@ -148,7 +155,13 @@ def command(
         AsOptions(client=client_name(user), realm=target.realm), mechanism, os.urandom
     )
     host, port = target.address
-    address = KdcAddress(host=host, port=port, protocol="tcp" if tcp else "udp", timeout_s=timeout)
+    address = KdcAddress(
+        host=host,
+        port=port,
+        protocol="tcp" if tcp else "udp",
+        timeout_s=timeout,
+        max_udp_request_bytes=MAX_DATAGRAM_BYTES if udp else MAX_UDP_REQUEST_BYTES,
+    )
     started = datetime.now(UTC)
     try:
         result, transport = run(state, address)

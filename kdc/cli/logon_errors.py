@@ -34,8 +34,10 @@ def explain_client_error(error: ClientError, user: str, address: KdcAddress) -> 
     """Turn a failed exchange into what, why and what to do."""
     place = format_address(address.host, address.port)
     if isinstance(error, RefusedError):
-        text = error.e_text[:MAX_E_TEXT]
-        why = f"{error_name(error.code)} ({error.code})" + (f": {text}" if text else "")
+        name = error_name(error.code)
+        # Ours begins with the name again, and ends with the reference.
+        text = error.e_text[:MAX_E_TEXT].removeprefix(name).strip()
+        why = f"{name} ({error.code}) {text}".rstrip()
         remedy = _ADVICE.get(error.code, "see the KDC's audit log")
         return CliError(f"the KDC refused {user}", why, remedy, ExitCode.DENIED)
     if error.fault is ClientFault.UNREACHABLE:

@@ -4,7 +4,6 @@ import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import IO
 
 import click
 
@@ -36,7 +35,7 @@ _PASSWORD_OPTIONS: tuple[Callable[[Callable[..., None]], Callable[..., None]], .
     click.option("--password-stdin", is_flag=True, help="Read it from stdin."),
     click.option(
         "--password-file",
-        type=click.File("rb"),
+        type=click.Path(dir_okay=False, path_type=Path),
         metavar="F",
         help="Read it from a file; one newline at the end is dropped.",
     ),
@@ -51,7 +50,7 @@ def password_options(function: Callable[..., None]) -> Callable[..., None]:
 
 
 def read_password(
-    file: IO[bytes] | None, from_stdin: bool, prompt: bool, *, confirm: bool = True
+    file: Path | None, from_stdin: bool, prompt: bool, *, confirm: bool = True
 ) -> str | None:
     """Read the password from where the options say; None when none of them was given."""
     if (file is not None) + from_stdin + prompt > 1:
@@ -59,10 +58,12 @@ def read_password(
     if prompt:
         text: str = click.prompt("Password", hide_input=True, confirmation_prompt=confirm, err=True)
         return text
-    source = sys.stdin.buffer if from_stdin else file
-    if source is None:
+    if from_stdin:
+        data = sys.stdin.buffer.read(MAX_PASSWORD_BYTES + 1)
+    elif file is not None:
+        data = read_input_file(file, MAX_PASSWORD_BYTES)
+    else:
         return None
-    data = source.read(MAX_PASSWORD_BYTES + 1)
     data = data.removesuffix(b"\n").removesuffix(b"\r")
     try:
         password = data.decode()

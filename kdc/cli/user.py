@@ -2,14 +2,13 @@
 
 from datetime import datetime
 from pathlib import Path
-from typing import IO
 
 import click
 
-from directory.changes import AccountChanges, NewAccount
+from directory.changes import UNCHANGED, AccountChanges, NewAccount
 from directory.model import Account, AccountKind
 from directory.store import Store
-from kdc.cli.accounts import account_json, enctypes, password_keys
+from kdc.cli.accounts import account_json, enctypes, next_kvno, password_keys
 from kdc.cli.bulk import bulk_add, import_csv
 from kdc.cli.errors import CliError, ExitCode
 from kdc.cli.options import (
@@ -42,7 +41,7 @@ def add(
     ctx: click.Context,
     name: str,
     upn: str | None,
-    password_file: IO[bytes] | None,
+    password_file: Path | None,
     password_stdin: bool,
     password_prompt: bool,
     smartcard_required: bool,
@@ -216,20 +215,10 @@ def set_fields(
     must_change_password: bool | None,
 ) -> None:
     """Change fields of an account; those not named stay as they are."""
-    changes = AccountChanges()
-    unchanged = changes.upn
     changes = AccountChanges(
-        upn=unchanged if upn is None else upn or None,
-        smartcard_required=(
-            AccountChanges().smartcard_required
-            if smartcard_required is None
-            else smartcard_required
-        ),
-        must_change_password=(
-            AccountChanges().must_change_password
-            if must_change_password is None
-            else must_change_password
-        ),
+        upn=UNCHANGED if upn is None else upn or None,
+        smartcard_required=UNCHANGED if smartcard_required is None else smartcard_required,
+        must_change_password=UNCHANGED if must_change_password is None else must_change_password,
     )
     if changes == AccountChanges():
         raise click.UsageError("nothing to change was named")
@@ -244,7 +233,7 @@ def set_fields(
 def password(
     ctx: click.Context,
     name: str,
-    password_file: IO[bytes] | None,
+    password_file: Path | None,
     password_stdin: bool,
     password_prompt: bool,
 ) -> None:
@@ -261,7 +250,7 @@ def password(
                 f"kdc keytab rotate {account.sam_account_name}",
                 ExitCode.DENIED,
             )
-        keys = password_keys(realm.config, account.sam_account_name, text)
+        keys = password_keys(realm.config, account.sam_account_name, text, next_kvno(account))
         store.set_keys(account.account_id, keys)
         store.update_account(account.account_id, AccountChanges(must_change_password=False))
     click.echo(f"{account.sam_account_name} has a new password")
@@ -305,7 +294,7 @@ def _deletable(store: Store, name: str) -> Account:
 
 
 @command.command("import")
-@click.argument("csv_file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("csv_file", type=click.Path(dir_okay=False, path_type=Path))
 @state_option
 @click.pass_context
 def import_users(ctx: click.Context, csv_file: Path) -> None:

@@ -14,6 +14,7 @@ Protocol = Literal["udp", "tcp"]
 
 # RFC 4120 7.2.1 leaves the limit to the path; MIT's udp_preference_limit starts with TCP above it.
 MAX_UDP_REQUEST_BYTES = 1465
+MAX_DATAGRAM_BYTES = 65507  # what UDP over IPv4 carries
 MAX_REPLY_BYTES = 256 * 1024  # a ticket with a full PAC has 64 KiB
 
 
@@ -28,6 +29,8 @@ class KdcAddress:
     timeout_s: float = 2.0
     """Wait for each answer; doubled with each further try over UDP."""
     tries: int = 3
+    max_udp_request_bytes: int = MAX_UDP_REQUEST_BYTES
+    """A longer request goes by TCP at once."""
 
 
 def exchange(address: KdcAddress, request: bytes) -> tuple[bytes, Protocol]:
@@ -35,7 +38,7 @@ def exchange(address: KdcAddress, request: bytes) -> tuple[bytes, Protocol]:
 
     Raises ClientError(UNREACHABLE).
     """
-    if address.protocol == "udp" and len(request) <= MAX_UDP_REQUEST_BYTES:
+    if address.protocol == "udp" and len(request) <= address.max_udp_request_bytes:
         answer = _exchange_udp(address, request)
         if not _is_too_big(answer):
             return answer, "udp"

@@ -1,0 +1,119 @@
+"""`kdc cert`: certificates of the realm's own CA, and what a logon with one would come to."""
+
+from pathlib import Path
+
+import click
+
+from kdc.cli.cert_verdict import describe, judge_certificate
+from kdc.cli.errors import CliError
+from kdc.cli.init import KDC_KEYS, issue_kdc_certificates
+from kdc.cli.options import json_option, read_input_file, state_option
+from kdc.cli.output import print_fields, print_json
+from kdc.cli.state import MAX_PEM_BYTES, RealmState, open_realm
+from pki import ca, names, oids
+from pki.certificate import Certificate
+from pki.errors import PkiError
+from pki.keys import KeyKind, public_key_from_certificate
+
+
+@click.group("cert")
+def command() -> None:
+    """Certificates of the realm's own CA."""
+
+
+@command.command("show")
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@json_option
+@state_option
+@click.pass_context
+def show(ctx: click.Context, file: Path, as_json: bool) -> None:
+    """Show a certificate, and say whether a logon with it would be accepted, and why.
+
+    JSON: subject, issuer, serial_number, not_before, not_after, key, sha256, sha1, purposes,
+    upns, dns_names, principals, sid, kind (logon or kdc), accepted, account, code, reasons.
+    """
+    data = read_input_file(file, MAX_PEM_BYTES)
+    is_pem = b"-----BEGIN" in data
+    certificate = Certificate(ca.certificates_from_pem(data)[0] if is_pem else data)
+    realm = open_realm(ctx)
+    with realm.store() as store:
+        verdict = judge_certificate(certificate, realm.config, store)
+    shown = describe(certificate)
+    if as_json:
+        print_json(
+            {
+                **shown,
+                "kind": verdict.kind,
+                "accepted": verdict.accepted,
+                "account": verdict.account,
+                "code": verdict.code,
+                "reasons": list(verdict.reasons),
+            }
+        )
+        return
+    rows = []
+    for name, value in shown.items():
+        text = ", ".join(map(str, value)) if isinstance(value, list) else str(value or "")
+        if text:
+            rows.append((name.replace("_", " "), text))
+    print_fields(rows)
+    click.echo()
+    click.echo(verdict.headline)
+    for reason in verdict.reasons:
+        click.echo(f"  {reason}")
+
+
+@command.command("issue-kdc")
+@click.option(
+    "--kdc-key", type=click.Choice(list(KDC_KEYS)), help="Else of the same kind as before."
+)
+@click.option("--dns", multiple=True, metavar="NAME", help="Host name of the KDC; else as before.")
+@click.option("--crl-url", metavar="URL", help="Where the CA's CRL will be fetched from.")
+@state_option
+@click.pass_context
+def issue_kdc(
+    ctx: click.Context, kdc_key: str | None, dns: tuple[str, ...], crl_url: str | None
+) -> None:
+    """Issue the KDC's certificate again, with a new key. A running server takes it on SIGHUP."""
+    realm = open_realm(ctx)
+    key_types = KDC_KEYS[kdc_key] if kdc_key else _key_types(realm)
+    hosts = dns or _hosts(realm)
+    issuer = realm.ca()
+    for path in issue_kdc_certificates(
+        realm.folder, realm.config, issuer, key_types, hosts, crl_url
+    ):
+        click.echo(f"wrote {path}")
+    click.echo("  a running server takes it on SIGHUP")
+
+
+def _present(realm: RealmState) -> list[bytes]:
+    return [
+        ca.certificates_from_pem(path.read_bytes())[0]
+        for path, _ in realm.folder.kdc_certificates()
+    ]
+
+
+def _key_types(realm: RealmState) -> tuple[ca.KeyType, ...]:
+    kinds = [public_key_from_certificate(found).kind for found in _present(realm)]
+    if KeyKind.RSA in kinds and KeyKind.EC in kinds:
+        return KDC_KEYS["both"]
+    return KDC_KEYS["ec-p256" if KeyKind.EC in kinds else "rsa2048"]
+
+
+def _hosts(realm: RealmState) -> tuple[str, ...]:
+    """Take the host names of the certificate that is there; the domain's own are added anyway."""
+    for found in _present(realm):
+        value = Certificate(found).extension(oids.ID_CE_SUBJECT_ALT_NAME)
+        try:
+            listed = names.decode_subject_alt_name(value).dns if value else ()
+        except PkiError:
+            continue
+        own = (realm.config.domain, realm.config.netbios, realm.config.realm.lower())
+        hosts = tuple(name for name in listed if name not in own)
+        if hosts:
+            return hosts
+    raise CliError(
+        "the KDC's host name is not known",
+        "there is no certificate to take it from",
+        f"give it: kdc cert issue-kdc --dns kdc.{realm.config.domain}",
+    )

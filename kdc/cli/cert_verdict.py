@@ -1,0 +1,178 @@
+"""Would a logon with this certificate be accepted? The KDC's own rules, told in words."""
+
+import hashlib
+from dataclasses import dataclass
+
+from cryptography import x509
+
+from directory.keymaterial import MaterialForm, encode_key_material
+from directory.store import Store
+from kdc.cli.output import iso
+from kdc.cli.state import now
+from kdc.config import KdcConfig
+from kdc.errors import KdcError
+from kdc.policy import check_account_state, check_password_state
+from kdc.trust import SignerEvidence
+from kdc.trust.verdict import judge
+from kdc.wire.constants import ErrorCode
+from pki import names, oids
+from pki.certificate import Certificate
+from pki.errors import PkiError
+from pki.kdc_certificate import check_kdc_certificate
+from pki.keys import KeyPolicy, PublicKey, check_key, public_key_from_spki
+from pki.x500 import decode_name, render_rfc4514
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What would become of a certificate, and why."""
+
+    kind: str
+    """`logon`, or `kdc` for a certificate that a KDC would use."""
+    accepted: bool
+    headline: str
+    reasons: tuple[str, ...]
+    account: str | None = None
+    """The account that a logon would be for."""
+    code: str | None = None
+    """The error that a refused logon would get."""
+
+
+def _names(certificate: Certificate) -> names.SubjectAltNames:
+    try:
+        value = certificate.extension(oids.ID_CE_SUBJECT_ALT_NAME)
+        return names.SubjectAltNames() if value is None else names.decode_subject_alt_name(value)
+    except PkiError:
+        return names.SubjectAltNames()
+
+
+def _purposes(certificate: Certificate) -> list[str]:
+    try:
+        extensions = x509.load_der_x509_certificate(certificate.der).extensions
+        usage = extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    except (ValueError, x509.ExtensionNotFound, x509.DuplicateExtension):
+        return []
+    return [purpose.dotted_string for purpose in usage]
+
+
+def _key(certificate: Certificate) -> PublicKey:
+    return public_key_from_spki(certificate.subject_public_key_info)
+
+
+def describe(certificate: Certificate) -> dict[str, object]:
+    """Describe a certificate with stable keys."""
+    start, end = certificate.validity()
+    found = _names(certificate)
+    try:
+        key = _key(certificate)
+        shown = f"{key.kind} {key.bits}"
+    except PkiError as error:
+        shown = str(error)
+    return {
+        "subject": render_rfc4514(decode_name(certificate.subject)),
+        "issuer": render_rfc4514(decode_name(certificate.issuer)),
+        "serial_number": f"{certificate.serial_number:x}",
+        "not_before": iso(start),
+        "not_after": iso(end),
+        "key": shown,
+        "sha256": hashlib.sha256(certificate.der).hexdigest(),
+        # Windows shows this one as the thumbprint.
+        "sha1": hashlib.sha1(certificate.der, usedforsecurity=False).hexdigest(),
+        "purposes": _purposes(certificate),
+        "upns": list(found.upns),
+        "dns_names": list(found.dns),
+        "principals": [f"{'/'.join(name.components)}@{name.realm}" for name in found.pkinit],
+        "sid": _sid(certificate),
+    }
+
+
+def _sid(certificate: Certificate) -> str | None:
+    try:
+        value = certificate.extension(oids.ID_MS_SID_EXTENSION)
+        return None if value is None else names.decode_sid_extension(value)
+    except PkiError:
+        return None
+
+
+def judge_certificate(certificate: Certificate, config: KdcConfig, store: Store) -> Verdict:
+    """Judge a certificate as this realm's KDC would, or its clients for a KDC's certificate."""
+    if oids.ID_PKINIT_KP_KDC in _purposes(certificate):
+        problems = check_kdc_certificate(certificate.der, config.realm, config.domain, now())
+        return Verdict(
+            kind="kdc",
+            accepted=not problems,
+            headline=(
+                "Some clients would refuse it as the KDC's certificate:"
+                if problems
+                else "MIT, Heimdal and Windows clients would accept it as the KDC's certificate."
+            ),
+            reasons=problems,
+        )
+    try:
+        key = _key(certificate)
+        warnings = check_key(key, KeyPolicy(roca=config.roca_policy))
+    except PkiError as error:
+        return _refused(ErrorCode.KDC_ERR_CLIENT_NOT_TRUSTED, f"its key is not accepted: {error}")
+    owners = store.accounts_by_key(key.digest)
+    account = store.account_by_id(owners[0]) if owners else None
+    if account is None:
+        return _refused(
+            ErrorCode.KDC_ERR_CLIENT_NOT_TRUSTED,
+            "its key is registered on no account, and this realm has no logon CA",
+            *_unusable(key, store),
+        )
+    try:
+        evidence = SignerEvidence(public_key=key, certificate=certificate.der)
+        verdict = judge(evidence, account, store)
+        check_account_state(account, now())
+        check_password_state(account, now())
+    except KdcError as refusal:
+        return _refused(refusal.code, refusal.why, *_owners(owners, store))
+    name = account.sam_account_name
+    return Verdict(
+        kind="logon",
+        accepted=True,
+        headline=f"A logon with it as {name} would be accepted (key trust).",
+        reasons=(
+            f"its key is registered on {name} as {verdict.key_id[:16]}",
+            "its issuer, names and dates do not matter: the key decides",
+            *warnings,
+            *verdict.warnings,
+        ),
+        account=name,
+    )
+
+
+def _refused(code: ErrorCode, *reasons: str) -> Verdict:
+    return Verdict(
+        kind="logon",
+        accepted=False,
+        headline=f"A logon with it would be refused: {code.name} ({int(code)}).",
+        reasons=reasons,
+        code=code.name,
+    )
+
+
+def _owners(owners: tuple[int, ...], store: Store) -> tuple[str, ...]:
+    if len(owners) < 2:
+        return ()
+    accounts = (store.account_by_id(owner) for owner in owners)
+    listed = ", ".join(a.sam_account_name for a in accounts if a is not None)
+    return (f"they are: {listed}",)
+
+
+def _unusable(key: PublicKey, store: Store) -> tuple[str, ...]:
+    """Find values that hold this key but may not log on, and say why."""
+    found = []
+    for form in (MaterialForm.BCRYPT, MaterialForm.RSA_PUBLIC_KEY, MaterialForm.SPKI):
+        try:
+            key_id = hashlib.sha256(encode_key_material(key, form)).digest()
+        except PkiError:
+            continue
+        for owner in store.accounts_by_key_id(key_id):
+            account = store.account_by_id(owner)
+            for value in account.key_credentials if account is not None else ():
+                if value.key_id == key_id and not value.usable and account is not None:
+                    name = account.sam_account_name
+                    found.append(f"a value on {name} holds it but is not usable: {value.reason}")
+    return tuple(found)

@@ -1,0 +1,117 @@
+"""`kdc service`: service principals."""
+
+from pathlib import Path
+
+import click
+
+from directory.changes import NewAccount
+from directory.model import Account, AccountKind
+from directory.store import Store
+from kdc.cli.accounts import random_keys
+from kdc.cli.keytab import entries, write_keytab
+from kdc.cli.options import json_option, not_found, state_option
+from kdc.cli.output import print_json, print_table
+from kdc.cli.state import now, open_realm
+
+PAGE = 500
+
+
+@click.group("service")
+def command() -> None:
+    """Service principals."""
+
+
+def _without_realm(principal: str, realm: str) -> str:
+    name, at, suffix = principal.rpartition("@")
+    return name if at and suffix.upper() == realm.upper() else principal
+
+
+@command.command("add")
+@click.argument("principal")
+@click.option(
+    "--keytab",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="F",
+    help="Add the keys to this keytab (mode 0600).",
+)
+@state_option
+@click.pass_context
+def add(ctx: click.Context, principal: str, keytab: Path | None) -> None:
+    """Add a service such as host/web.lab.test with random keys."""
+    realm = open_realm(ctx)
+    name = _without_realm(principal, realm.config.realm)
+    keys = random_keys(realm.config)
+    with realm.store(write=True) as store:
+        store.add_account(
+            NewAccount(
+                kind=AccountKind.SERVICE, name=name, spns=(name,), created_at=now(), keys=keys
+            )
+        )
+    if keytab is not None:
+        new = entries(realm.config.realm, tuple(name.split("/")), keys)
+        write_keytab(keytab, new, append=True)
+    click.echo(f"added {name}" + (f", keys in {keytab}" if keytab else ""))
+
+
+def _services(store: Store) -> list[Account]:
+    found, after = [], ""
+    while page := store.list_accounts(after=after, limit=PAGE, kind=AccountKind.SERVICE):
+        after = page[-1].sam_account_name
+        for summary in page:
+            account = store.account_by_id(summary.account_id)
+            if account is not None:
+                found.append(account)
+    return found
+
+
+@command.command("list")
+@json_option
+@state_option
+@click.pass_context
+def list_services(ctx: click.Context, as_json: bool) -> None:
+    """List the services of the realm.
+
+    JSON: a list of name, service_principal_names, kvno, disabled.
+    """
+    with open_realm(ctx).store() as store:
+        found = _services(store)
+    if as_json:
+        print_json(
+            [
+                {
+                    "name": a.sam_account_name,
+                    "service_principal_names": list(a.spns),
+                    "kvno": a.keys[0].kvno if a.keys else None,
+                    "disabled": a.disabled,
+                }
+                for a in found
+            ]
+        )
+        return
+    print_table(
+        ("NAME", "KVNO", "STATE"),
+        [
+            (
+                a.sam_account_name,
+                str(a.keys[0].kvno) if a.keys else "",
+                "disabled" if a.disabled else "",
+            )
+            for a in found
+        ],
+    )
+
+
+@command.command("delete")
+@click.argument("principal")
+@state_option
+@click.pass_context
+def delete(ctx: click.Context, principal: str) -> None:
+    """Delete a service with its keys; tickets for it cannot be opened any more."""
+    realm = open_realm(ctx)
+    name = _without_realm(principal, realm.config.realm)
+    with realm.store(write=True) as store:
+        account = store.account_by_spn(name)
+        if account is None or account.kind is not AccountKind.SERVICE:
+            raise not_found(f"no service {name}", "kdc service list")
+        store.delete_account(account.account_id)
+    click.echo(f"deleted {name}")
