@@ -9,6 +9,7 @@ Rules
 """
 
 import logging
+import traceback
 from datetime import datetime
 
 from directory.backend import DirectoryError
@@ -81,9 +82,12 @@ class Core:
         except DirectoryError as error:
             log.error("account store: %s", error)
             return self._refused(refusal_from_directory(error), request, now, exchange, facts)
-        except Exception:  # the one boundary: a bug must not take the worker down
+        except Exception as error:  # the one boundary: a bug must not take the worker down
             self.internal_errors += 1
-            log.exception("internal error in the %s exchange", exchange)
+            # The places, not the text: the text of an exception may quote the message or a key.
+            places = "".join(traceback.format_tb(error.__traceback__))
+            name = type(error).__name__
+            log.error("bug: %s escaped the %s exchange\n%s", name, exchange, places)
             facts["internal_error"] = True
             bug = KdcError(ErrorCode.KRB_ERR_GENERIC, "internal error")
             return self._refused(bug, request, now, exchange, facts)

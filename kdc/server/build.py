@@ -30,6 +30,9 @@ from pki.keys import KeyPolicy
 
 log = logging.getLogger(__name__)
 
+ALARM_PAUSE = timedelta(hours=1)
+MAX_ALARMS = 1024  # different ones kept apart; a flood of more repeats some sooner
+
 MAX_PEM_BYTES = 64 * 1024  # a key or a chain of ten certificates
 
 GROUP_PREFERENCE = ("modp14", "modp16", "p256", "p384", "p521")
@@ -102,6 +105,33 @@ def build_realm(
     )
 
 
+class DirectoryAlarms:
+    """Tells the operator once an hour of each thing in the directory that must be mended.
+
+    Owner: the worker. Bound: MAX_ALARMS.
+    """
+
+    def __init__(self) -> None:
+        self._raised: dict[tuple[object, object], datetime] = {}
+
+    def notice(self, outcome: Outcome, now: datetime) -> None:
+        """Log the alarm that a refusal carries, unless it was logged within the hour."""
+        facts = outcome.facts
+        key = (facts["alarm"], facts.get("key_digest"))
+        last = self._raised.get(key)
+        if last is not None and now - last < ALARM_PAUSE:
+            return
+        if len(self._raised) >= MAX_ALARMS:
+            self._raised.clear()
+        self._raised[key] = now
+        log.error(
+            "alarm: %s (key digest %s, accounts %s)",
+            facts["alarm"],
+            facts.get("key_digest", "-"),
+            facts.get("account_ids", "-"),
+        )
+
+
 class RealmHandler:
     """A worker's request handler: the core of one realm, and how to reload it."""
 
@@ -122,6 +152,7 @@ class RealmHandler:
             now=datetime.now(UTC),
         )
         self._retransmit = FileRetransmitMemory(self._folder.retransmit_map)
+        self._alarms = DirectoryAlarms()
         self._core = Core(self._build(config))
 
     def _build(self, config: KdcConfig) -> Realm:
@@ -129,7 +160,10 @@ class RealmHandler:
 
     def handle(self, message: bytes, peer: Peer, now: datetime) -> Outcome:
         """Answer one message; see `Core.handle`."""
-        return self._core.handle(message, peer, now)
+        outcome = self._core.handle(message, peer, now)
+        if "alarm" in outcome.facts:
+            self._alarms.notice(outcome, now)
+        return outcome
 
     @property
     def internal_errors(self) -> int:
