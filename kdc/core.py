@@ -82,7 +82,8 @@ class Core:
         except DirectoryError as error:
             log.error("account store: %s", error)
             return self._refused(refusal_from_directory(error), request, now, exchange, facts)
-        except Exception as error:  # the one boundary: a bug must not take the worker down
+        # The one boundary: a bug must not take the worker down.
+        except Exception as error:  # noqa: BLE001
             self.internal_errors += 1
             # The places, not the text: the text of an exception may quote the message or a key.
             places = "".join(traceback.format_tb(error.__traceback__))
