@@ -213,10 +213,14 @@ class Connection:
         if self._table.draining and not self._framer.buffered_bytes:
             self._last = True
         self._send(frame(reply))
-        if self._framer.buffered_bytes and not self._closed and not self._unsent:
+        if self._closed or self._unsent:
+            return
+        if self._framer.buffered_bytes:
             # Perhaps another whole message. Its turn comes after the other sockets had theirs.
             self._set_reading(False)
             self._loop.call_soon(self._answer_next)
+        else:
+            self._set_reading(True)
 
     def _refuse_length(self) -> None:
         reply = self._table.dispatcher.refuse(

@@ -5,7 +5,7 @@ import errno
 import os
 import socket
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from kdc.server.service import EXIT_BAD_CONFIGURATION, EXIT_DENIED, EXIT_UNREACHABLE, StartError
@@ -25,7 +25,7 @@ class Address:
 
     family: socket.AddressFamily
     sockaddr: tuple[str, int] | tuple[str, int, int, int]
-    optional: bool = False
+    optional: bool = field(default=False, compare=False)
     """One family of a name or wildcard: may be missing when another one works."""
 
     @property

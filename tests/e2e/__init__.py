@@ -1,0 +1,1 @@
+"""Whole servers, run as processes of their own."""

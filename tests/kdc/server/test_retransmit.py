@@ -1,0 +1,150 @@
+"""The retransmit memory in a shared ring (RFC 4120 3.1.2, negative row F02)."""
+
+import hashlib
+import multiprocessing
+import os
+import signal
+from datetime import UTC, datetime, timedelta
+from multiprocessing.synchronize import Event
+from pathlib import Path
+
+import pytest
+
+from kdc.server.retransmit import FileRetransmitMemory, RetransmitGeometry
+
+NOW = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
+SMALL = RetransmitGeometry(ring_bytes=64 * 1024, buckets=64)
+SPAWN = multiprocessing.get_context("spawn")
+
+
+def memory(path: Path, geometry: RetransmitGeometry = SMALL) -> FileRetransmitMemory:
+    """Open the memory in a folder."""
+    return FileRetransmitMemory(path / "retransmit", geometry=geometry)
+
+
+def digest(name: object) -> bytes:
+    """Return the digest of a made-up packet."""
+    return hashlib.sha256(repr(name).encode()).digest()
+
+
+def reply_to(number: int) -> bytes:
+    """Return a reply that tells its packet and length from its own octets."""
+    return (b"%d " % number) * (1 + number % 300)
+
+
+def test_stored_reply_is_found_by_every_opening(tmp_path: Path) -> None:
+    """Whatever the worker, and after a restart as well."""
+    first = memory(tmp_path)
+    other = memory(tmp_path)
+    assert first.lookup(digest(1), NOW) is None
+    first.store(digest(1), b"reply", NOW)
+    assert first.lookup(digest(1), NOW) == b"reply"
+    assert other.lookup(digest(1), NOW + timedelta(seconds=60)) == b"reply"
+    first.close()
+    other.close()
+    assert memory(tmp_path).lookup(digest(1), NOW) == b"reply"
+
+
+@pytest.mark.parametrize("age_s", [61, 3600, -1])
+def test_reply_outside_the_window_is_not_found(tmp_path: Path, age_s: int) -> None:
+    """After a minute, or after the clock went back, the packet is looked at again."""
+    retransmit = memory(tmp_path)
+    retransmit.store(digest(1), b"reply", NOW)
+    assert retransmit.lookup(digest(1), NOW + timedelta(seconds=age_s)) is None
+
+
+def test_second_reply_to_a_packet_replaces_the_first(tmp_path: Path) -> None:
+    """The newest reply is the one to repeat."""
+    retransmit = memory(tmp_path)
+    retransmit.store(digest(1), b"first", NOW)
+    retransmit.store(digest(1), b"second", NOW)
+    assert retransmit.lookup(digest(1), NOW) == b"second"
+
+
+def test_ring_keeps_the_newest_replies(tmp_path: Path) -> None:
+    """The memory is bounded: new replies push out the oldest, and none comes back wrong."""
+    retransmit = memory(tmp_path)
+    for number in range(1000):
+        retransmit.store(digest(number), reply_to(number), NOW)
+    found = [number for number in range(1000) if retransmit.lookup(digest(number), NOW)]
+    assert set(found) >= set(range(970, 1000))
+    assert len(found) < 300
+    assert all(retransmit.lookup(digest(number), NOW) == reply_to(number) for number in found)
+
+
+def test_too_large_reply_is_not_kept(tmp_path: Path) -> None:
+    """One reply must not push out all the others."""
+    retransmit = memory(tmp_path)
+    retransmit.store(digest(1), b"reply", NOW)
+    retransmit.store(digest(2), bytes(SMALL.ring_bytes // 8), NOW)
+    assert retransmit.lookup(digest(2), NOW) is None
+    assert retransmit.lookup(digest(1), NOW) == b"reply"
+
+
+def test_torn_record_is_not_found(tmp_path: Path) -> None:
+    """A record with any octet changed is never returned."""
+    retransmit = memory(tmp_path)
+    retransmit.store(digest(1), b"the reply", NOW)
+    path = tmp_path / "retransmit"
+    octets = path.read_bytes()
+    at = octets.index(b"the reply")
+    for position in range(at - 48, at + 9):
+        with path.open("r+b") as file:
+            file.seek(position)
+            file.write(bytes((octets[position] ^ 1,)))
+        assert retransmit.lookup(digest(1), NOW) is None, position - at
+        with path.open("r+b") as file:
+            file.seek(position)
+            file.write(octets[position : position + 1])
+    assert retransmit.lookup(digest(1), NOW) == b"the reply"
+
+
+def test_damaged_header_makes_a_new_memory(tmp_path: Path) -> None:
+    """A corrupt file is moved aside; a lost retransmit memory loses replies, not safety."""
+    memory(tmp_path).close()
+    with (tmp_path / "retransmit").open("r+b") as file:
+        file.write(b"broken")
+    retransmit = memory(tmp_path)
+    assert (tmp_path / "retransmit.corrupt").exists()
+    retransmit.store(digest(1), b"reply", NOW)
+    assert retransmit.lookup(digest(1), NOW) == b"reply"
+
+
+def _store_for_ever(folder: Path, started: Event, first: int) -> None:
+    retransmit = memory(folder)
+    for turn in range(10_000_000):
+        number = (first + turn) % 200
+        retransmit.store(digest(number), reply_to(number), NOW)
+        if turn == 100:
+            started.set()
+
+
+def test_reader_never_gets_a_wrong_reply_while_others_write_and_die(tmp_path: Path) -> None:
+    """Two writers race round the ring, one is killed; every reply found is the right one."""
+    retransmit = memory(tmp_path)
+    started = [SPAWN.Event(), SPAWN.Event()]
+    firsts = [0, 100]
+    writers = [
+        SPAWN.Process(target=_store_for_ever, args=(tmp_path, event, first))
+        for event, first in zip(started, firsts, strict=True)
+    ]
+    try:
+        for writer in writers:
+            writer.start()
+        assert all(event.wait(20) for event in started)
+        found = 0
+        for turn in range(20_000):
+            number = turn % 200
+            reply = retransmit.lookup(digest(number), NOW)
+            assert reply is None or reply == reply_to(number)
+            found += reply is not None
+            if turn == 10_000:
+                assert writers[0].pid is not None
+                os.kill(writers[0].pid, signal.SIGKILL)
+        assert found > 1000
+    finally:
+        for writer in writers:
+            writer.kill()
+            writer.join(10)
+    retransmit.store(digest("mine"), b"mine", NOW)
+    assert retransmit.lookup(digest("mine"), NOW) == b"mine"
