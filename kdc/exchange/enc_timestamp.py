@@ -7,6 +7,7 @@ from directory.model import Account
 from kdc.crypto.etypes import CryptoError, EncType, KeyUsage, ProtocolKey, decrypt
 from kdc.errors import KdcError, refusal_from_pki
 from kdc.exchange.realm import Realm
+from kdc.policy import check_account_state
 from kdc.wire.constants import ErrorCode
 from kdc.wire.rfc4120 import EncryptedData, PaEncTsEnc
 from pki import asn1
@@ -27,11 +28,23 @@ def verify_enc_timestamp(
 
     value: DER of EncryptedData. etypes: the request's own, the key's must be among them.
     packet: SHA-256 of the whole packet, so that its retransmission is no replay.
+    Assumes the account's state is checked, but for `hide_unknown`.
     Raises KdcError: KDC_ERR_POLICY (must use a smart card), KDC_ERR_ETYPE_NOSUPP,
     KDC_ERR_PREAUTH_FAILED, KRB_AP_ERR_SKEW, KRB_AP_ERR_REPEAT.
     """
-    if account.smartcard_required:
-        raise KdcError(ErrorCode.KDC_ERR_POLICY, "the account must log on with a key, no password")
+    try:
+        if realm.config.hide_unknown:
+            check_account_state(account, now)
+        if account.smartcard_required:
+            raise KdcError(
+                ErrorCode.KDC_ERR_POLICY, "the account must log on with a key, no password"
+            )
+    except KdcError as refusal:
+        if realm.config.hide_unknown:
+            # What an unknown name gets. To tell the state only to who has the password would let
+            # a locked account's password be guessed on.
+            raise KdcError(ErrorCode.KDC_ERR_PREAUTH_FAILED, refusal.why) from None
+        raise
     try:
         sealed = asn1.decode(EncryptedData, value)
     except PkiError as error:
@@ -62,6 +75,8 @@ def verify_enc_timestamp(
     skew = timedelta(seconds=realm.config.clockskew_s)
     if abs(now - stamp.patimestamp) > skew:
         raise KdcError(ErrorCode.KRB_AP_ERR_SKEW, "the timestamp is outside the clock skew")
+    if stamp.patimestamp < realm.replay.oldest_acceptable(now):
+        raise KdcError(ErrorCode.KRB_AP_ERR_SKEW, "the timestamp is older than the replay memory")
     digest = hashlib.sha256(b"PA-ENC-TIMESTAMP%d:" % account.account_id + sealed.cipher).digest()
     if not realm.replay.remember(digest, ctime=stamp.patimestamp, now=now, packet=packet):
         raise KdcError(ErrorCode.KRB_AP_ERR_REPEAT, "the encrypted timestamp was used before")

@@ -146,7 +146,8 @@ def preauth_hints(context: AsContext) -> bytes:
     account, realm = context.account, context.realm
     asked = {pa.padata_type for pa in context.request.padata or ()}
     out = [etype_info2(account, context.request.req_body.etype, realm)]
-    if (account.keys or realm.config.hide_unknown) and not account.smartcard_required:
+    # Hidden names are only hidden when every account's hints look alike.
+    if realm.config.hide_unknown or (account.keys and not account.smartcard_required):
         out.append(PaData(padata_type=PaType.ENC_TIMESTAMP, padata_value=b""))
     if realm.signers:
         out.append(PaData(padata_type=PaType.PK_AS_REQ, padata_value=b""))
