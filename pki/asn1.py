@@ -145,8 +145,7 @@ def _declared(cls: type) -> Declared:
 
 def nested(cls: type[T]) -> Spec[T]:
     """Spec of a type declared with `sequence`."""
-    info = _declared(cls)
-    return Spec(info.name, info.tag, info.read, info.write, True)
+    return cast(Spec[T], cls.__dict__["__asn1_spec__"])
 
 
 def _list_of(tag: int, name: str, item: Spec[T], limit: int) -> Spec[tuple[T, ...]]:
@@ -377,6 +376,7 @@ def sequence(
         exec(compile(source, f"<asn1 {made.__name__}>", "exec"), scope)  # noqa: S102
         tag = der.SEQUENCE if application is None else 0x60 | application
         shown = tuple((name, number, spec) for name, number, _, spec, _ in rows)
+        made.__asn1_spec__ = Spec(made.__name__, tag, scope["read"], scope["write"], True)
         made.__asn1__ = Declared(made.__name__, tag, scope["read"], scope["write"], shown)
         return made
 

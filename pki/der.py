@@ -169,6 +169,8 @@ def decode_flags(buf: bytes, start: int, end: int) -> int:
     """
     if end == start or buf[start] > 7 or (buf[start] and end - start == 1):
         fail(DerFault.BAD_VALUE, "KerberosFlags")
+    if buf[end - 1] & ((1 << buf[start]) - 1):
+        fail(DerFault.BAD_VALUE, "KerberosFlags with unused bits set")
     if end - start == 5:
         return int.from_bytes(buf[start + 1 : end], "big")
     raw = buf[start + 1 : min(end, start + 5)]

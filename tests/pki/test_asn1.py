@@ -194,6 +194,7 @@ def test_a_time_is_read_in_utc() -> None:
         (b"\x00\x40", 0x40000000),
         (b"\x00\x40\x00\x00\x00\xff", 0x40000000),
         (b"\x04\x40\x00\x00\x00", 0x40000000),
+        (b"\x07\x40\x00\x00\x80", 0x40000080),
     ],
 )
 def test_flags_are_read_as_32_bits(content: bytes, value: int) -> None:
@@ -248,3 +249,10 @@ def test_the_number_of_elements_is_bounded() -> None:
     with pytest.raises(PkiError) as caught:
         der.walk(der.tlv(0x30, b"\x05\x00" * (der.MAX_NODES + 1)))
     assert caught.value.fault is DerFault.OVER_LIMIT
+
+
+def test_flags_with_unused_bits_set_are_refused() -> None:
+    """DER wants the unused bits of a BIT STRING zero (X.690 11.2.1)."""
+    with pytest.raises(PkiError) as caught:
+        asn1.decode_as(asn1.FLAGS32, der.tlv(3, b"\x04\x40\x00\x00\x08"))
+    assert caught.value.fault is DerFault.BAD_VALUE
