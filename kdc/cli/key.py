@@ -76,7 +76,10 @@ def enroll(
         private_key = ca.generate_key(ca.KeyType.RSA_2048)
         subject = simple_name((oids.ID_AT_COMMON_NAME, _subject(account, realm.config)))
         if throwaway_issuer is None:
-            certificate = ca.self_signed_hello_certificate(private_key, subject, moment, days)
+            # Windows leaves keyUsage out; Heimdal's kinit signs with no certificate that lacks it.
+            certificate = ca.self_signed_hello_certificate(
+                private_key, subject, moment, days, key_usage=True
+            )
         else:
             name = f"throwaway issuer {uuid.uuid4().hex[:8]}"
             issuer = ca.create_root(realm.config.realm, moment, days=days, common_name=name)
