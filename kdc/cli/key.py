@@ -55,10 +55,20 @@ def command() -> None:
     metavar="G",
     help="Issue the certificate by a CA made on the spot, written to G: MIT's kinit needs that.",
 )
+@click.option(
+    "--no-key-usage",
+    is_flag=True,
+    help="Leave keyUsage out, exactly as Windows does; Heimdal's kinit then signs nothing.",
+)
 @state_option
 @click.pass_context
 def enroll(
-    ctx: click.Context, user: str, out: Path, days: int, throwaway_issuer: Path | None
+    ctx: click.Context,
+    user: str,
+    out: Path,
+    days: int,
+    throwaway_issuer: Path | None,
+    no_key_usage: bool,
 ) -> None:
     """Make an RSA-2048 key and a self-signed certificate as Windows Hello does; register it."""
     realm = open_realm(ctx)
@@ -78,7 +88,7 @@ def enroll(
         if throwaway_issuer is None:
             # Windows leaves keyUsage out; Heimdal's kinit signs with no certificate that lacks it.
             certificate = ca.self_signed_hello_certificate(
-                private_key, subject, moment, days, key_usage=True
+                private_key, subject, moment, days, key_usage=not no_key_usage
             )
         else:
             name = f"throwaway issuer {uuid.uuid4().hex[:8]}"
