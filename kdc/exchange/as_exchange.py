@@ -74,9 +74,10 @@ def answer_as_req(
     facts["service"] = name_text(body.sname)
     check_header(request)
     check_realm(body, config)
-    check_as_options(body.kdc_options)
     session_etype = choose_etype(body.etype, config.supported_enctypes)
     client = _named_client(body, realm)
+    # After the name: anonymous PKINIT, which sets an option as well, is told 6 (row A07).
+    check_as_options(body.kdc_options)
     account = client.account
     facts["account"] = account.sam_account_name
     service = find_service(body, realm.directory, config)
