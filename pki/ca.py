@@ -269,19 +269,21 @@ def issue_kdc_certificate(
     *,
     key: PrivateKey | None = None,
     crl_url: str | None = None,
+    krbtgt_san: bool = True,
 ) -> IssuedCertificate:
     """Issue a KDC certificate that MIT, Heimdal and Windows clients accept.
 
     dns_names: the KDC's host names; the domain's own name (the realm in lower case) and the
     NetBIOS name are added, as the Kerberos Authentication template of Windows does. crl_url: the
-    CRL distribution point that Windows clients under strict KDC validation fetch.
+    CRL distribution point that Windows clients under strict KDC validation fetch. krbtgt_san:
+    without id-pkinit-san it is like a domain controller's, and MIT and Heimdal clients must be
+    configured to go by the host name (tools of the impacket family cannot read that SAN).
     Source: RFC 4556 3.2.4; [MS-PKCA] 3.1.5.1.
     """
     private_key = key or generate_key(key_type)
     hosts = dict.fromkeys((*dns_names, realm.lower(), *((netbios,) if netbios else ())))
-    alternative = names.encode_subject_alt_name(
-        names.pkinit_name(names.krbtgt_name(realm)), *map(names.dns_name, hosts)
-    )
+    krbtgt = (names.pkinit_name(names.krbtgt_name(realm)),) if krbtgt_san else ()
+    alternative = names.encode_subject_alt_name(*krbtgt, *map(names.dns_name, hosts))
     extensions = [
         _purposes(oids.ID_PKINIT_KP_KDC, oids.ID_KP_SERVER_AUTH, oids.ID_KP_CLIENT_AUTH),
         _extension(oids.ID_CE_SUBJECT_ALT_NAME, alternative),

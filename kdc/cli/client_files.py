@@ -19,9 +19,20 @@ def reachable(address: str) -> tuple[str, int]:
 
 
 def krb5_conf(
-    *, realm: str, domain: str, listen: Sequence[str], ca_certificate: Path, kdc_host: str
+    *,
+    realm: str,
+    domain: str,
+    listen: Sequence[str],
+    ca_certificate: Path,
+    kdc_host: str,
+    krbtgt_san: bool,
 ) -> str:
-    """Write a krb5.conf that MIT's and Heimdal's clients both read."""
+    """Write a krb5.conf that MIT's and Heimdal's clients both read.
+
+    krbtgt_san: whether the KDC certificate names krbtgt/REALM. Without it MIT goes by the host
+    name, and Heimdal must be told not to miss it.
+    """
+    no_san = "" if krbtgt_san else "  pkinit_require_krbtgt_otherName = false\n"
     kdcs = "".join(f"  kdc = {format_address(*reachable(a))}\n" for a in listen)
     return f"""\
 # Clients of the realm {realm}: MIT krb5 and Heimdal. Use it with KRB5_CONFIG=this-file.
@@ -38,7 +49,7 @@ def krb5_conf(
  {realm} = {{
 {kdcs}  pkinit_anchors = FILE:{ca_certificate}
   pkinit_kdc_hostname = {kdc_host}
- }}
+{no_san} }}
 
 [domain_realm]
  .{domain} = {realm}

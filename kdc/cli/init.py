@@ -89,6 +89,7 @@ def command(
             listen=config.listen,
             ca_certificate=folder.ca_certificate.resolve(),
             kdc_host=hosts[0],
+            krbtgt_san=has_krbtgt_san(config),
         ).encode(),
     )
     folder.krb5_conf.chmod(0o644)
@@ -171,6 +172,15 @@ def _make(
     issue_kdc_certificates(folder, config, root, key_types, hosts, crl_url)
 
 
+def has_krbtgt_san(config: KdcConfig) -> bool:
+    """Tell whether the KDC certificate names krbtgt/REALM (id-pkinit-san).
+
+    Clients of the impacket family fail on a certificate with that SAN, which domain controllers
+    do not have: under `tools` ours is like a domain controller's.
+    """
+    return config.compat != "tools"
+
+
 def issue_kdc_certificates(
     folder: StateFolder,
     config: KdcConfig,
@@ -190,7 +200,14 @@ def issue_kdc_certificates(
     names = (*hosts, config.domain)
     for key_type, (certificate, key) in zip(key_types, places, strict=False):
         issued = ca.issue_kdc_certificate(
-            issuer, config.realm, names, config.netbios, key_type, now(), crl_url=crl_url
+            issuer,
+            config.realm,
+            names,
+            config.netbios,
+            key_type,
+            now(),
+            crl_url=crl_url,
+            krbtgt_san=has_krbtgt_san(config),
         )
         write_private(key, ca.private_key_to_pem(issued.private_key))
         write_public(certificate, ca.certificate_to_pem(issued.certificate_der))
