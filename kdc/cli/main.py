@@ -76,6 +76,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
             standalone_mode=False,
         )
         return returned if isinstance(returned, int) else 0
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        return ExitCode.USAGE
     except click.UsageError as error:
         show_error(_usage(error))
         return ExitCode.USAGE

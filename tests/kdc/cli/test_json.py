@@ -1,0 +1,64 @@
+"""Every read takes --json; its keys are stable and stand in the command's help."""
+
+from importlib import import_module
+from pathlib import Path
+
+import click
+import pytest
+
+from kdc.cli.main import NOUNS
+from tests.kdc.cli.conftest import Shell
+
+USER = {"name", "kind", "upn", "disabled", "expires_at", "keys"}
+ACCOUNT = USER | {
+    "sid", "service_principal_names", "locked_until", "password_expires_at", "created_at",
+    "must_change_password", "smartcard_required", "kvno", "enctypes",
+}  # fmt: skip
+KEY = {
+    "account", "key_id", "usable", "reason", "warnings", "key", "material", "created",
+    "last_logon", "source", "device_id",
+}  # fmt: skip
+CERTIFICATE = {
+    "subject", "issuer", "serial_number", "not_before", "not_after", "key", "sha256", "sha1",
+    "purposes", "upns", "dns_names", "principals", "sid", "kind", "accepted", "account", "code",
+    "reasons",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("arguments", "keys"),
+    [
+        (("user", "list"), USER),
+        (("user", "show", "alice"), ACCOUNT),
+        (("key", "list"), KEY),
+        (("cert", "show", "alice.pem"), CERTIFICATE),
+        (("service", "list"), {"name", "service_principal_names", "kvno", "disabled"}),
+        (("keytab", "show", "kt"), {"principal", "kvno", "enctype", "timestamp"}),
+    ],
+)
+def test_json_keys_are_stable_and_documented(
+    realm: Shell, tmp_path: Path, arguments: tuple[str, ...], keys: set[str]
+) -> None:
+    """Scripts rely on them: adding one changes this test, removing one breaks somebody."""
+    realm.ok("service", "add", "host/web.lab.test", "--keytab", tmp_path / "kt")
+    realm.monkeypatch.chdir(realm.state.parent)
+    value = realm.ok(*arguments, "--json").json
+    row = value[0] if isinstance(value, list) else value
+    assert set(row) == keys
+    told = " ".join(realm.ok(*arguments[:2], "--help").out.split())
+    described = told.partition("JSON: ")[2].partition("Options:")[0]
+    for key in keys:
+        assert key in described, key
+
+
+def test_every_read_takes_json() -> None:
+    """The contract: lists, shows, and the logon."""
+    checked = 0
+    for noun in NOUNS:
+        command = import_module(NOUNS[noun][0]).command
+        subs = command.commands if isinstance(command, click.Group) else {noun: command}
+        for name, sub in subs.items():
+            if name in ("list", "show", "logon"):
+                assert any(p.name == "as_json" for p in sub.params), f"{noun} {name}"
+                checked += 1
+    assert checked == 9

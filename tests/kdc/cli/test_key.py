@@ -1,0 +1,255 @@
+"""`kdc key` and `kdc cert`: registering keys in every form, and judging certificates."""
+
+import base64
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    PublicFormat,
+    load_pem_private_key,
+)
+
+from directory.keycredential import NewKeyCredential, encode_key_credential
+from directory.keymaterial import MaterialForm, encode_key_material
+from kdc.cli.errors import ExitCode
+from kdc.cli.state import now
+from pki import ca, oids
+from pki.keys import PublicKey, public_key_from_cryptography
+from pki.x500 import simple_name
+from tests.kdc.cli.conftest import Shell
+
+KEY = ca.generate_key(ca.KeyType.RSA_2048)
+PUBLIC: PublicKey = public_key_from_cryptography(KEY.public_key())
+
+
+def certificate() -> bytes:
+    name = simple_name((oids.ID_AT_COMMON_NAME, "somebody"))
+    return ca.self_signed_hello_certificate(KEY, name, now())
+
+
+@pytest.mark.filterwarnings("ignore:Attribute's length:UserWarning")  # as long as Windows' own
+def test_enrolled_certificate_has_windows_shape(realm: Shell, alice_pem: Path) -> None:
+    """Wire facts 2.3: subject with SID and UPN, no SAN; certificate and key in one 0600 file."""
+    data = alice_pem.read_bytes()
+    found = x509.load_pem_x509_certificate(data)
+    name = found.subject.rfc4514_string()
+    sid = realm.ok("user", "show", "alice", "--json").json["sid"]
+    assert name.startswith(f"CN={sid}/")
+    assert "/login.windows.net/" in name
+    assert name.endswith("/alice@lab.test")
+    assert found.issuer == found.subject
+    assert found.not_valid_after_utc.year - found.not_valid_before_utc.year == 30
+    assert {e.oid.dotted_string for e in found.extensions} == {
+        oids.ID_CE_BASIC_CONSTRAINTS,
+        oids.ID_CE_KEY_USAGE,
+        oids.ID_CE_EXT_KEY_USAGE,
+    }
+    key = load_pem_private_key(data, None)
+    assert public_key_from_cryptography(key.public_key()) == public_key_from_cryptography(
+        found.public_key()
+    )
+    assert alice_pem.stat().st_mode & 0o777 == 0o600
+
+
+def test_enrolling_exactly_as_windows(realm: Shell, tmp_path: Path) -> None:
+    """--no-key-usage: basicConstraints and EKU only."""
+    realm.ok("key", "enroll", "pat", "--out", tmp_path / "pat.pem", "--no-key-usage")
+    found = x509.load_pem_x509_certificate((tmp_path / "pat.pem").read_bytes())
+    assert oids.ID_CE_KEY_USAGE not in {e.oid.dotted_string for e in found.extensions}
+
+
+def test_throwaway_issuer_is_written_and_its_key_is_not(realm: Shell, tmp_path: Path) -> None:
+    """directories-and-clients section 3: MIT's kinit sends exactly such a leaf."""
+    leaf_file, issuer_file = tmp_path / "pat.pem", tmp_path / "issuer.pem"
+    realm.ok(
+        *("key", "enroll", "pat", "--out", leaf_file),
+        *("--days", "7", "--throwaway-issuer", issuer_file),
+    )
+    issuer = x509.load_pem_x509_certificate(issuer_file.read_bytes())
+    leaf = x509.load_pem_x509_certificate(leaf_file.read_bytes())
+    leaf.verify_directly_issued_by(issuer)
+    assert b"PRIVATE" not in issuer_file.read_bytes()
+    assert (leaf.not_valid_after_utc - leaf.not_valid_before_utc).days == 7
+
+
+def test_key_that_is_not_registered_leaves_no_file(realm: Shell, tmp_path: Path) -> None:
+    """A service has no key credentials."""
+    realm.ok("service", "add", "host/web.lab.test")
+    done = realm("key", "enroll", "host/web.lab.test", "--out", tmp_path / "x.pem")
+    assert done.code == ExitCode.DENIED
+    assert not (tmp_path / "x.pem").exists()
+
+
+def dn_binary() -> bytes:
+    new = NewKeyCredential(public_key=PUBLIC, created=now())
+    return encode_key_credential(new, "CN=pat,CN=Users,DC=LAB,DC=TEST").encode() + b"\n"
+
+
+@pytest.mark.parametrize(
+    ("data", "material"),
+    [
+        pytest.param(ca.certificate_to_pem(certificate()), "BCRYPT", id="certificate PEM"),
+        pytest.param(certificate(), "BCRYPT", id="certificate DER"),
+        pytest.param(PUBLIC.spki_der(), "BCRYPT", id="SubjectPublicKeyInfo"),
+        pytest.param(
+            KEY.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo),
+            "BCRYPT",
+            id="public key PEM",
+        ),
+        pytest.param(PUBLIC.rsa_public_key_der(), "BCRYPT", id="RSAPublicKey"),
+        pytest.param(encode_key_material(PUBLIC, MaterialForm.BCRYPT), "BCRYPT", id="BCRYPT"),
+        pytest.param(encode_key_material(PUBLIC, MaterialForm.TPM), "BCRYPT", id="TPM"),
+        pytest.param(dn_binary(), "BCRYPT", id="DN-Binary"),
+    ],
+)
+def test_public_key_in_any_form_is_registered(
+    realm: Shell, tmp_path: Path, data: bytes, material: str
+) -> None:
+    """Wire facts 2.2: the same key whatever the file; stored as Windows does for a user."""
+    (tmp_path / "key").write_bytes(data)
+    realm.ok("key", "add", "pat", tmp_path / "key")
+    (shown,) = realm.ok("key", "list", "pat", "--json").json
+    assert (shown["usable"], shown["key"], shown["material"]) == (True, "RSA 2048", material)
+    (again,) = realm.ok("key", "show", shown["key_id"][:8], "--json").json
+    assert again == shown
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"hello",
+        b"B:4:zz:x",
+        ca.private_key_to_pem(KEY),
+        dn_binary().replace(b"CN=pat", b"CN=eve"),
+    ],
+)
+def test_file_without_a_usable_key_is_refused(realm: Shell, tmp_path: Path, data: bytes) -> None:
+    """Private keys, other accounts' values, and what is no key at all."""
+    (tmp_path / "key").write_bytes(data)
+    done = realm("key", "add", "pat", tmp_path / "key")
+    assert done.code == ExitCode.FAILED
+    assert done.error
+    assert realm.ok("key", "list", "pat", "--json").json == []
+
+
+def test_key_is_found_by_hex_and_base64(realm: Shell) -> None:
+    """Windows' tools show KeyIDs in Base64."""
+    (shown,) = realm.ok("key", "list", "--json").json
+    key_id = bytes.fromhex(shown["key_id"])
+    for text in (shown["key_id"], shown["key_id"][:6], base64.b64encode(key_id).decode()):
+        assert "account: alice" in realm.ok("key", "show", text).out
+    assert realm("key", "show", "abc").code == ExitCode.USAGE
+
+
+def test_removal_is_announced_then_done(realm: Shell) -> None:
+    """--dry-run changes nothing."""
+    (shown,) = realm.ok("key", "list", "--json").json
+    key_id = shown["key_id"]
+    assert "would remove" in realm.ok("key", "remove", "alice", "--all", "--dry-run").out
+    assert len(realm.ok("key", "list", "--json").json) == 1
+    assert "removed" in realm.ok("key", "remove", "alice", key_id[:8]).out
+    assert realm.ok("key", "list", "--json").json == []
+    assert "has no keys" in realm.ok("key", "remove", "alice", "--all").out
+    assert realm("key", "remove", "alice").code == ExitCode.USAGE
+    assert realm("key", "remove", "alice", key_id, "--all").code == ExitCode.USAGE
+
+
+def test_start_of_two_keys_is_not_one_key(
+    realm: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is removed on a guess."""
+    realm.ok("key", "enroll", "alice", "--out", tmp_path / "second.pem")
+    done = realm("key", "remove", "alice", "")
+    assert done.code == ExitCode.USAGE
+    assert done.error[1] == "2 keys of alice start so"
+    assert len(realm.ok("key", "list", "alice", "--json").json) == 2
+
+
+# -- cert show -------------------------------------------------------------------------------
+
+
+def verdict(shell: Shell, file: Path) -> tuple[bool, str | None, str | None, str]:
+    shown = shell.ok("cert", "show", file, "--json").json
+    assert shown["kind"] == "logon"
+    reason = shown["reasons"][0] if shown["reasons"] else ""
+    return shown["accepted"], shown["account"], shown["code"], reason
+
+
+def test_certificate_of_a_registered_key_would_log_on(realm: Shell, alice_pem: Path) -> None:
+    """Key trust: in words, and as JSON."""
+    accepted, account, code, _ = verdict(realm, alice_pem)
+    assert (accepted, account, code) == (True, "alice", None)
+    told = realm.ok("cert", "show", alice_pem).out
+    assert "A logon with it as alice would be accepted (key trust)." in told
+    assert "its issuer, names and dates do not matter" in told
+
+
+def test_certificate_of_a_key_on_nobody_would_not(realm: Shell, tmp_path: Path) -> None:
+    """62; DER as well as PEM."""
+    (tmp_path / "c.der").write_bytes(certificate())
+    assert verdict(realm, tmp_path / "c.der") == (
+        False,
+        None,
+        "KDC_ERR_CLIENT_NOT_TRUSTED",
+        "its key is registered on no account, and this realm has no logon CA",
+    )
+
+
+def test_certificate_of_a_key_on_two_accounts_would_not(realm: Shell, alice_pem: Path) -> None:
+    """62, and both are named."""
+    realm.ok("key", "add", "pat", alice_pem)
+    assert verdict(realm, alice_pem)[2] == "KDC_ERR_CLIENT_NOT_TRUSTED"
+    assert "they are: " in realm.ok("cert", "show", alice_pem).out
+
+
+def test_certificate_of_a_disabled_account_would_not(realm: Shell, alice_pem: Path) -> None:
+    """The account's state counts, too."""
+    realm.ok("user", "disable", "alice")
+    accepted, _, code, reason = verdict(realm, alice_pem)
+    assert (accepted, code, reason) == (
+        False,
+        "KDC_ERR_CLIENT_REVOKED",
+        "the account is disabled",
+    )
+
+
+def test_certificate_of_a_small_key_would_not(realm: Shell, tmp_path: Path) -> None:
+    """Key policy comes before anything else."""
+    key = rsa.generate_private_key(65537, 1024)  # noqa: S505  # the defect under test
+    name = simple_name((oids.ID_AT_COMMON_NAME, "small"))
+    (tmp_path / "c").write_bytes(ca.self_signed_hello_certificate(key, name, now()))
+    accepted, _, code, reason = verdict(realm, tmp_path / "c")
+    assert (accepted, code) == (False, "KDC_ERR_CLIENT_NOT_TRUSTED")
+    assert reason == "its key is not accepted: too small: RSA modulus"
+
+
+def test_kdc_certificate_is_judged_as_one(realm: Shell) -> None:
+    """What MIT, Heimdal and Windows would say of it."""
+    shown = realm.ok("cert", "show", realm.state / "pki/kdc.pem", "--json").json
+    assert (shown["kind"], shown["accepted"], shown["reasons"]) == ("kdc", True, [])
+    assert shown["principals"] == ["krbtgt/LAB.TEST@LAB.TEST"]
+    assert shown["dns_names"] == ["kdc.lab.test", "lab.test", "LAB"]
+
+
+def test_no_certificate_at_all(realm: Shell) -> None:
+    """An error, not a traceback."""
+    done = realm("cert", "show", realm.state / "kdc.toml")
+    assert done.code == ExitCode.FAILED
+    assert done.error
+
+
+def test_kdc_certificate_is_issued_again_with_the_same_names(realm: Shell) -> None:
+    """A new key; the host names are those of the old one."""
+    file = realm.state / "pki/kdc.pem"
+    before = realm.ok("cert", "show", file, "--json").json
+    realm.ok("cert", "issue-kdc")
+    after = realm.ok("cert", "show", file, "--json").json
+    assert after["dns_names"] == before["dns_names"]
+    assert after["key"] == before["key"]
+    assert after["sha256"] != before["sha256"]
+    realm.ok("cert", "issue-kdc", "--dns", "dc2.lab.test")
+    assert realm.ok("cert", "show", file, "--json").json["dns_names"][0] == "dc2.lab.test"
