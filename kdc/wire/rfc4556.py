@@ -8,6 +8,7 @@ from datetime import datetime
 
 from kdc.wire.rfc4120 import PrincipalName
 from pki import asn1, der
+from pki.cms import AlgorithmIdentifier as AlgorithmIdentifier
 from pki.errors import DerFault
 
 ID_PKINIT_AUTH_DATA = "1.3.6.1.5.2.3.1"
@@ -21,14 +22,6 @@ EC_PUBLIC_KEY = "1.2.840.10045.2.1"
 
 MAX_CERTIFIERS = 64
 MAX_ALGORITHMS = 32
-
-
-@asn1.sequence
-class AlgorithmIdentifier:
-    """AlgorithmIdentifier ::= SEQUENCE { algorithm OID, parameters ANY OPTIONAL } (RFC 5280)."""
-
-    algorithm: str = asn1.plain(asn1.OID)
-    parameters: bytes | None = asn1.plain(asn1.ANY, default=None)
 
 
 @asn1.sequence
