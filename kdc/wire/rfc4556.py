@@ -8,7 +8,7 @@ from datetime import datetime
 
 from kdc.wire.rfc4120 import PrincipalName
 from pki import asn1, der
-from pki.cms import AlgorithmIdentifier as AlgorithmIdentifier
+from pki.cms_syntax import AlgorithmIdentifier as AlgorithmIdentifier
 from pki.errors import DerFault
 
 ID_PKINIT_AUTH_DATA = "1.3.6.1.5.2.3.1"

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pki import asn1, ca, cms, der, names, oids, x500
+from pki import asn1, ca, cms, cms_syntax, der, names, oids, x500
 from pki.ca import IssuedCertificate, KeyType
 from pki.certificate import Certificate
 from pki.errors import DerFault, PkiError
@@ -45,8 +45,8 @@ _SAN = names.encode_subject_alt_name(
 )
 _SID = names.encode_sid_extension("S-1-5-21-1-2-3-500")
 _NAME = Certificate(issued.kdc().certificate_der).subject
-_PSS = cms.RsassaPssParams(
-    hash_algorithm=cms.AlgorithmIdentifier(algorithm=oids.SHA256), salt_length=32
+_PSS = cms_syntax.RsassaPssParams(
+    hash_algorithm=cms_syntax.AlgorithmIdentifier(algorithm=oids.SHA256), salt_length=32
 )
 _SPKI = Certificate(issued.hello().certificate_der).subject_public_key_info
 
@@ -56,7 +56,7 @@ _DECODERS: dict[str, tuple[Callable[[bytes], object], bytes]] = {
     "subjectAltName": (names.decode_subject_alt_name, _SAN),
     "SID extension": (names.decode_sid_extension, _SID),
     "X.500 name": (x500.decode_name, _NAME),
-    "RSASSA-PSS": (lambda d: asn1.decode(cms.RsassaPssParams, d), asn1.encode(_PSS)),
+    "RSASSA-PSS": (lambda d: asn1.decode(cms_syntax.RsassaPssParams, d), asn1.encode(_PSS)),
     "public key": (public_key_from_spki, _SPKI),
     "private key PEM": (ca.private_key_from_pem, ca.private_key_to_pem(issued.key("kdc"))),
     "certificate PEM": (

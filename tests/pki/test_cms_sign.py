@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pki import asn1, ca, cms, der, oids
+from pki import asn1, ca, cms, cms_syntax, der, oids
 from pki.ca import IssuedCertificate, KeyType
 from pki.certificate import Certificate
 from pki.cms import CmsPolicy, Digest
@@ -69,30 +69,30 @@ def test_shape_is_the_one_clients_are_tested_with() -> None:
     """
     kdc = issued.kdc()
     data = _signer(kdc).sign(oids.ID_PKINIT_DH_KEY_DATA, CONTENT)
-    outer = asn1.decode(cms.ContentInfo, data)
-    signed = asn1.decode(cms.SignedDataSyntax, outer.content)
+    outer = asn1.decode(cms_syntax.ContentInfo, data)
+    signed = asn1.decode(cms_syntax.SignedDataSyntax, outer.content)
     assert signed.version == 3
     assert len(signed.digest_algorithms) == 1
     assert signed.certificates == (kdc.certificate_der,)
     assert signed.crls is None
     (raw,) = signed.signer_infos
-    info = asn1.decode(cms.SignerInfoSyntax, raw)
+    info = asn1.decode(cms_syntax.SignerInfoSyntax, raw)
     assert info.version == 1
     assert info.unsigned_attrs is None
-    named = asn1.decode(cms.IssuerAndSerialNumber, info.sid)
+    named = asn1.decode(cms_syntax.IssuerAndSerialNumber, info.sid)
     certificate = Certificate(kdc.certificate_der)
     assert (named.issuer, named.serial_number) == (certificate.issuer, certificate.serial_number)
     assert info.signed_attrs is not None
-    types = [asn1.decode(cms.Attribute, a).attr_type for a in info.signed_attrs]
+    types = [asn1.decode(cms_syntax.Attribute, a).attr_type for a in info.signed_attrs]
     assert types == [oids.ID_CONTENT_TYPE, oids.ID_MESSAGE_DIGEST]
 
 
 def test_spliced_bytes_are_what_the_declared_types_encode() -> None:
     """The declared types are the oracle of the hot path: decode and encode give the same bytes."""
     data = _signer(issued.kdc()).sign(oids.ID_PKINIT_DH_KEY_DATA, CONTENT)
-    outer = asn1.decode(cms.ContentInfo, data)
-    signed = asn1.decode(cms.SignedDataSyntax, outer.content)
-    info = asn1.decode(cms.SignerInfoSyntax, signed.signer_infos[0])
+    outer = asn1.decode(cms_syntax.ContentInfo, data)
+    signed = asn1.decode(cms_syntax.SignedDataSyntax, outer.content)
+    info = asn1.decode(cms_syntax.SignerInfoSyntax, signed.signer_infos[0])
     signed.signer_infos = (asn1.encode(info),)
     outer.content = asn1.encode(signed)
     assert asn1.encode(outer) == data

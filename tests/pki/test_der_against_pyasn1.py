@@ -19,7 +19,7 @@ from pyasn1.type.error import ValueConstraintError  # type: ignore[import-untype
 from pyasn1_modules import rfc4055, rfc5280, rfc5652  # type: ignore[import-untyped]  # no stubs
 
 from kdc.wire import rfc4120
-from pki import asn1, cms, der, oids
+from pki import asn1, cms, cms_syntax, der, oids
 from pki.certificate import Certificate, CertificateSyntax
 from pki.errors import PkiError
 from tests.pki import issued, messages
@@ -220,14 +220,14 @@ def test_signed_data() -> None:
 
 def test_rsassa_pss_parameters() -> None:
     """RFC 4055 3.1, with and without its defaults."""
-    sha256 = cms.AlgorithmIdentifier(algorithm=oids.SHA256, parameters=messages.NULL)
-    mgf = cms.AlgorithmIdentifier(algorithm=oids.ID_MGF1, parameters=asn1.encode(sha256))
-    full = cms.RsassaPssParams(hash_algorithm=sha256, mask_gen_algorithm=mgf, salt_length=32)
+    sha256 = cms_syntax.AlgorithmIdentifier(algorithm=oids.SHA256, parameters=messages.NULL)
+    mgf = cms_syntax.AlgorithmIdentifier(algorithm=oids.ID_MGF1, parameters=asn1.encode(sha256))
+    full = cms_syntax.RsassaPssParams(hash_algorithm=sha256, mask_gen_algorithm=mgf, salt_length=32)
     theirs = _read(asn1.encode(full), rfc4055.RSASSA_PSS_params())
     assert int(theirs["saltLength"]) == 32
     assert str(theirs["hashAlgorithm"]["algorithm"]) == oids.SHA256
     assert encoder.encode(theirs) == asn1.encode(full)
-    assert asn1.encode(cms.RsassaPssParams()) == b"\x30\x00"
+    assert asn1.encode(cms_syntax.RsassaPssParams()) == b"\x30\x00"
     assert int(_read(b"\x30\x00", rfc4055.RSASSA_PSS_params())["saltLength"]) == 20
 
 

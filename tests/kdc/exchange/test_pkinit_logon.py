@@ -10,7 +10,7 @@ from kdc.crypto.key_agreement import GROUPS
 from kdc.crypto.pkinit_kdf import KDFS
 from kdc.wire.constants import ErrorCode
 from kdc.wire.rfc4556 import PkAuthenticator
-from pki import asn1, cms, der, oids
+from pki import asn1, cms_syntax, der, oids
 from pki.ca import KeyType
 from tests.kdc.builders import (
     BODY,
@@ -261,12 +261,14 @@ def test_reply_cms_has_the_shape_of_windows(kdc: Kdc) -> None:
     sent = PkinitRequest().build()
     opened = open_reply(kdc.ask(sent.message), sent, kdc)
     assert opened.info is not None
-    outer = asn1.decode(cms.ContentInfo, opened.info.dh_signed_data)
-    signed = asn1.decode(cms.SignedDataSyntax, outer.content)
+    outer = asn1.decode(cms_syntax.ContentInfo, opened.info.dh_signed_data)
+    signed = asn1.decode(cms_syntax.SignedDataSyntax, outer.content)
     assert (signed.version, signed.crls) == (3, None)
     assert len(signed.digest_algorithms) == len(signed.certificates or ()) == 1
-    (info,) = (asn1.decode(cms.SignerInfoSyntax, raw) for raw in signed.signer_infos)
-    attributes = [asn1.decode(cms.Attribute, raw).attr_type for raw in info.signed_attrs or ()]
+    (info,) = (asn1.decode(cms_syntax.SignerInfoSyntax, raw) for raw in signed.signer_infos)
+    attributes = [
+        asn1.decode(cms_syntax.Attribute, raw).attr_type for raw in info.signed_attrs or ()
+    ]
     assert (info.version, info.unsigned_attrs) == (1, None)
     assert attributes == [oids.ID_CONTENT_TYPE, oids.ID_MESSAGE_DIGEST]
     assert signed.encap_content_info.e_content_type == oids.ID_PKINIT_DH_KEY_DATA
