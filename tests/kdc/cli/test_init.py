@@ -143,3 +143,13 @@ def test_krb5_conf_is_for_mit_and_heimdal(shell: Shell) -> None:
         "rdns = false",
     ):
         assert line in text
+
+
+def test_tools_realm_has_a_certificate_like_a_domain_controllers(shell: Shell) -> None:
+    """The impacket family cannot read id-pkinit-san; Heimdal is told not to miss it."""
+    shell.ok(*INIT, "--compat", "tools")
+    shown = shell.ok("cert", "show", shell.state / "pki/kdc.pem", "--json").json
+    assert shown["principals"] == []
+    assert "lab.test" in shown["dns_names"]
+    text = (shell.state / "krb5.conf").read_text()
+    assert "  pkinit_require_krbtgt_otherName = false\n }" in text
