@@ -3,7 +3,6 @@
 Nouns are imported when they are used, so that `kdc --help` and `kdc serve` stay light.
 """
 
-import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -68,7 +67,7 @@ def _usage(error: click.UsageError) -> CliError:
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code."""
+    """Run one command and return its exit code; click exits by itself when a pipe is closed."""
     try:
         returned = root.main(
             args=None if arguments is None else list(arguments),
@@ -88,10 +87,6 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except click.Abort:
         show_error(CliError("stopped", "it was interrupted", "run it again"))
         return ExitCode.FAILED
-    except BrokenPipeError:
-        # The reader (`head`) has enough. Nothing may be written at exit either.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return ExitCode.OK
     except Exception as error:
         told = explain(error)
         if told is None:

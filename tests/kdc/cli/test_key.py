@@ -15,8 +15,9 @@ from cryptography.hazmat.primitives.serialization import (
 from directory.keycredential import NewKeyCredential, encode_key_credential
 from directory.keymaterial import MaterialForm, encode_key_material
 from kdc.cli.errors import ExitCode
-from kdc.cli.state import now
-from pki import ca, oids
+from kdc.cli.state import RealmState, find_account, now
+from kdc.config import StateFolder
+from pki import ca, names, oids
 from pki.keys import PublicKey, public_key_from_cryptography
 from pki.x500 import simple_name
 from tests.kdc.cli.conftest import Shell
@@ -253,3 +254,38 @@ def test_kdc_certificate_is_issued_again_with_the_same_names(realm: Shell) -> No
     assert after["sha256"] != before["sha256"]
     realm.ok("cert", "issue-kdc", "--dns", "dc2.lab.test")
     assert realm.ok("cert", "show", file, "--json").json["dns_names"][0] == "dc2.lab.test"
+
+
+def test_value_that_holds_the_key_but_is_not_usable_is_named(realm: Shell, tmp_path: Path) -> None:
+    """A value copied from another account's entry: its DN part is wrong."""
+    (tmp_path / "c.der").write_bytes(certificate())
+    state = RealmState(
+        folder=StateFolder(realm.state), loaded=StateFolder(realm.state).load_config()
+    )
+    with state.store(write=True) as store:
+        alice = find_account(store, "alice")
+        store.replace_key_credentials(alice.account_id, [dn_binary().decode().strip()])
+    reasons = realm.ok("cert", "show", tmp_path / "c.der", "--json").json["reasons"]
+    assert reasons[1] == (
+        "a value on alice holds it but is not usable: DN part names another object"
+    )
+
+
+def test_logon_certificate_is_described_in_full(realm: Shell, tmp_path: Path) -> None:
+    """SAN forms and the SID extension, as a CA would issue them."""
+    issuer = ca.create_root("OTHER.TEST", now())
+    leaf = ca.issue_client_leaf(
+        issuer,
+        KEY.public_key(),
+        simple_name((oids.ID_AT_COMMON_NAME, "carol")),
+        now(),
+        alternative_names=(names.upn_name("carol@lab.test"), names.dns_name("pc1.lab.test")),
+        sid="S-1-5-21-1-2-3-1104",
+    )
+    (tmp_path / "c.der").write_bytes(leaf)
+    shown = realm.ok("cert", "show", tmp_path / "c.der", "--json").json
+    assert shown["upns"] == ["carol@lab.test"]
+    assert shown["dns_names"] == ["pc1.lab.test"]
+    assert shown["sid"] == "S-1-5-21-1-2-3-1104"
+    assert shown["subject"] == "CN=carol"
+    assert oids.ID_MS_KP_SMARTCARD_LOGON in shown["purposes"]
