@@ -11,6 +11,7 @@ import click
 
 from kdc.cli.errors import CliError, ExitCode, explain
 from kdc.cli.output import show_error
+from kdc.server.core_dumps import forbid_core_dumps
 
 NOUNS: dict[str, tuple[str, str]] = {
     "init": ("kdc.cli.init", "Make a realm."),
@@ -97,4 +98,6 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 def main() -> None:
     """Run the command line of this process and exit."""
+    # Any command may open the master key; `serve` passes this on to its workers.
+    forbid_core_dumps()
     sys.exit(run())

@@ -1,13 +1,11 @@
 """One worker process: handler, sockets and loop, until it is told to stop."""
 
 import asyncio
-import ctypes
 import gc
 import logging
 import resource
 import signal
 import socket
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -28,6 +26,7 @@ from kdc.server.control import (
     encode_failure,
     say,
 )
+from kdc.server.core_dumps import forbid_core_dumps
 from kdc.server.dispatch import Dispatcher
 from kdc.server.service import (
     EXIT_FAILED,
@@ -50,7 +49,6 @@ _WORKER_DRAIN_SHARE: Final = 0.9
 """A worker stops a little before the supervisor would kill it."""
 
 _DRAIN_POLL_S: Final = 0.02
-_PR_SET_DUMPABLE: Final = 4
 
 GC_THRESHOLDS: Final = (50_000, 20, 50)
 """Requests leave next to no reference cycles behind: counting references frees them. At Python's
@@ -231,11 +229,3 @@ def _connections_for_one(settings: ServeSettings) -> int:
     if hard == resource.RLIM_INFINITY:
         return share
     return max(1, min(share, hard - _SPARE_DESCRIPTORS))
-
-
-def forbid_core_dumps() -> None:
-    """Keep keys out of core files, and other processes of this user out of our memory."""
-    _, hard = resource.getrlimit(resource.RLIMIT_CORE)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, hard))
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
