@@ -13,8 +13,9 @@ from kdc.cli.client_files import kdc_toml, krb5_conf
 from kdc.cli.errors import CliError, ExitCode
 from kdc.cli.options import state_option
 from kdc.cli.state import CA_KEY_AAD, now, state_folder, write_private
-from kdc.config import COMPAT_PROFILES, DEFAULT_LISTEN, KdcConfig, StateFolder, parse_config
+from kdc.config import COMPAT_PROFILES, DEFAULT_LISTEN, KdcConfig, parse_config
 from kdc.crypto.etypes import KEY_BYTES, EncType
+from kdc.state_folder import StateFolder
 from pki import ca
 
 KDC_KEYS = {

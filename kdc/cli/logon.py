@@ -25,7 +25,7 @@ from kdc.client.transport import (
     Protocol,
     exchange,
 )
-from kdc.config import StateFolder, enctype_name, parse_address
+from kdc.config import enctype_name, parse_address
 from kdc.crypto.key_agreement import GROUPS
 from kdc.crypto.pkinit_kdf import (
     ID_PKINIT_KDF_AH_SHA256,
@@ -33,6 +33,7 @@ from kdc.crypto.pkinit_kdf import (
     ID_PKINIT_KDF_AH_SHA512,
 )
 from kdc.formats.ccache import Ccache, Setting, write_ccache
+from kdc.state_folder import StateFolder
 from kdc.wire.constants import TicketFlag
 from pki import ca
 from pki.cms_sign import CmsSigner

@@ -15,7 +15,8 @@ from directory.sealing import MasterKey, read_secret_file
 from directory.store import Store
 from kdc.cli.errors import CliError, ExitCode
 from kdc.cli.options import not_found
-from kdc.config import KdcConfig, LoadedConfig, StateFolder
+from kdc.config import KdcConfig, LoadedConfig
+from kdc.state_folder import StateFolder
 from pki.ca import IssuedCertificate, certificates_from_pem, private_key_from_pem
 
 CA_KEY_AAD = b"keytrust CA key"

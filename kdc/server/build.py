@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from directory.model import LockoutPolicy
 from directory.sealing import MasterKey, read_secret_file
 from directory.store import Store
-from kdc.config import KdcConfig, StateFolder
+from kdc.config import KdcConfig
 from kdc.core import Core
 from kdc.crypto.key_agreement import GROUPS, Group
 from kdc.exchange.memory import ReplayMemory, RetransmitMemory
@@ -22,6 +22,7 @@ from kdc.exchange.realm import DhKeys, KdcSigners, LongTermKeys, Realm
 from kdc.outcome import Outcome, Peer
 from kdc.server.replay import FileReplayMemory
 from kdc.server.retransmit import FileRetransmitMemory
+from kdc.state_folder import StateFolder
 from pki.ca import certificates_from_pem, private_key_from_pem
 from pki.cms import CmsPolicy
 from pki.cms_sign import CmsSigner

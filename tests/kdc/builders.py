@@ -20,7 +20,7 @@ from directory.keymaterial import MaterialForm
 from directory.model import AccountKind, PrincipalKey
 from directory.sealing import MasterKey
 from directory.store import Store
-from kdc.config import DhReuse, KdcConfig, RocaPolicy, StateFolder
+from kdc.config import DhReuse, KdcConfig, RocaPolicy
 from kdc.core import Core
 from kdc.crypto.etypes import (
     KEY_BYTES,
@@ -38,6 +38,7 @@ from kdc.outcome import Outcome, Peer, Transport
 from kdc.server.build import build_realm
 from kdc.server.replay import FileReplayMemory, ReplayGeometry
 from kdc.server.retransmit import FileRetransmitMemory, RetransmitGeometry
+from kdc.state_folder import StateFolder
 from kdc.wire.constants import PVNO, KdcOption, MessageType, NameType, PaType
 from kdc.wire.rfc4120 import (
     METHOD_DATA,

@@ -10,7 +10,6 @@ from kdc.config import (
     KEYS,
     ConfigError,
     KdcConfig,
-    StateFolder,
     enctype_name,
     format_duration,
     load_config,
@@ -18,6 +17,7 @@ from kdc.config import (
     parse_config,
     parse_duration,
 )
+from kdc.state_folder import StateFolder
 
 DOCUMENTED = Path(__file__).parents[2] / "conf" / "kdc.toml"
 MINIMAL = 'realm = "LAB.TEST"\n'

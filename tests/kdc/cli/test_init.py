@@ -9,7 +9,7 @@ from cryptography import x509
 from directory.sealing import MasterKey
 from directory.store import Store
 from kdc.cli.errors import ExitCode
-from kdc.config import StateFolder
+from kdc.state_folder import StateFolder
 from pki.kdc_certificate import check_kdc_certificate
 from tests.kdc.cli.conftest import Shell
 

@@ -16,7 +16,7 @@ from directory.keycredential import NewKeyCredential, encode_key_credential
 from directory.keymaterial import MaterialForm, encode_key_material
 from kdc.cli.errors import ExitCode
 from kdc.cli.state import RealmState, find_account, now
-from kdc.config import StateFolder
+from kdc.state_folder import StateFolder
 from pki import ca, names, oids
 from pki.keys import PublicKey, public_key_from_cryptography
 from pki.x500 import simple_name

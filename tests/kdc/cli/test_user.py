@@ -9,8 +9,8 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from directory.model import Account, LockoutPolicy
 from kdc.cli.errors import ExitCode
 from kdc.cli.state import RealmState
-from kdc.config import StateFolder
 from kdc.crypto.etypes import EncType, string_to_key
+from kdc.state_folder import StateFolder
 from pki.keys import public_key_from_cryptography
 from tests.kdc.cli.conftest import Shell
 

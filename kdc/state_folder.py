@@ -1,0 +1,107 @@
+"""Where a realm's files are: the state folder and the names of what is in it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from kdc.config import KdcConfig, LoadedConfig, load_config
+
+
+@dataclass(frozen=True, slots=True)
+class StateFolder:
+    """The folder a realm lives in, and the names of what is in it."""
+
+    root: Path
+
+    @classmethod
+    def find(cls, option: str | None, environ: Mapping[str, str]) -> "StateFolder":
+        """Find the state folder: the option, else KDC_STATE, else `./.kdc`."""
+        return cls(Path(option or environ.get("KDC_STATE") or ".kdc"))
+
+    @property
+    def kdc_toml(self) -> Path:
+        """The configuration."""
+        return self.root / "kdc.toml"
+
+    @property
+    def krb5_conf(self) -> Path:
+        """The file for clients (MIT and Heimdal)."""
+        return self.root / "krb5.conf"
+
+    @property
+    def store(self) -> Path:
+        """The accounts and their keys (SQLite)."""
+        return self.root / "store.sqlite"
+
+    @property
+    def master_key(self) -> Path:
+        """The key under which secrets are sealed; mode 0600."""
+        return self.root / "master.key"
+
+    @property
+    def pki(self) -> Path:
+        """The folder of the realm's own CA."""
+        return self.root / "pki"
+
+    @property
+    def ca_certificate(self) -> Path:
+        """The CA certificate (PEM): what clients have as their anchor."""
+        return self.pki / "ca.pem"
+
+    def ca_key(self, config: KdcConfig | None = None) -> Path:
+        """The CA's private key, sealed. `ca_key` of the configuration may put it elsewhere."""
+        if config is not None and config.ca_key is not None:
+            return self.root / config.ca_key
+        return self.pki / "ca.key"
+
+    @property
+    def crl(self) -> Path:
+        """The CA's revocation list."""
+        return self.pki / "ca.crl"
+
+    @property
+    def kdc_certificate(self) -> Path:
+        """The KDC certificate with its intermediates (PEM): the RSA one, or the only one."""
+        return self.pki / "kdc.pem"
+
+    @property
+    def kdc_key(self) -> Path:
+        """The key of `kdc_certificate`; mode 0600."""
+        return self.pki / "kdc.key"
+
+    @property
+    def kdc_ec_certificate(self) -> Path:
+        """The second KDC certificate (EC), when the realm was made with `--kdc-key both`."""
+        return self.pki / "kdc-ec.pem"
+
+    @property
+    def kdc_ec_key(self) -> Path:
+        """The key of `kdc_ec_certificate`; mode 0600."""
+        return self.pki / "kdc-ec.key"
+
+    @property
+    def audit_log(self) -> Path:
+        """The audit records, one JSON line a request."""
+        return self.root / "audit.jsonl"
+
+    @property
+    def replay_map(self) -> Path:
+        """The replay memory shared by the workers."""
+        return self.root / "replay.map"
+
+    @property
+    def retransmit_map(self) -> Path:
+        """The retransmit memory shared by the workers."""
+        return self.root / "retransmit.map"
+
+    def kdc_certificates(self) -> tuple[tuple[Path, Path], ...]:
+        """The (certificate, key) files of the KDC that exist, the RSA one or the only one first."""
+        pairs = (
+            (self.kdc_certificate, self.kdc_key),
+            (self.kdc_ec_certificate, self.kdc_ec_key),
+        )
+        return tuple((certificate, key) for certificate, key in pairs if certificate.exists())
+
+    def load_config(self) -> LoadedConfig:
+        """Read this folder's `kdc.toml`. Raises ConfigError."""
+        return load_config(self.kdc_toml)
