@@ -30,6 +30,8 @@ TGS_REQ_TAG = 0x60 | MessageType.TGS_REQ
 REFERENCE_ALPHABET = "23456789ABCDEFGHJKMNPQRSTVWXYZ"
 """No 0/O, 1/I/L or U/V pairs: references are read aloud."""
 
+MAX_ECHOED_NAME_CHARS = 1024  # no service's name is longer; an error must fit a datagram
+
 
 class Core:
     """Answers requests for one realm. One per worker; `realm` is swapped whole on reload."""
@@ -125,7 +127,7 @@ class Core:
         )
         reference = "" if routine else self._reference()
         sname = request.req_body.sname if request is not None else None
-        if sname is None:
+        if sname is None or sum(map(len, sname.name_string)) > MAX_ECHOED_NAME_CHARS:
             sname = PrincipalName(name_type=NameType.SRV_INST, name_string=("krbtgt", realm))
         error = KrbError(
             pvno=PVNO,

@@ -20,6 +20,7 @@ from kdc.wire.constants import PVNO, ErrorCode, MessageType, PaType
 from kdc.wire.rfc4120 import AsReq, KdcReqBody, PrincipalName
 
 _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
+MAX_STAND_IN_CHARS = 256  # no account's name is longer; it is in the salt of each type
 
 
 def name_text(name: PrincipalName | None) -> str:
@@ -42,7 +43,7 @@ def _stand_in(body: KdcReqBody) -> Named:
     its id owns no key, so it ends in the refusal a real account gives to a stranger.
     """
     cname = body.cname or PrincipalName(name_type=0, name_string=("",))
-    name = name_text(cname)
+    name = name_text(cname)[:MAX_STAND_IN_CHARS]
     account = Account(
         account_id=-1, sam_account_name=name, kind=AccountKind.USER, created_at=_LONG_AGO
     )

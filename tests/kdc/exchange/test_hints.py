@@ -251,3 +251,15 @@ def test_keys_of_a_retired_generation_give_no_hints(kdc: Kdc) -> None:
     kdc.store.set_keys(account_id, newest, keep_generations=1)
     entries = etype_info2(kdc.ask(as_req(body_for("pat"))))
     assert [e.etype for e in entries] == [18]
+
+
+@pytest.mark.parametrize("hidden", [False, True])
+def test_long_names_do_not_make_long_answers(kdc: Kdc, hidden: bool) -> None:
+    """Row W05: salts made from an unknown name would multiply it; an error echoes no huge name."""
+    kdc.configure(hide_unknown=hidden)
+    long_client = kdc.ask(as_req(body_for("a" * 60_000)))
+    long_service = kdc.ask(as_req(replace(BODY, sname=name("host", "a" * 60_000))))
+    for outcome in (long_client, long_service):
+        assert outcome.reply is not None
+        assert len(outcome.reply) < 4096
+    assert long_service.code == ErrorCode.KDC_ERR_S_PRINCIPAL_UNKNOWN
