@@ -108,6 +108,7 @@ class KdcConfig:
     audit_failure: AuditFailure = "count"
     max_connections: int = 4096
     max_connections_per_source: int = 64
+    udp_reply_budget: int = 131072
     exempt_sources: tuple[str, ...] = ()
     trusted_secret_paths: tuple[str, ...] = ()
     ca_key: str | None = None
@@ -198,6 +199,11 @@ def _number(low: int, high: int) -> Callable[[object], int]:
         return value
 
     return read
+
+
+def _zero_or(read: Callable[[object], int]) -> Callable[[object], int]:
+    """Read a number that may also be 0, which turns its key off."""
+    return lambda value: 0 if value == 0 and not isinstance(value, bool) else read(value)
 
 
 def _duration(low: int, high: int) -> Callable[[object], int]:
@@ -355,6 +361,8 @@ KEYS: Mapping[str, Key] = {
         _key("audit_failure", _one_of(AuditFailure)),
         _key("max_connections", _number(1, 1_000_000)),
         _key("max_connections_per_source", _number(1, 1_000_000)),
+        # Below 16 KiB/s a single logon could spend a network's budget.
+        _key("udp_reply_budget", _zero_or(_number(16384, 1 << 30))),
         _key("exempt_sources", _networks),
         _key("trusted_secret_paths", _paths),
         _key("ca_key", _path),

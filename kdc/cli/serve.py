@@ -57,7 +57,8 @@ def command(
 ) -> None:
     """Run the KDC until it is told to stop; print one line when it is ready.
 
-    SIGTERM finishes what is under way and ends, SIGHUP reads configuration and certificates again.
+    SIGTERM finishes what is under way and ends, SIGHUP reads configuration and certificates again,
+    SIGUSR1 writes the counters to the log.
     """
     realm = open_realm(ctx)
     config = realm.config
@@ -85,6 +86,7 @@ def _settings(
         listen=listen or config.listen,
         workers=count or len(os.sched_getaffinity(0)),
         audit_failure=config.audit_failure,
+        udp_reply_budget=config.udp_reply_budget,
         tcp=TcpLimits(
             max_connections=config.max_connections,
             max_connections_per_source=config.max_connections_per_source,

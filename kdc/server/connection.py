@@ -3,14 +3,19 @@
 Rules.
 1. The deadline of a connection runs from its start or its last answer. Octets of an unfinished
    message, or a reply read slowly, do not move it: dripping keeps nobody connected.
-2. One message of a connection is answered per turn of the loop, so a client that sends fifty at
-   once does not hold up the others for fifty signatures.
+2. Messages are answered in the order in which they were complete, a few per turn of the loop, so
+   that datagrams get their turn as well. A connection has one message in that queue at most: a
+   client that sends fifty at once does not hold up the others for fifty signatures.
 3. While a reply waits to be read by its client, nothing more is read from it.
 4. A message the handler drops ends the connection: a client waiting in vain helps nobody.
+5. When the queue would keep the worker busy for longer than MAX_WAIT_S, no more connections are
+   accepted; at twice that, the connection whose message comes last is closed.
 """
 
 import asyncio
 import socket
+import time
+from collections import deque
 from typing import Final
 
 from kdc.outcome import Peer
@@ -21,6 +26,17 @@ from kdc.server.sources import SourceCounts
 from kdc.wire.constants import ErrorCode
 
 READ_BYTES: Final = 64 * 1024
+
+MESSAGES_PER_TURN: Final = 8
+TURN_S: Final = 0.01
+"""The most that is answered per turn, by number and by time; the same holds for datagrams."""
+
+MAX_WAIT_S: Final = 0.1
+"""What waits in the listen queue and in the socket of datagrams comes on top; all of it together
+stays under a quarter of a second, while clients wait for one second at least."""
+
+_SMOOTHING: Final = 0.1
+"""The share of the last turn in the mean time per message."""
 
 LINGER_BYTES: Final = 1024 * 1024
 """How much is read and thrown away after a refused length."""
@@ -47,6 +63,12 @@ class ConnectionTable:
         # deadline too: the first is the next to time out, and the idlest. One timer serves all.
         self._deadlines: dict[Connection, float] = {}
         self._timer: asyncio.TimerHandle | None = None
+        self._ready: deque[Connection] = deque()
+        self._turn_due = False
+        self._turn_ended = 0.0
+        """When the last turn ended, if it left something in the queue; else 0."""
+        self._mean_s = 0.0
+        """From one answer to the next while there is a queue, datagrams in between included."""
         self.draining = False
 
     def __len__(self) -> int:
@@ -66,6 +88,37 @@ class ConnectionTable:
         connection = Connection(self, sock, peer)
         self.touch(connection)
         connection.start()
+
+    @property
+    def overloaded(self) -> bool:
+        """Whether what waits would keep the worker busy for too long."""
+        return len(self._ready) * self._mean_s > MAX_WAIT_S
+
+    def enqueue(self, connection: "Connection") -> None:
+        """Let a connection with a whole message wait for its turn, or close it."""
+        if len(self._ready) * self._mean_s > 2 * MAX_WAIT_S and not self.draining:
+            self.dispatcher.counters.connections_shed += 1
+            connection.close()
+            return
+        self._ready.append(connection)
+        if not self._turn_due:
+            self._turn_due = True
+            self.loop.call_soon(self._take_turn)
+
+    def _take_turn(self) -> None:
+        """Answer the messages that have waited for longest."""
+        began = now = time.monotonic()
+        answered = 0
+        while self._ready and answered < MESSAGES_PER_TURN and now - began < TURN_S:
+            self._ready.popleft().answer()
+            answered += 1
+            now = time.monotonic()
+        last_s = (now - (self._turn_ended or began)) / answered
+        self._mean_s += (last_s - self._mean_s) * _SMOOTHING
+        self._turn_due = bool(self._ready)
+        self._turn_ended = now if self._ready else 0.0
+        if self._ready:
+            self.loop.call_soon(self._take_turn)
 
     def touch(self, connection: "Connection") -> None:
         """Give a connection its full time again."""
@@ -121,6 +174,7 @@ class Connection:
         "_last",
         "_linger_left",
         "_loop",
+        "_message",
         "_reading",
         "_sock",
         "_table",
@@ -135,6 +189,8 @@ class Connection:
         self._sock = sock
         self._fd = sock.fileno()
         self._framer = TcpFramer()
+        self._message: bytes | None = None
+        """Whole, and waiting for its turn."""
         self._unsent = b""
         self._reading = False
         self._last = False
@@ -161,7 +217,8 @@ class Connection:
         """Finish what was begun; what has arrived but was not read yet counts as begun."""
         if self._reading and not self._linger_left:
             self._on_readable()
-        if not self._closed and not self._unsent and not self._framer.buffered_bytes:
+        idle = self._message is None and not self._unsent and not self._framer.buffered_bytes
+        if not self._closed and idle:
             self.close()
 
     def _set_reading(self, wanted: bool) -> None:
@@ -172,6 +229,10 @@ class Connection:
         self._reading = wanted
 
     def _on_readable(self) -> None:
+        if self._message is not None:
+            # One message at a time; what follows it waits in the socket.
+            self._set_reading(False)
+            return
         try:
             data = self._sock.recv(READ_BYTES)
         except (BlockingIOError, InterruptedError):
@@ -191,21 +252,26 @@ class Connection:
             self.close()
             return
         self._framer.feed(data)
-        self._answer_next()
+        self._await_turn()
 
-    def _answer_next(self) -> None:
-        if self._closed or self._unsent:
-            return
-        dispatcher = self._table.dispatcher
+    def _await_turn(self) -> None:
+        """Queue the next message, if it is whole; else go on reading."""
         try:
-            message = self._framer.next_message()
+            self._message = self._framer.next_message()
         except MessageTooLong:
             self._refuse_length()
             return
-        if message is None:
+        if self._message is None:
             self._set_reading(True)
+        else:
+            self._table.enqueue(self)
+
+    def answer(self) -> None:
+        """Answer the message whose turn has come."""
+        message, self._message = self._message, None
+        if message is None or self._closed:
             return
-        reply = dispatcher.answer(message, self.peer)
+        reply = self._table.dispatcher.answer(message, self.peer)
         if reply is None:
             self.close()
             return
@@ -213,14 +279,8 @@ class Connection:
         if self._table.draining and not self._framer.buffered_bytes:
             self._last = True
         self._send(frame(reply))
-        if self._closed or self._unsent:
-            return
-        if self._framer.buffered_bytes:
-            # Perhaps another whole message. Its turn comes after the other sockets had theirs.
-            self._set_reading(False)
-            self._loop.call_soon(self._answer_next)
-        else:
-            self._set_reading(True)
+        if not self._closed and not self._unsent:
+            self._await_turn()
 
     def _refuse_length(self) -> None:
         reply = self._table.dispatcher.refuse(
@@ -273,7 +333,7 @@ class Connection:
         elif self._last:
             self.close()
         else:
-            self._answer_next()
+            self._await_turn()
 
     def _shut_down_writing(self) -> None:
         try:

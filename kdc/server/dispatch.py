@@ -4,36 +4,18 @@ import logging
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from kdc.outcome import Outcome, Peer
 from kdc.server.alarm import Alarm
 from kdc.server.audit import AuditLog
+from kdc.server.counters import Counters
 from kdc.server.service import RequestHandler
 from kdc.wire.constants import PVNO, ErrorCode, MessageType, NameType
 from kdc.wire.rfc4120 import KrbError, PrincipalName
 from pki import asn1
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(slots=True, kw_only=True)
-class Counters:
-    """What one worker did since its start."""
-
-    requests: int = 0
-    replies: int = 0
-    internal_errors: int = 0
-    """Exceptions that escaped the handler: bugs, 0 in a correct server."""
-    refused_by_audit: int = 0
-    dropped_by_port: int = 0
-    send_errors: int = 0
-    connections: int = 0
-    connections_over_source_limit: int = 0
-    connections_over_total: int = 0
-    connections_timed_out: int = 0
-    accept_errors: int = 0
 
 
 def _utc_now() -> datetime:
@@ -52,13 +34,14 @@ class Dispatcher:
         realm: str,
         *,
         clock: Callable[[], datetime] = _utc_now,
+        counters: Counters | None = None,
     ) -> None:
         self._handler = handler
         self._audit = audit
         self._realm = realm
         self._clock = clock
         self._alarm = Alarm(log, "bug: %s escaped the handler; the request was dropped\n%s")
-        self.counters = Counters()
+        self.counters = counters or Counters()
 
     def answer(self, message: bytes, peer: Peer) -> bytes | None:
         """Return the reply to a message, or None when nothing is to be sent."""
@@ -70,6 +53,8 @@ class Dispatcher:
             outcome = self._handler.handle(message, peer, now)
         except Exception as error:  # noqa: BLE001  the last line of defence of a worker
             outcome = self._internal_error(error)
+        if "internal_error" in outcome.facts:
+            self.counters.internal_errors += 1
         return self._audited(outcome, peer, now, started)
 
     def refuse(self, code: int, why: str, peer: Peer) -> bytes | None:
@@ -81,6 +66,12 @@ class Dispatcher:
         started = time.perf_counter()
         self.counters.requests += 1
         return self._audited(self._refusal(code, why, now), peer, now, started)
+
+    def response_too_big(self) -> bytes:
+        """Return the reply that sends a client to TCP, for one whose record is written already."""
+        why = "the reply is larger than a datagram may be"
+        reply = self._refusal(ErrorCode.KRB_ERR_RESPONSE_TOO_BIG, why, self._clock()).reply
+        return reply or b""
 
     def _audited(self, outcome: Outcome, peer: Peer, now: datetime, started: float) -> bytes | None:
         if not self._audit.write(outcome, peer, now, time.perf_counter() - started):
@@ -107,7 +98,6 @@ class Dispatcher:
         return Outcome(reply=asn1.encode(error), exchange="", code=code, why=why, reference="")
 
     def _internal_error(self, error: Exception) -> Outcome:
-        self.counters.internal_errors += 1
         # The places, not the text: the text of an exception may quote the message or a key.
         places = "".join(traceback.format_tb(error.__traceback__))
         self._alarm.raise_(type(error).__name__, places)
@@ -117,4 +107,5 @@ class Dispatcher:
             code=ErrorCode.KRB_ERR_GENERIC,
             why="internal error",
             reference="",
+            facts={"internal_error": True},
         )

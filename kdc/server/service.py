@@ -101,7 +101,9 @@ class TcpLimits:
     linger_s: float = 1.0
     """How long we go on reading after a refused length, so that the refusal is not lost in a
     reset."""
-    backlog: int = 1024
+    backlog: int = 64
+    """Connections that wait to be accepted, for each worker. Accepting takes microseconds; it is
+    in an overload that this queue fills, and what is last in it must not wait for long."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,6 +122,9 @@ class ServeSettings:
     """Default: audit.jsonl in the state folder."""
     audit_failure: AuditFailurePolicy = "refuse"
     tcp: TcpLimits = field(default_factory=TcpLimits)
+    udp_reply_budget: int = 131072
+    """Octets a second that a /24 or /56 is sent by UDP at most; 0: no budget. It does not apply to
+    loopback and tcp.exempt_sources."""
     drain_s: float = 5.0
     """After SIGTERM: how long a worker may finish what it has begun."""
     max_back_off_s: float = 10.0

@@ -51,18 +51,24 @@ from kdc.server.service import (
     ServeSettings,
     StartError,
 )
-from kdc.server.sources import SourceTable
-from kdc.server.worker import run_worker
+from kdc.server.worker import SharedTables, run_worker
 
 log = logging.getLogger(__name__)
 
-QUICK_DEATH_S: Final = 10.0
-"""A worker that lived longer than this starts with a clean record."""
+QUICK_DEATH_S: Final = 3.0
+"""A worker that lived longer than this starts with a clean record: its end had another cause than
+its start, and a replacement at once loses nothing, since the sockets stay open."""
 
 FIRST_BACK_OFF_S: Final = 0.5
 """The wait after the second quick death; it doubles with each further one."""
 
-_HANDLED_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
+_HANDLED_SIGNALS: Final = (
+    signal.SIGTERM,
+    signal.SIGINT,
+    signal.SIGHUP,
+    signal.SIGUSR1,
+    signal.SIGCHLD,
+)
 _EXIT_POLL_S: Final = 0.02
 
 
@@ -128,7 +134,7 @@ class Supervisor:
         self._settings = settings
         self._factory = load_factory(settings.factory)
         self._slots = [Slot(index=index) for index in range(settings.workers)]
-        self._sources = SourceTable(settings.workers)
+        self._shared = SharedTables(settings.workers)
         self._selector = selectors.DefaultSelector()
         self._inherited = inherited_sockets()
         self._addresses: list[Address] = []
@@ -192,6 +198,8 @@ class Supervisor:
         if signal.SIGTERM in received or signal.SIGINT in received:
             self._stopping = True
             return
+        if signal.SIGUSR1 in received:
+            self._log_counters()
         if signal.SIGCHLD in received:
             self._reap()
         if signal.SIGHUP in received:
@@ -307,7 +315,7 @@ class Supervisor:
                         sock.close()
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _HANDLED_SIGNALS)
             code = run_worker(
-                self._settings, slot.index, self._factory, sockets, control, self._sources
+                self._settings, slot.index, self._factory, sockets, control, self._shared
             )
         except Exception:
             log.exception("worker %d ends on a bug", slot.index)
@@ -382,10 +390,16 @@ class Supervisor:
                         log.error("worker %d did not end in time and is killed", slot.index)
                         os.kill(slot.pid, signal.SIGKILL)
             time.sleep(_EXIT_POLL_S)
+        self._log_counters()
         for slot in self._slots:
             if slot.control is not None:
                 slot.control.close()
                 slot.control = None
+
+    def _log_counters(self) -> None:
+        """Log what all workers did since the start, those that are dead included."""
+        totals = self._shared.counters.totals()
+        log.info("counters: %s", " ".join(f"{name}={count}" for name, count in totals.items()))
 
     def _close_sockets(self) -> None:
         for slot in self._slots:

@@ -27,7 +27,9 @@ from kdc.server.control import (
     say,
 )
 from kdc.server.core_dumps import forbid_core_dumps
+from kdc.server.counters import CounterTable
 from kdc.server.dispatch import Dispatcher
+from kdc.server.reply_budget import LOOPBACK, ReplyBudgetTable
 from kdc.server.service import (
     EXIT_FAILED,
     HandlerFactory,
@@ -56,6 +58,15 @@ default of 700 allocations the collector would run every few requests and find n
 still needed: exceptions with tracebacks do form cycles, and memory must not grow."""
 
 
+class SharedTables:
+    """What all workers share in anonymous memory. Made by the supervisor, before the first fork."""
+
+    def __init__(self, workers: int) -> None:
+        self.counters = CounterTable(workers)
+        self.sources = SourceTable(workers)
+        self.reply_budget = ReplyBudgetTable()
+
+
 class Worker:
     """The endpoints of one worker and what they share."""
 
@@ -65,7 +76,7 @@ class Worker:
         index: int,
         sockets: Sequence[socket.socket],
         control: socket.socket,
-        sources: SourceTable,
+        shared: SharedTables,
         handler: RequestHandler,
     ) -> None:
         self._settings = settings
@@ -74,19 +85,24 @@ class Worker:
         self.loop = uvloop.new_event_loop()
         asyncio.set_event_loop(self.loop)
         self._audit = AuditLog(audit_path(settings), on_failure=settings.audit_failure)
-        dispatcher = Dispatcher(handler, self._audit, settings.realm)
+        dispatcher = Dispatcher(
+            handler, self._audit, settings.realm, counters=shared.counters.for_worker(index)
+        )
         tcp = settings.tcp
         self._connections = ConnectionTable(
             self.loop,
             dispatcher,
             tcp,
-            sources.for_worker(
+            shared.sources.for_worker(
                 index, limit=tcp.max_connections_per_source, exempt=tcp.exempt_sources
             ),
             max_connections=_connections_for_one(settings),
         )
+        budget = shared.reply_budget.for_worker(
+            settings.udp_reply_budget, exempt=(*LOOPBACK, *tcp.exempt_sources)
+        )
         self._udp = [
-            UdpEndpoint(self.loop, sock, dispatcher)
+            UdpEndpoint(self.loop, sock, dispatcher, budget)
             for sock in sockets
             if sock.type == socket.SOCK_DGRAM
         ]
@@ -171,14 +187,16 @@ def run_worker(
     factory: HandlerFactory,
     sockets: Sequence[socket.socket],
     control: socket.socket,
-    sources: SourceTable,
+    shared: SharedTables,
 ) -> int:
     """Run one worker in this process, just forked; return its exit code."""
     forbid_core_dumps()
     # ^C in a terminal reaches the whole group; draining is the supervisor's decision.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # The same for the signal that asks the supervisor for the counters.
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     try:
-        worker = _build(settings, index, factory, sockets, control, sources)
+        worker = _build(settings, index, factory, sockets, control, shared)
     except StartError as error:
         say(control, encode_failure(error))
         return error.exit_code
@@ -206,11 +224,11 @@ def _build(
     factory: HandlerFactory,
     sockets: Sequence[socket.socket],
     control: socket.socket,
-    sources: SourceTable,
+    shared: SharedTables,
 ) -> Worker:
     try:
         handler = factory(settings.state_dir)
-        return Worker(settings, index, sockets, control, sources, handler)
+        return Worker(settings, index, sockets, control, shared, handler)
     except (ConfigError, DirectoryError, PkiError, OSError) as error:
         raise start_error(error) from error
 

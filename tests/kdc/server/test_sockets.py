@@ -14,6 +14,7 @@ from kdc.server.audit import AuditLog
 from kdc.server.connection import ConnectionTable
 from kdc.server.dispatch import Dispatcher
 from kdc.server.framing import frame
+from kdc.server.reply_budget import LOOPBACK, ReplyBudget, ReplyBudgetTable
 from kdc.server.service import TcpLimits
 from kdc.server.sockets import REFUSED_SOURCE_PORTS, TcpListener, UdpEndpoint, peer_address
 from kdc.server.sources import SourceTable
@@ -47,6 +48,7 @@ def serve(
     total: int = 1000,
     idle_s: float = IDLE_S,
     host: str = "127.0.0.1",
+    budget: ReplyBudget | None = None,
 ) -> Endpoints:
     """Serve the scripted handler on free ports."""
     loop = asyncio.get_running_loop()
@@ -59,6 +61,8 @@ def serve(
         SourceTable(1).for_worker(0, limit=per_source),
         max_connections=total,
     )
+    if budget is None:
+        budget = ReplyBudgetTable().for_worker(0, exempt=LOOPBACK)
     tcp = socket.socket(family, socket.SOCK_STREAM)
     tcp.bind((host, 0))
     tcp.listen(1024)
@@ -70,7 +74,7 @@ def serve(
         dispatcher=dispatcher,
         connections=connections,
         listener=TcpListener(loop, tcp, connections),
-        udp=UdpEndpoint(loop, udp, dispatcher),
+        udp=UdpEndpoint(loop, udp, dispatcher, budget),
         tcp_port=tcp.getsockname()[1],
         udp_port=udp.getsockname()[1],
         audit=folder / "audit",
