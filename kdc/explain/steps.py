@@ -1,0 +1,164 @@
+"""The steps of an exchange in their order, and how far a refused request got.
+
+The order is that of `kdc.exchange`: as_exchange, then pkinit or enc_timestamp, then the reply.
+"""
+
+from dataclasses import dataclass
+from enum import Enum, StrEnum
+
+from kdc.wire.constants import PaType
+
+
+class Step(Enum):
+    """One check; the value is what is true of a request that passed it."""
+
+    READ = "the message is a well-formed request"
+    TGS = "this KDC serves the exchange"
+    HEADER = "it is Kerberos 5, and msg-type says what it is"
+    REALM = "the realm is ours"
+    OPTIONS = "kdc-options has nothing that an AS-REQ cannot have"
+    ETYPE = "client and KDC have an encryption type in common"
+    CLIENT = "the client's name leads to an account"
+    SERVICE = "the service's name leads to an account"
+    ACCOUNT = "the account may log on now"
+    MECHANISM = "it brings one proof, of a kind that we know"
+    TIMES = "a ticket of these times can be granted"
+
+    KDC_CERTIFICATE = "this KDC has a certificate"
+    PA_PK_AS_REQ = "PA-PK-AS-REQ is well-formed"
+    SIGNED_DATA = "the SignedData in it is well-formed, with an AuthPack inside"
+    AUTH_PACK = "the AuthPack is well-formed"
+    PK_CLOCK = "the AuthPack's time is within the clock skew"
+    CHECKSUM = "the AuthPack was made for this request (paChecksum)"
+    MEMORY = "the replay memory reaches back to the AuthPack's time"
+    FRESHNESS = "the freshness token, if any is needed, is ours and recent"
+    GROUP = "the key agreement is of a kind that we accept"
+    DH_NONCE = "clientDHNonce has a sensible size"
+    ALGORITHMS = "digest and signature algorithms are accepted"
+    ATTRIBUTES = "the signed attributes are complete and in order"
+    CERTIFICATE = "the signer's certificate is in the message"
+    KEY = "the signer's key meets the key policy"
+    SIGNATURE = "digest and signature are right"
+    TRUST = "the key is registered on this account, and on no other"
+    PK_REPLAY = "the AuthPack was not used before"
+
+    PASSWORD_ALLOWED = "the account may log on with a password"  # noqa: S105  a sentence
+    SEALED = "PA-ENC-TIMESTAMP is well-formed"
+    TS_ETYPE = "the account has a key of the timestamp's encryption type"
+    OPENS = "the account's key opens the timestamp (the password is right)"
+    TS_CLOCK = "the timestamp is within the clock skew"
+    TS_REPLAY = "the timestamp was not used before"
+
+    PASSWORD_STATE = "the password has not expired"  # noqa: S105  a sentence
+    KDF = "a key derivation function in common"
+    AGREEMENT = "the client's public value lies in its group"
+    TICKET = "the ticket is sealed"
+
+
+_OPENING = (
+    Step.READ,
+    Step.HEADER,
+    Step.REALM,
+    Step.OPTIONS,
+    Step.ETYPE,
+    Step.CLIENT,
+    Step.SERVICE,
+    Step.ACCOUNT,
+    Step.MECHANISM,
+    Step.TIMES,
+)
+_PKINIT = (
+    Step.KDC_CERTIFICATE,
+    Step.PA_PK_AS_REQ,
+    Step.SIGNED_DATA,
+    Step.AUTH_PACK,
+    Step.PK_CLOCK,
+    Step.CHECKSUM,
+    Step.MEMORY,
+    Step.FRESHNESS,
+    Step.GROUP,
+    Step.DH_NONCE,
+    Step.ALGORITHMS,
+    Step.ATTRIBUTES,
+    Step.CERTIFICATE,
+    Step.KEY,
+    Step.SIGNATURE,
+    Step.TRUST,
+    Step.PK_REPLAY,
+)
+_PASSWORD = (
+    Step.PASSWORD_ALLOWED,
+    Step.SEALED,
+    Step.TS_ETYPE,
+    Step.OPENS,
+    Step.TS_CLOCK,
+    Step.TS_REPLAY,
+)
+_REPLY = {
+    PaType.PK_AS_REQ: (Step.PASSWORD_STATE, Step.KDF, Step.AGREEMENT, Step.TICKET),
+    PaType.ENC_TIMESTAMP: (Step.PASSWORD_STATE, Step.TICKET),
+}
+_TGS = (Step.READ, Step.TGS)
+
+
+class State(StrEnum):
+    """How one step went."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    NOT_REACHED = "not reached"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """A step of one request."""
+
+    step: Step
+    state: State
+
+
+def order_of(step: Step | None, preauth: int | None, hide_unknown: bool) -> tuple[Step, ...]:
+    """List the steps of an exchange: those of the proof that was brought, or of the failing one.
+
+    preauth: the PA type that was judged, None before it was chosen.
+    hide_unknown: with it the account's state is judged after the proof.
+    """
+    if step is Step.TGS:
+        return _TGS
+    opening: tuple[Step, ...] = _OPENING
+    proof: tuple[Step, ...] = ()
+    reply = _REPLY[PaType.ENC_TIMESTAMP]
+    if preauth == PaType.PK_AS_REQ or step in _PKINIT or step in (Step.KDF, Step.AGREEMENT):
+        proof, reply = _PKINIT, _REPLY[PaType.PK_AS_REQ]
+    elif preauth == PaType.ENC_TIMESTAMP or step in _PASSWORD:
+        proof = _PASSWORD
+    if hide_unknown:
+        opening = tuple(s for s in opening if s is not Step.ACCOUNT)
+        proof = (*proof, Step.ACCOUNT)
+    if not proof or proof == (Step.ACCOUNT,):
+        return (*opening, *proof)
+    return (*opening, *proof, *reply)
+
+
+def stages(
+    step: Step | None,
+    preauth: int | None = None,
+    *,
+    hide_unknown: bool = False,
+    issued: bool = False,
+) -> tuple[Stage, ...]:
+    """Say how each step went, given the one that failed.
+
+    step: None when it is not known where the request stopped, or when nothing failed (`issued`).
+    """
+    order = order_of(step, preauth, hide_unknown)
+    if step is None or step not in order:
+        state = State.PASSED if issued else State.UNKNOWN
+        return tuple(Stage(step=s, state=state) for s in order)
+    at = order.index(step)
+    out = []
+    for index, known in enumerate(order):
+        state = State.PASSED if index < at else State.NOT_REACHED
+        out.append(Stage(step=known, state=State.FAILED if index == at else state))
+    return tuple(out)
