@@ -22,6 +22,7 @@ NOUNS: dict[str, tuple[str, str]] = {
     "service": ("kdc.cli.service", "Service principals."),
     "keytab": ("kdc.cli.keytab", "Keytabs: export, rotate, show."),
     "logon": ("kdc.cli.logon", "Log on with our own client."),
+    "explain": ("kdc.cli.explain", "Say why a request was refused."),
     "config": ("kdc.cli.config", "Check and show the configuration."),
     "probe": ("kdc.cli.probe", "Ask a KDC whether it is alive."),
 }
