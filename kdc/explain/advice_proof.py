@@ -6,6 +6,10 @@ from kdc.explain.advice_text import SET_CLOCKS, SHOW_ACCOUNT, Advice
 from kdc.explain.steps import Step
 
 _WRONG_GROUP_SOURCE = "RFC 4556 3.2.2, 3.2.3; RFC 5349; e-data lists the groups we accept"
+_MEMORY_CAUSES = (
+    "replay.map is new (first start, or it was removed) and the client's clock is behind",
+    "a flood has filled the memory",
+)
 _COMPAT_TOOLS = (
     "kdc config show --origin           (compat, legacy_*)",
     "for a lab with such tools, in kdc.toml: {switch}; or compat = {profile}",
@@ -83,10 +87,7 @@ PROOF_ADVICE: Mapping[str, Advice] = {
         step=Step.MEMORY,
         rule="A request from before the start of the replay memory cannot be told from a replay.",
         source="RFC 4556 3.2.3; own rule for a new or full memory",
-        causes=(
-            "replay.map is new (first start, or it was removed) and the client's clock is behind",
-            "a flood has filled the memory",
-        ),
+        causes=_MEMORY_CAUSES,
         fixes=("log on again: after clockskew this passes by itself", *SET_CLOCKS[:1]),
     ),
     "the freshness token is not one of ours": Advice(
@@ -361,6 +362,13 @@ PROOF_ADVICE: Mapping[str, Advice] = {
             "the KDC's clock is wrong: then every client is refused",
         ),
         fixes=SET_CLOCKS,
+    ),
+    "the timestamp is older than the replay memory": Advice(
+        step=Step.TS_MEMORY,
+        rule="A timestamp from before the start of the replay memory cannot be told from a replay.",
+        source="RFC 4120 3.1.3; own rule for a new or full memory",
+        causes=_MEMORY_CAUSES,
+        fixes=("log on again: after clockskew this passes by itself", *SET_CLOCKS[:1]),
     ),
     "the encrypted timestamp was used before": Advice(
         step=Step.TS_REPLAY,

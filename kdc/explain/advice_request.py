@@ -24,8 +24,8 @@ REQUEST_ADVICE: Mapping[str, Advice] = {
             "the client renews or validates its TGT",
         ),
         fixes=(
-            "a ticket can be had directly in the AS exchange:",
-            "kdc logon {client} --service host/web.lab.test",
+            "nothing is wrong with the logon before it: its TGT is good",
+            "MIT's kinit -S gets a ticket for one service in the AS exchange",
         ),
     ),
     "the protocol version is not 5": Advice(
@@ -204,6 +204,14 @@ REQUEST_ADVICE: Mapping[str, Advice] = {
         source="MS-PKCA 4.3; RFC 4556",
         causes=("Windows XP or 2003, or a library of that time",),
         fixes=("use a client that speaks RFC 4556: Windows Vista and later, MIT, Heimdal",),
+    ),
+    "the reply is larger than a datagram may be": Advice(
+        step=None,
+        rule="A reply over kdc_max_dgram_reply_size is given by TCP: the client asks again there. "
+        "This is a step of an ordinary logon, not a failure.",
+        source="RFC 4120 7.2.1 (KRB_ERR_RESPONSE_TOO_BIG)",
+        causes=("a PKINIT reply over UDP",),
+        fixes=("if no TCP request follows, let TCP through to the KDC's port",),
     ),
     # -- times -----------------------------------------------------------------------------
     "postdated tickets are not issued": Advice(

@@ -105,7 +105,7 @@ def explain(
     )
 
 
-_FROM_MEMORY = (Step.MEMORY, Step.PK_REPLAY, Step.TS_REPLAY)
+_FROM_MEMORY = (Step.MEMORY, Step.PK_REPLAY, Step.TS_MEMORY, Step.TS_REPLAY)
 
 
 def _forgotten(stage: Stage) -> Stage:

@@ -47,6 +47,7 @@ class Step(Enum):
     TS_ETYPE = "the account has a key of the timestamp's encryption type"
     OPENS = "the account's key opens the timestamp (the password is right)"
     TS_CLOCK = "the timestamp is within the clock skew"
+    TS_MEMORY = "the replay memory reaches back to the timestamp"
     TS_REPLAY = "the timestamp was not used before"
 
     PASSWORD_STATE = "the password has not expired"  # noqa: S105  a sentence
@@ -92,6 +93,7 @@ _PASSWORD = (
     Step.TS_ETYPE,
     Step.OPENS,
     Step.TS_CLOCK,
+    Step.TS_MEMORY,
     Step.TS_REPLAY,
 )
 _REPLY = {
@@ -131,7 +133,7 @@ def order_of(step: Step | None, preauth: int | None, hide_unknown: bool) -> tupl
     reply = _REPLY[PaType.ENC_TIMESTAMP]
     if preauth == PaType.PK_AS_REQ or step in _PKINIT or step in (Step.KDF, Step.AGREEMENT):
         proof, reply = _PKINIT, _REPLY[PaType.PK_AS_REQ]
-    elif preauth == PaType.ENC_TIMESTAMP or step in _PASSWORD:
+    elif preauth == PaType.ENC_TIMESTAMP or step in _PASSWORD or step in reply:
         proof = _PASSWORD
     if hide_unknown:
         opening = tuple(s for s in opening if s is not Step.ACCOUNT)

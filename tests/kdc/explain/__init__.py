@@ -1,0 +1,1 @@
+"""Tests of kdc.explain and its command."""
