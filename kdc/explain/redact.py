@@ -11,6 +11,7 @@ Rules
 """
 
 import re
+from contextlib import suppress
 
 from kdc.wire.constants import MessageType
 from kdc.wire.rfc4120 import EncryptedData
@@ -24,8 +25,11 @@ _AP_REQ = 0x60 | MessageType.AP_REQ
 _LENGTH = rb"(?:[\x00-\x80]|\x81.|\x82..|\x83...|\x84....)"
 _SEALED_PADATA = re.compile(
     # padata-type [1] INTEGER 2 (PA-ENC-TIMESTAMP), 5 (PA-ENC-UNIX-TIME) or 138
-    # (PA-ENCRYPTED-CHALLENGE), then the tag of padata-value [2].
-    rb"\xa1" + _LENGTH + rb"\x02" + _LENGTH + rb"\x00*[\x02\x05\x8a](?:\x00\x00)?\xa2",
+    # (PA-ENCRYPTED-CHALLENGE), then padata-value [2], from whose tag on we look. Not a KDC-REQ's
+    # own pvno [1] 5, msg-type [2] 10 or 12. An EncryptedData of key version 2 or 5 looks the same;
+    # its cipher goes as well.
+    rb"\xa1" + _LENGTH + rb"\x02" + _LENGTH + rb"\x00*[\x02\x05\x8a](?:\x00\x00)?"
+    rb"(?=\xa2)(?!\xa2\x03\x02\x01[\x0a\x0c])",
     re.DOTALL,
 )
 _MIN_SEALED_BYTES = 24
@@ -44,8 +48,8 @@ def redact(message: bytes) -> bytes:
         return message
     out = bytearray(message)
     while found is not None:
-        _blank_padata_value(message, out, found.end() - 1)
-        found = _SEALED_PADATA.search(message, found.end() - 1)
+        _blank_padata_value(message, out, found.end())
+        found = _SEALED_PADATA.search(message, found.end())
     return bytes(out)
 
 
@@ -59,12 +63,12 @@ def _blank_padata_value(message: bytes, out: bytearray, at: int) -> None:
     try:
         _, start, end = der.read_tlv(message, at)
         _, start, end = der.read_tlv(message, start, end)
-        sealed = asn1.decode(EncryptedData, message[start:end])
-        # The cipher is the last field, so the value ends with it.
-        start = end - len(sealed.cipher)
     except (PkiError, IndexError):
-        # Not what it should be, or not DER: how far it reaches cannot be said.
+        # Not DER: how far it reaches cannot be said.
         start, end = at + 1, len(message)
+    with suppress(PkiError):  # when it is no EncryptedData, all of it goes
+        # The cipher is the last field, so the value ends with it.
+        start = end - len(asn1.decode(EncryptedData, message[start:end]).cipher)
     out[start:end] = bytes(end - start)
 
 
