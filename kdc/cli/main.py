@@ -24,6 +24,7 @@ NOUNS: dict[str, tuple[str, str]] = {
     "logon": ("kdc.cli.logon", "Log on with our own client."),
     "explain": ("kdc.cli.explain", "Say why a request was refused."),
     "config": ("kdc.cli.config", "Check and show the configuration."),
+    "doctor": ("kdc.cli.doctor", "Check everything that a logon needs."),
     "probe": ("kdc.cli.probe", "Ask a KDC whether it is alive."),
 }
 """Command -> (module with a `command`, its one line in the list)."""
