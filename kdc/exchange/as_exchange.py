@@ -136,7 +136,8 @@ def answer_as_req(
             reply_key_kvno=None if pkinit else account.newest_keys()[0].kvno,
             padata=(padata,),
             nonce=proven.nonce,
-            key_expiration=account.password_expires_at,
+            # The password of an account that must use a smart card matters to nobody.
+            key_expiration=None if account.smartcard_required else account.password_expires_at,
         ),
         realm,
     )

@@ -9,7 +9,7 @@ from kdc.errors import KdcError
 from kdc.exchange.realm import Realm
 from kdc.policy import TicketGrant
 from kdc.wire.constants import PVNO, ErrorCode, MessageType, PaType, TicketFlag
-from kdc.wire.ms_kile import PA_SUPPORTED_ENCTYPES_AES
+from kdc.wire.ms_kile import PA_SUPPORTED_ENCTYPES_BITS
 from kdc.wire.rfc4120 import (
     AsRep,
     AsReq,
@@ -31,7 +31,6 @@ KEY_BYTES = {17: 16, 18: 32, 19: 16, 20: 32}
 
 # RFC 4120 3.3.3.2: a ticket that crossed no realm has an empty DOMAIN-X500-COMPRESS list.
 _NOT_TRANSITED = TransitedEncoding(tr_type=1, contents=b"")
-_ENCTYPES_VALUE = PA_SUPPORTED_ENCTYPES_AES.to_bytes(4, "little")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -62,16 +61,17 @@ def service_key(service: Account, supported: tuple[int, ...]) -> PrincipalKey:
     raise KdcError(ErrorCode.KDC_ERR_NULL_KEY, "the service has no key of a supported type")
 
 
-def _enc_pa_rep(reply: AsReply) -> tuple[PaData, ...]:
+def _enc_pa_rep(reply: AsReply, supported: tuple[int, ...]) -> tuple[PaData, ...]:
     """Make encrypted-pa-data for a client that sent PA-REQ-ENC-PA-REP (RFC 6806 section 11).
 
     The checksum over the request as received lets the client notice a changed request.
     """
     mac = make_checksum(reply.reply_key, KeyUsage.AS_REQ, reply.request.raw)
+    bits = sum(PA_SUPPORTED_ENCTYPES_BITS.get(etype, 0) for etype in set(supported))
     checksum = Checksum(cksumtype=CHECKSUM_TYPES[reply.reply_key.enctype], checksum=mac)
     return (
         PaData(padata_type=PaType.REQ_ENC_PA_REP, padata_value=asn1.encode(checksum)),
-        PaData(padata_type=PaType.SUPPORTED_ENCTYPES, padata_value=_ENCTYPES_VALUE),
+        PaData(padata_type=PaType.SUPPORTED_ENCTYPES, padata_value=bits.to_bytes(4, "little")),
     )
 
 
@@ -83,7 +83,7 @@ def issue_as_rep(reply: AsReply, realm: Realm) -> bytes:
     encrypted_pa_data = None
     if any(pa.padata_type == PaType.REQ_ENC_PA_REP for pa in reply.request.padata or ()):
         flags |= TicketFlag.ENC_PA_REP
-        encrypted_pa_data = _enc_pa_rep(reply)
+        encrypted_pa_data = _enc_pa_rep(reply, realm.config.supported_enctypes)
     etype = reply.session_etype
     session = EncryptionKey(keytype=etype, keyvalue=entropy(KEY_BYTES[etype]))
     addresses = reply.request.req_body.addresses

@@ -10,5 +10,5 @@ class KerbPaPacRequest:
     include_pac: bool = asn1.explicit(0, asn1.BOOLEAN)
 
 
-PA_SUPPORTED_ENCTYPES_AES = 0x18
-"""PA-SUPPORTED-ENCTYPES bits AES128-CTS-HMAC-SHA1-96 and AES256-CTS-HMAC-SHA1-96 (2.2.8)."""
+PA_SUPPORTED_ENCTYPES_BITS = {17: 0x08, 18: 0x10}
+"""Bits of PA-SUPPORTED-ENCTYPES by encryption type (2.2.8); it has none for RFC 8009's types."""
