@@ -137,9 +137,9 @@ class KdcReqBody:
     """The body as it arrived: what paChecksum and the authenticator's checksum cover."""
 
 
-@asn1.sequence(application=10)
-class AsReq:
-    """AS-REQ ::= [APPLICATION 10] KDC-REQ, with KDC-REQ ::= SEQUENCE {
+@asn1.sequence
+class KdcReq:
+    """KDC-REQ ::= SEQUENCE {
 
     pvno [1] INTEGER (5), msg-type [2] INTEGER, padata [3] SEQUENCE OF PA-DATA OPTIONAL,
     req-body [4] KDC-REQ-BODY }
@@ -153,9 +153,19 @@ class AsReq:
     """The whole message as it arrived: an input of the RFC 8636 KDF."""
 
 
-@asn1.sequence(application=11)
-class AsRep:
-    """AS-REP ::= [APPLICATION 11] KDC-REP, with KDC-REP ::= SEQUENCE {
+@asn1.sequence(application=10)
+class AsReq(KdcReq):
+    """AS-REQ ::= [APPLICATION 10] KDC-REQ."""
+
+
+@asn1.sequence(application=12)
+class TgsReq(KdcReq):
+    """TGS-REQ ::= [APPLICATION 12] KDC-REQ."""
+
+
+@asn1.sequence
+class KdcRep:
+    """KDC-REP ::= SEQUENCE {
 
     pvno [0] INTEGER (5), msg-type [1] INTEGER, padata [2] SEQUENCE OF PA-DATA OPTIONAL,
     crealm [3] Realm, cname [4] PrincipalName, ticket [5] Ticket, enc-part [6] EncryptedData }
@@ -170,6 +180,55 @@ class AsRep:
     enc_part: EncryptedData = asn1.explicit(6, asn1.nested(EncryptedData))
 
 
+@asn1.sequence(application=11)
+class AsRep(KdcRep):
+    """AS-REP ::= [APPLICATION 11] KDC-REP."""
+
+
+@asn1.sequence(application=13)
+class TgsRep(KdcRep):
+    """TGS-REP ::= [APPLICATION 13] KDC-REP."""
+
+
+@asn1.sequence(application=14)
+class ApReq:
+    """AP-REQ ::= [APPLICATION 14] SEQUENCE {
+
+    pvno [0] INTEGER (5), msg-type [1] INTEGER (14), ap-options [2] APOptions, ticket [3] Ticket,
+    authenticator [4] EncryptedData }
+    """
+
+    pvno: int = asn1.explicit(0, asn1.INT32)
+    msg_type: int = asn1.explicit(1, asn1.INT32)
+    ap_options: int = asn1.explicit(2, asn1.FLAGS32)
+    ticket: Ticket = asn1.explicit(3, asn1.nested(Ticket))
+    authenticator: EncryptedData = asn1.explicit(4, asn1.nested(EncryptedData))
+
+
+@asn1.sequence(application=2)
+class Authenticator:
+    """Authenticator ::= [APPLICATION 2] SEQUENCE {
+
+    authenticator-vno [0] INTEGER (5), crealm [1] Realm, cname [2] PrincipalName,
+    cksum [3] Checksum OPTIONAL, cusec [4] Microseconds, ctime [5] KerberosTime,
+    subkey [6] EncryptionKey OPTIONAL, seq-number [7] UInt32 OPTIONAL,
+    authorization-data [8] AuthorizationData OPTIONAL }
+    """
+
+    authenticator_vno: int = asn1.explicit(0, asn1.INT32)
+    crealm: str = asn1.explicit(1, asn1.GENERAL_STRING)
+    cname: PrincipalName = asn1.explicit(2, asn1.nested(PrincipalName))
+    cksum: Checksum | None = asn1.explicit(3, asn1.nested(Checksum), default=None)
+    cusec: int = asn1.explicit(4, asn1.MICROSECONDS)
+    ctime: datetime = asn1.explicit(5, asn1.GENERALIZED_TIME)
+    subkey: EncryptionKey | None = asn1.explicit(6, asn1.nested(EncryptionKey), default=None)
+    seq_number: int | None = asn1.explicit(7, asn1.NONCE, default=None)
+    """UInt32; like the nonce, deployed clients also send it as a signed Int32."""
+    authorization_data: tuple[AuthorizationDataElement, ...] | None = asn1.explicit(
+        8, AUTHORIZATION_DATA, default=None
+    )
+
+
 @asn1.sequence
 class LastReqEntry:
     """LastReq ::= SEQUENCE OF SEQUENCE { lr-type [0] Int32, lr-value [1] KerberosTime }."""
@@ -178,9 +237,9 @@ class LastReqEntry:
     lr_value: datetime = asn1.explicit(1, asn1.GENERALIZED_TIME)
 
 
-@asn1.sequence(application=25)
-class EncAsRepPart:
-    """EncASRepPart ::= [APPLICATION 25] EncKDCRepPart, with EncKDCRepPart ::= SEQUENCE {
+@asn1.sequence
+class EncKdcRepPart:
+    """EncKDCRepPart ::= SEQUENCE {
 
     key [0] EncryptionKey, last-req [1] LastReq, nonce [2] UInt32,
     key-expiration [3] KerberosTime OPTIONAL, flags [4] TicketFlags, authtime [5] KerberosTime,
@@ -204,6 +263,16 @@ class EncAsRepPart:
     sname: PrincipalName = asn1.explicit(10, asn1.nested(PrincipalName))
     caddr: tuple[HostAddress, ...] | None = asn1.explicit(11, HOST_ADDRESSES, default=None)
     encrypted_pa_data: tuple[PaData, ...] | None = asn1.explicit(12, METHOD_DATA, default=None)
+
+
+@asn1.sequence(application=25)
+class EncAsRepPart(EncKdcRepPart):
+    """EncASRepPart ::= [APPLICATION 25] EncKDCRepPart."""
+
+
+@asn1.sequence(application=26)
+class EncTgsRepPart(EncKdcRepPart):
+    """EncTGSRepPart ::= [APPLICATION 26] EncKDCRepPart."""
 
 
 @asn1.sequence
