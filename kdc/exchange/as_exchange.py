@@ -73,6 +73,7 @@ def answer_as_req(
     facts["client"] = name_text(body.cname)
     facts["realm"] = body.realm
     facts["service"] = name_text(body.sname)
+    facts["kdc_options"] = f"0x{body.kdc_options:08x}"
     check_header(request)
     check_realm(body, config)
     session_etype = choose_etype(body.etype, config.supported_enctypes)
