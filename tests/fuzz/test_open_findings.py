@@ -1,0 +1,47 @@
+"""What fuzzing found and nobody has mended yet. A test that passes belongs elsewhere: move it."""
+
+import pytest
+
+from kdc.client.errors import ClientError
+from kdc.client.kdc_certificate import verify_kdc_certificate
+from kdc.config import ConfigError, parse_config
+from kdc.formats.ccache import Principal, parse_principal
+from tests.fuzz.realm import kdc_certificate, root
+from tests.kdc.builders import NOW, REALM
+
+
+@pytest.mark.xfail(strict=True, reason="x509.InvalidVersion leaves the client")
+def test_kdc_certificate_of_an_unknown_version_is_not_trusted() -> None:
+    """A KDC, or whoever stands between, must not end the client with a traceback."""
+    good = kdc_certificate().certificate_der
+    at = good.index(b"\xa0\x03\x02\x01\x02") + 4
+    with pytest.raises(ClientError):
+        verify_kdc_certificate(
+            good[:at] + b"\x07" + good[at + 1 :],
+            (),
+            anchors=(root().certificate_der,),
+            realm=REALM,
+            domain="lab.test",
+            now=NOW,
+        )
+
+
+@pytest.mark.xfail(strict=True, reason="int() refuses more than 4300 digits with a ValueError")
+def test_number_of_5000_digits_is_a_config_error() -> None:
+    """tomllib lets the ValueError of int() through."""
+    with pytest.raises(ConfigError):
+        parse_config('realm = "LAB.TEST"\nworkers = ' + "9" * 5000)
+
+
+@pytest.mark.xfail(strict=True, reason="tomllib recurses", raises=RecursionError)
+def test_deeply_nested_list_is_a_config_error() -> None:
+    """tomllib of Python 3.11 and 3.12 has no bound of its own."""
+    with pytest.raises(ConfigError):
+        parse_config('realm = "LAB.TEST"\nlisten = ' + "[" * 5000 + "]" * 5000)
+
+
+@pytest.mark.xfail(strict=True, reason="the realm is not escaped")
+def test_principal_whose_realm_ends_in_a_backslash_survives_its_text_form() -> None:
+    """`Setting.principal` of a credential cache is written and read as text."""
+    principal = Principal(realm="LAB\\", components=("alice",))
+    assert parse_principal(str(principal)) == principal

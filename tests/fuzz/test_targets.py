@@ -1,0 +1,54 @@
+"""The fuzz targets in CI: every recorded input, and a thousand damaged ones, on CPython."""
+
+import time
+
+import pytest
+
+from tests.fuzz.run import fuzz_plainly
+from tests.fuzz.targets import CORPUS, TARGETS, corpus, load
+
+MUTATIONS = 1500
+ENOUGH_S = 3.0
+"""A slow machine does fewer; which ones it does is the same everywhere."""
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_every_recorded_input_keeps_the_targets_invariant(target: str) -> None:
+    """Messages of real clients, and what once broke a target."""
+    one = load(target)
+    inputs = corpus(target)
+    assert inputs
+    for data in (*inputs, b"", b"\0"):
+        one(data)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_damaged_inputs_keep_the_targets_invariant(target: str) -> None:
+    """A fixed seed: a failure here fails everywhere."""
+    end = time.monotonic() + ENOUGH_S
+    count, broke, error = fuzz_plainly(
+        load(target),
+        corpus(target),
+        seed=target,
+        until=lambda done: done >= MUTATIONS or (done >= 100 and time.monotonic() >= end),
+    )
+    assert error is None, f"input {count}: {broke!r}"
+
+
+def test_the_recorded_requests_still_get_their_tickets() -> None:
+    """Else the target for AS-REQs would prove nothing: its realm's keys and clock are fixed."""
+    from tests.fuzz.realm import answer, ticket_owner
+
+    owners = {
+        path.name: ticket_owner(answer(path.read_bytes())) for path in (CORPUS / "as_req").iterdir()
+    }
+    expected = {
+        name: None if name.startswith("nobody") else name.partition("-")[0] for name in owners
+    }
+    assert owners == expected
+    assert len(owners) > 10
+
+
+def test_every_folder_of_recorded_inputs_belongs_to_a_target() -> None:
+    """And every target has one."""
+    assert {path.name for path in CORPUS.iterdir()} == set(TARGETS)
