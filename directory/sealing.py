@@ -22,6 +22,7 @@ from directory.backend import DirectoryError, DirectoryFault
 MASTER_KEY_BYTES = 32
 NONCE_BYTES = 12  # random: 2^32 values may be sealed under one key (SP 800-38D 8.3)
 TAG_BYTES = 16
+CREDENTIALS_DIRECTORY = "CREDENTIALS_DIRECTORY"  # systemd.exec(5), with LoadCredential=
 
 
 def _denied(detail: str) -> NoReturn:
@@ -31,8 +32,9 @@ def _denied(detail: str) -> NoReturn:
 def read_secret_file(path: Path, limit: int, trusted_paths: Sequence[Path] = ()) -> bytes:
     """Read a file that only the service user or root may read.
 
-    trusted_paths: files, or folders of files, whose mode and owner are not looked at: systemd's
-    credentials folder and the configuration's trusted_secret_paths.
+    trusted_paths: files, or folders of files, whose mode and owner are not looked at: the
+    configuration's trusted_secret_paths. The folder of the service's systemd credentials is exempt
+    as well: systemd sets its modes, and they differ between versions.
     Raises DirectoryError: NOT_FOUND, DENIED (mode, owner, not a file), INVALID (over `limit`).
     """
     try:
@@ -63,6 +65,9 @@ def read_secret_file(path: Path, limit: int, trusted_paths: Sequence[Path] = ())
 
 def _is_trusted(path: Path, trusted_paths: Sequence[Path]) -> bool:
     real = path.resolve()
+    credentials = os.environ.get(CREDENTIALS_DIRECTORY, "")
+    if os.path.isabs(credentials):
+        trusted_paths = (*trusted_paths, Path(credentials))
     return any(real.is_relative_to(trusted.resolve()) for trusted in trusted_paths)
 
 
