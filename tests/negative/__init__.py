@@ -1,0 +1,1 @@
+"""Bad requests and what a KDC answers: rows, the client that sends them, and their tests."""
