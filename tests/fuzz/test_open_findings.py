@@ -28,14 +28,14 @@ def test_kdc_certificate_of_an_unknown_version_is_not_trusted() -> None:
 
 @pytest.mark.xfail(strict=True, reason="int() refuses more than 4300 digits with a ValueError")
 def test_number_of_5000_digits_is_a_config_error() -> None:
-    """tomllib lets the ValueError of int() through."""
+    """The ValueError of int() leaves tomllib, and then us."""
     with pytest.raises(ConfigError):
         parse_config('realm = "LAB.TEST"\nworkers = ' + "9" * 5000)
 
 
 @pytest.mark.xfail(strict=True, reason="tomllib recurses", raises=RecursionError)
 def test_deeply_nested_list_is_a_config_error() -> None:
-    """tomllib of Python 3.11 and 3.12 has no bound of its own."""
+    """The tomllib of Python 3.11 and 3.12 has no bound of its own."""
     with pytest.raises(ConfigError):
         parse_config('realm = "LAB.TEST"\nlisten = ' + "[" * 5000 + "]" * 5000)
 
