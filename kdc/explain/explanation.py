@@ -129,7 +129,7 @@ def _argument(verdict: Verdict | None, account: str) -> str:
 def filled(lines: Sequence[str], explanation: Explanation) -> list[str]:
     """Put the names of this case into lines of advice."""
     return [
-        line.replace("{client}", explanation.client).replace("{realm}", explanation.realm)
+        line.replace("{realm}", explanation.realm).replace("{client}", explanation.client)
         for line in lines
     ]
 

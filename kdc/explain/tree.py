@@ -27,7 +27,7 @@ from kdc.explain.redact import is_blank
 from kdc.explain.text import count, escape, quoted
 from kdc.wire import ms_kile, rfc4120, rfc4556
 from kdc.wire.constants import ErrorCode, MessageType, PaType, TypedData
-from pki import asn1, certificate, cms, cms_syntax, der, oids
+from pki import asn1, certificate, cms_syntax, der, oids
 from pki.certificate import CertificateSyntax
 from pki.errors import PkiError
 from pki.keys import KeyKind, PublicKey, public_key_from_spki
@@ -551,7 +551,7 @@ def _attribute(node: Node) -> str:
 
 
 SCHEMA = Schema(
-    classes=_classes(rfc4120, rfc4556, ms_kile, certificate, cms),
+    classes=_classes(rfc4120, rfc4556, ms_kile, certificate, cms_syntax),
     contents=_CONTENTS,
     texts=_TEXTS,
     summaries={
