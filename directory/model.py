@@ -14,6 +14,12 @@ from pki.keys import PublicKey
 
 MAX_SUB_AUTHORITIES = 15  # MS-DTYP 2.4.2.2
 
+# Well-known groups of a domain (MS-DTYP 2.4.2.4).
+DOMAIN_ADMINS_RID = 512
+DOMAIN_USERS_RID = 513
+DOMAIN_COMPUTERS_RID = 515
+DOMAIN_CONTROLLERS_RID = 516
+
 
 def match_key(name: str) -> str:
     """Return the form under which a name is stored and looked up: ASCII letters lowered.
@@ -86,6 +92,16 @@ class Sid:
         return Sid(self.authority, (*self.sub_authorities, rid))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Domain:
+    """The domain that a realm's accounts belong to."""
+
+    sid: Sid
+    netbios: str
+    dns_name: str
+    """In lower case."""
+
+
 class AccountKind(StrEnum):
     """What an account stands for."""
 
@@ -107,6 +123,11 @@ class PrincipalKey:
 
     def __repr__(self) -> str:
         return f"PrincipalKey(etype={self.etype}, kvno={self.kvno}, key=***)"
+
+
+# Flags of CUSTOM_KEY_INFORMATION, version 1.
+_ATTESTATION = 1
+_MFA_NOT_USED = 2
 
 
 @dataclass(slots=True, kw_only=True)
@@ -134,6 +155,27 @@ class KeyCredential:
     created: datetime | None = None
     fido: str = ""
     """The JSON text of a FIDO key, for display only."""
+
+    @property
+    def multifactor(self) -> bool:
+        """Whether the value says that its key was made after a logon with several factors.
+
+        MS-ADTS 2.2.20.5.1: the flag says the opposite, so a value without flags says nothing.
+        """
+        flags = self._key_flags()
+        return flags is not None and not flags & _MFA_NOT_USED
+
+    @property
+    def attested(self) -> bool:
+        """Whether the value says that its key was attested (MS-ADTS 2.2.20.5.1)."""
+        flags = self._key_flags()
+        return flags is not None and bool(flags & _ATTESTATION)
+
+    def _key_flags(self) -> int | None:
+        information = self.custom_key_information
+        if information is None or len(information) < 2 or information[0] != 1:
+            return None
+        return information[1]
 
     def __repr__(self) -> str:
         state = "usable" if self.usable else f"not usable: {self.reason}"
@@ -168,6 +210,7 @@ class Account:
     locked_until: datetime | None = None
     expires_at: datetime | None = None
     password_expires_at: datetime | None = None
+    password_set_at: datetime | None = None
     must_change_password: bool = False
     smartcard_required: bool = False
     preauth_not_required: bool = False
@@ -176,6 +219,8 @@ class Account:
     keys: tuple[PrincipalKey, ...] = ()
     """Newest kvno first."""
     key_credentials: tuple[KeyCredential, ...] = ()
+    primary_group_id: int = DOMAIN_USERS_RID
+    """RID of the primary group, which no list of members names (MS-ADA3 primaryGroupID)."""
 
     def newest_keys(self) -> tuple[PrincipalKey, ...]:
         """Return the keys of the newest kvno."""
