@@ -1,0 +1,156 @@
+"""Building a PAC from what the directory says now (MS-PAC 2.3, MS-KILE 3.3.5.6.4).
+
+Rules
+  1. The account, its groups and the domain are read for every ticket. What may come from an
+     earlier PAC is in `read.Carried`, and nothing else.
+  2. A TGT holds what its next use needs (ATTRIBUTES, REQUESTOR) and the credential of a PKINIT
+     logon; a service ticket holds none of these, but the ticket and the full signature.
+  3. Order: facts first, signatures last, as Windows does. Each buffer starts at a multiple of 8.
+     None is empty, so a PAC never ends in an empty buffer, which Windows refuses.
+"""
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from directory.model import Account, Domain, Sid
+from kdc.crypto.etypes import ProtocolKey
+from kdc.pac.buffers import (
+    AUTHENTICATION_AUTHORITY_ASSERTED,
+    PAC_WAS_GIVEN_IMPLICITLY,
+    DelegationInfo,
+    PacType,
+    encode_attributes_info,
+    encode_client_info,
+    encode_delegation_info,
+    encode_logon_info,
+    encode_upn_dns_info,
+)
+from kdc.pac.signatures import TYPE_BYTES, empty_signature, make_signature
+
+_HEADER = struct.Struct("<II")  # cBuffers, Version (0)
+_INFO = struct.Struct("<IIQ")  # ulType, cbBufferSize, Offset
+
+
+@dataclass(slots=True, kw_only=True)
+class PacFacts:
+    """Everything that is said about a client in a PAC. Treated as frozen."""
+
+    account: Account
+    """The client; its SID must be in `domain`."""
+    domain: Domain
+    groups: tuple[Sid, ...]
+    """Flattened, the primary group among them: `Directory.groups_of`."""
+    logon_time: datetime
+    """When the client proved itself: the authtime of ticket and TGT."""
+    name: str
+    """The client's name in the ticket, without a realm."""
+    extra_sids: tuple[Sid, ...] = (AUTHENTICATION_AUTHORITY_ASSERTED,)
+    """S-1-18-x: how the client proved itself."""
+    pac_attributes: int = PAC_WAS_GIVEN_IMPLICITLY
+    credential_info: bytes | None = None
+    """From `seal_credential_info`; for the TGT of a PKINIT logon."""
+    delegation: DelegationInfo | None = None
+    logon_server: str = "KDC"
+    """NetBIOS name of a server of the domain."""
+
+
+def tgt_pac(facts: PacFacts, krbtgt_key: ProtocolKey) -> bytes:
+    """Build the PAC of a TGT: server and KDC signature by the krbtgt key.
+
+    krbtgt_key: the one that encrypts the TGT.
+    """
+    sid = facts.account.sid
+    buffers = [(PacType.LOGON_INFO, _logon_info(facts))]
+    if facts.credential_info is not None:
+        buffers.append((PacType.CREDENTIAL_INFO, facts.credential_info))
+    buffers += _names(facts)
+    buffers += (
+        (PacType.ATTRIBUTES_INFO, encode_attributes_info(facts.pac_attributes)),
+        (PacType.REQUESTOR, b"" if sid is None else sid.to_bytes()),
+        (PacType.SERVER_CHECKSUM, empty_signature(krbtgt_key)),
+        (PacType.KDC_CHECKSUM, empty_signature(krbtgt_key)),
+    )
+    pac, places = _assemble(buffers)
+    server = make_signature(krbtgt_key, bytes(pac))
+    _put(pac, places[-2], server)
+    _put(pac, places[-1], make_signature(krbtgt_key, server))
+    return bytes(pac)
+
+
+def service_pac(
+    facts: PacFacts,
+    service_key: ProtocolKey,
+    krbtgt_key: ProtocolKey,
+    enc_ticket_part_with_placeholder: bytes,
+) -> bytes:
+    """Build the PAC of a service ticket: four signatures, the server's by the service's key.
+
+    enc_ticket_part_with_placeholder: DER of the EncTicketPart, final in every field, whose PAC is
+    `PLACEHOLDER`: `asn1.encode(EncTicketPart(..., authorization_data=
+    (wrap_if_relevant(PLACEHOLDER), ...)))`. `fill_placeholder` then puts this PAC in its place.
+    ATTRIBUTES, REQUESTOR and CREDENTIAL_INFO are left out. Whether a PAC belongs into the ticket
+    at all is the caller's to decide: not when the TGT's attributes are 0.
+    """
+    buffers = [(PacType.LOGON_INFO, _logon_info(facts)), *_names(facts)]
+    buffers += (
+        (PacType.SERVER_CHECKSUM, empty_signature(service_key)),
+        (PacType.KDC_CHECKSUM, empty_signature(krbtgt_key)),
+        (PacType.TICKET_CHECKSUM, empty_signature(krbtgt_key)),
+        (PacType.FULL_CHECKSUM, empty_signature(krbtgt_key)),
+    )
+    pac, places = _assemble(buffers)
+    server_at, kdc_at, ticket_at, full_at = places[-4:]
+    _put(pac, ticket_at, make_signature(krbtgt_key, enc_ticket_part_with_placeholder))
+    _put(pac, full_at, make_signature(krbtgt_key, bytes(pac)))
+    server = make_signature(service_key, bytes(pac))
+    _put(pac, server_at, server)
+    _put(pac, kdc_at, make_signature(krbtgt_key, server))
+    return bytes(pac)
+
+
+def _logon_info(facts: PacFacts) -> bytes:
+    return encode_logon_info(
+        facts.account,
+        facts.domain,
+        facts.groups,
+        facts.extra_sids,
+        facts.logon_time,
+        facts.logon_server,
+    )
+
+
+def _names(facts: PacFacts) -> list[tuple[PacType, bytes]]:
+    buffers = [
+        (PacType.CLIENT_INFO, encode_client_info(facts.logon_time, facts.name)),
+        (PacType.UPN_DNS_INFO, encode_upn_dns_info(facts.account, facts.domain)),
+    ]
+    if facts.delegation is not None:
+        buffers.insert(1, (PacType.DELEGATION_INFO, encode_delegation_info(facts.delegation)))
+    return buffers
+
+
+def _assemble(buffers: Sequence[tuple[PacType, bytes]]) -> tuple[bytearray, list[int]]:
+    """Lay out PACTYPE; also return where each buffer starts."""
+    count = len(buffers)
+    offset = _HEADER.size + _INFO.size * count
+    head = [_HEADER.pack(count, 0)]
+    body: list[bytes] = []
+    places = []
+    for kind, data in buffers:
+        size = len(data)
+        pad = -size % 8
+        head.append(_INFO.pack(kind, size, offset))
+        body.append(data)
+        if pad:
+            body.append(bytes(pad))
+        places.append(offset)
+        offset += size + pad
+    return bytearray(b"".join(head + body)), places
+
+
+def _put(pac: bytearray, place: int, signature: bytes) -> None:
+    """Write a signature's value into its buffer."""
+    start = place + TYPE_BYTES
+    pac[start : start + len(signature)] = signature
