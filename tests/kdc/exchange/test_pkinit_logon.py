@@ -346,6 +346,7 @@ def test_audit_facts_of_a_logon(kdc: Kdc) -> None:
         "client": "alice",
         "realm": "LAB.TEST",
         "service": "krbtgt/LAB.TEST",
+        "kdc_options": "0x40800000",
         "account": "alice",
         "preauth": 16,
         "trust": "key",
