@@ -106,6 +106,7 @@ class KdcConfig:
     lockout_window_s: int = 600
     lockout_duration_s: int = 600
     audit_failure: AuditFailure = "count"
+    record_refusals: bool = True
     max_connections: int = 4096
     max_connections_per_source: int = 64
     udp_reply_budget: int = 131072
@@ -359,6 +360,7 @@ KEYS: Mapping[str, Key] = {
         _key("lockout_window", _duration(1, MAX_LIFE_S), "lockout_window_s"),
         _key("lockout_duration", _duration(0, MAX_LIFE_S), "lockout_duration_s"),
         _key("audit_failure", _one_of(AuditFailure)),
+        _key("record_refusals", _boolean),
         _key("max_connections", _number(1, 1_000_000)),
         _key("max_connections_per_source", _number(1, 1_000_000)),
         # Below 16 KiB/s a single logon could spend a network's budget.

@@ -85,6 +85,11 @@ class StateFolder:
         return self.root / "audit.jsonl"
 
     @property
+    def refusals(self) -> Path:
+        """The ring of refused requests that `kdc explain` reads."""
+        return self.root / "refusals.jsonl"
+
+    @property
     def replay_map(self) -> Path:
         """The replay memory shared by the workers."""
         return self.root / "replay.map"

@@ -19,6 +19,7 @@ from kdc.core import Core
 from kdc.crypto.key_agreement import GROUPS, Group
 from kdc.exchange.memory import ReplayMemory, RetransmitMemory
 from kdc.exchange.realm import DhKeys, KdcSigners, LongTermKeys, Realm
+from kdc.explain.recorder import RefusalRecorder
 from kdc.outcome import Outcome, Peer
 from kdc.server.replay import FileReplayMemory
 from kdc.server.retransmit import FileRetransmitMemory
@@ -154,6 +155,8 @@ class RealmHandler:
         )
         self._retransmit = FileRetransmitMemory(self._folder.retransmit_map)
         self._alarms = DirectoryAlarms()
+        self._recorder: RefusalRecorder | None = None
+        self._switch_recorder(config)
         self._core = Core(self._build(config))
 
     def _build(self, config: KdcConfig) -> Realm:
@@ -162,9 +165,19 @@ class RealmHandler:
     def handle(self, message: bytes, peer: Peer, now: datetime) -> Outcome:
         """Answer one message; see `Core.handle`."""
         outcome = self._core.handle(message, peer, now)
+        if outcome.reference and self._recorder is not None:
+            self._recorder.record(message, peer, now, outcome)
         if "alarm" in outcome.facts:
             self._alarms.notice(outcome, now)
         return outcome
+
+    def _switch_recorder(self, config: KdcConfig) -> None:
+        """Open the ring of refused requests anew, or close it, as the configuration says."""
+        if self._recorder is not None:
+            self._recorder.close()
+            self._recorder = None
+        if config.record_refusals:
+            self._recorder = RefusalRecorder(self._folder.refusals)
 
     @property
     def internal_errors(self) -> int:
@@ -177,10 +190,14 @@ class RealmHandler:
         Raises ConfigError, DirectoryError, PkiError or OSError and leaves everything as it was.
         What is bound to the start (listen, workers, clockskew of the replay map) stays until then.
         """
-        self._core.realm = self._build(self._folder.load_config().config)
+        config = self._folder.load_config().config
+        self._core.realm = self._build(config)
+        self._switch_recorder(config)
 
     def close(self) -> None:
         """Close the store and the memories."""
+        if self._recorder is not None:
+            self._recorder.close()
         self._store.close()
         self._replay.close()
         self._retransmit.close()
