@@ -35,6 +35,9 @@ MAX_WAIT_S: Final = 0.1
 """What waits in the listen queue and in the socket of datagrams comes on top; all of it together
 stays under a quarter of a second, while clients wait for one second at least."""
 
+MAX_ROOM: Final = 1024
+"""Before anything is known."""
+
 _SMOOTHING: Final = 0.1
 """The share of the last turn in the mean time per message."""
 
@@ -90,9 +93,17 @@ class ConnectionTable:
         connection.start()
 
     @property
-    def overloaded(self) -> bool:
-        """Whether what waits would keep the worker busy for too long."""
-        return len(self._ready) * self._mean_s > MAX_WAIT_S
+    def room(self) -> int:
+        """How many more messages may wait without keeping the worker busy for too long."""
+        if not self._mean_s:
+            return MAX_ROOM
+        # One fits always: only a message that is answered can show that things are faster again.
+        return max(1, int(MAX_WAIT_S / self._mean_s)) - len(self._ready)
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits."""
+        return not self._ready
 
     def enqueue(self, connection: "Connection") -> None:
         """Let a connection with a whole message wait for its turn, or close it."""
@@ -113,8 +124,10 @@ class ConnectionTable:
             self._ready.popleft().answer()
             answered += 1
             now = time.monotonic()
-        last_s = (now - (self._turn_ended or began)) / answered
-        self._mean_s += (last_s - self._mean_s) * _SMOOTHING
+        # Bounded, or a single pause of the whole machine would count for long.
+        last_s = min((now - (self._turn_ended or began)) / answered, MAX_WAIT_S)
+        # The first turn says all that is known.
+        self._mean_s += (last_s - self._mean_s) * (_SMOOTHING if self._mean_s else 1.0)
         self._turn_due = bool(self._ready)
         self._turn_ended = now if self._ready else 0.0
         if self._ready:

@@ -101,9 +101,9 @@ class TcpLimits:
     linger_s: float = 1.0
     """How long we go on reading after a refused length, so that the refusal is not lost in a
     reset."""
-    backlog: int = 64
-    """Connections that wait to be accepted, for each worker. Accepting takes microseconds; it is
-    in an overload that this queue fills, and what is last in it must not wait for long."""
+    backlog: int = 1024
+    """Connections that may wait to be accepted, for each worker: room for a burst. In an overload
+    it is narrowed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

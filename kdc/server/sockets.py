@@ -5,8 +5,8 @@ to the worker, and those taken are answered while their clients still wait.
 1. Datagrams wait in the socket's buffer alone; its size bounds how many, and the kernel drops what
    comes when it is full.
 2. Connections wait in the listen queue. Accepting pauses while the messages of those accepted
-   already would keep the worker busy for long; the kernel then ignores further SYNs, and clients
-   repeat them after a second.
+   already would keep the worker busy for long, and the queue is narrowed until nothing waits; the
+   kernel then ignores further SYNs, and clients repeat them after a second.
 3. A turn of the loop answers a few datagrams and a few messages of connections, so that neither
    transport starves the other.
 
@@ -39,8 +39,12 @@ UDP_QUEUE_BYTES: Final = 104 * 1024
 passwords' requests or 73 with RSA signatures fit, 60 ms of work or 120. A larger buffer would serve
 more of a burst, and in an overload every client later than it waits."""
 
-ACCEPTS_PER_TURN: Final = 128
-"""Accepted per wake-up; a flood of connections must not keep the others waiting."""
+ACCEPTS_PER_TURN: Final = 16
+"""Accepted per wake-up: a flood of connections must not keep the others waiting, and what they send
+must be seen before more are taken."""
+
+OVERLOAD_BACKLOG: Final = 16
+"""The length of the listen queue in an overload: a few milliseconds of work."""
 
 OVERLOAD_PAUSE_S: Final = 0.01
 """How long accepting pauses while too much waits: short, so that no core idles when it is over."""
@@ -232,6 +236,7 @@ class TcpListener:
         self._connections = connections
         self._alarm = Alarm(log, "cannot accept TCP connections: %s")
         self._resume: asyncio.TimerHandle | None = None
+        self._narrow = False
         # Replies are one write each; without this the last segment of a large one could wait for
         # an acknowledgement that the client delays by 40 ms. Accepted sockets inherit it.
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -239,7 +244,7 @@ class TcpListener:
 
     def drain(self) -> None:
         """Take the connections that are made already, then accept no more."""
-        self._accept()
+        self._accept(self._connections.limits.backlog)
         self.close()
 
     def close(self) -> None:
@@ -250,14 +255,21 @@ class TcpListener:
         self._sock.close()
 
     def _on_readable(self) -> None:
-        if self._connections.overloaded:
+        room = self._connections.room
+        if room <= 0:
             self._connections.dispatcher.counters.accept_pauses += 1
+            if not self._narrow:
+                self._narrow = True
+                self._sock.listen(OVERLOAD_BACKLOG)
             self._pause(OVERLOAD_PAUSE_S)
-        else:
-            self._accept()
+            return
+        if self._narrow and self._connections.idle:
+            self._narrow = False
+            self._sock.listen(self._connections.limits.backlog)
+        self._accept(min(room, ACCEPTS_PER_TURN))
 
-    def _accept(self) -> None:
-        for _ in range(ACCEPTS_PER_TURN):
+    def _accept(self, limit: int) -> None:
+        for _ in range(limit):
             try:
                 sock, sockaddr = self._sock.accept()
             except (BlockingIOError, InterruptedError):
