@@ -37,6 +37,9 @@ class ScriptedHandler:
             reply = str(len(os.listdir("/proc/self/fd"))).encode()
         elif command == b"big":
             reply = bytes(int(argument))
+        elif command == b"error":
+            # Looks like a KRB-ERROR of that size.
+            reply = b"\x7e".ljust(int(argument.split()[0]), b"\0")
         elif command == b"sleep":
             time.sleep(float(argument))
         return outcome(reply)

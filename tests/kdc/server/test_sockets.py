@@ -1,6 +1,7 @@
 """UDP endpoints and TCP connections of one worker, on loopback (negative rows W01 to W08)."""
 
 import asyncio
+import contextlib
 import json
 import os
 import resource
@@ -163,6 +164,146 @@ async def test_dropped_datagram_gets_no_reply_and_the_next_one_does(tmp_path: Pa
             assert await loop.sock_recv(sock, 100) == b"echo:"
             assert await loop.sock_recv(sock, 100) == b"echo:hello"
     assert len(under_test.audit.read_text().splitlines()) == 4
+
+
+def strict_budget(octets_per_second: int = 0) -> ReplyBudget:
+    """Return a budget that loopback is not exempt from, and that time does not refill."""
+    return ReplyBudgetTable().for_worker(octets_per_second, clock=lambda: 10**12)
+
+
+async def replies_to(port: int, messages: list[bytes], source: str = "127.0.0.1") -> list[bytes]:
+    """Send datagrams from one socket; return all replies, in the order they came in."""
+    loop = asyncio.get_running_loop()
+    received: list[bytes] = []
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.setblocking(False)
+        sock.bind((source, 0))
+        sock.connect(("127.0.0.1", port))
+        for message in messages:
+            sock.send(message)
+        with contextlib.suppress(TimeoutError):
+            while True:
+                async with asyncio.timeout(0.2):
+                    received.append(await loop.sock_recv(sock, 65536))
+    return received
+
+
+async def test_error_longer_than_three_times_its_request_becomes_52_or_silence(
+    tmp_path: Path,
+) -> None:
+    """Row W05: an unproven request is never answered with more than three times its octets."""
+    under_test = serve(tmp_path, budget=strict_budget())
+    port = under_test.udp_port
+    error = b"error 300 "
+    assert [len(r) for r in await replies_to(port, [error + bytes(90)])] == [300]
+    (short,) = await replies_to(port, [error + bytes(89)])
+    assert asn1.decode(KrbError, short).error_code == 52
+    assert len(short) <= 3 * 99
+    assert await replies_to(port, [b"error 300"]) == []
+    assert [len(r) for r in await replies_to(port, [b"big 300"])] == [300]
+    counters = under_test.dispatcher.counters
+    assert (counters.sent_to_tcp, counters.dropped_by_size) == (2, 1)
+    assert len(under_test.audit.read_text().splitlines()) == 4
+
+
+async def test_flood_from_one_network_gets_its_budget_and_then_nothing(tmp_path: Path) -> None:
+    """Row W05: 0 replies past the budget; other networks and TCP are served as before."""
+    budget = strict_budget(1000)
+    under_test = serve(tmp_path, budget=budget)
+    port = under_test.udp_port
+    request = b"\x6a" + bytes(175)
+    replies = await replies_to(port, [request] * 200)
+    assert sum(len(reply) for reply in replies) <= 4000 + len(replies[0]) + 1000
+    kinds = [asn1.decode(KrbError, r).error_code if r[0] == 0x7E else 0 for r in replies]
+    assert kinds.count(0) > 10
+    assert kinds.count(52) > 2
+    assert kinds == sorted(kinds)
+    assert under_test.dispatcher.counters.dropped_by_budget > 100
+    assert await replies_to(port, [request], source="127.0.0.200") == []
+    assert await replies_to(port, [b"hello"], source="127.0.1.1") == [b"echo:hello"]
+    reader, writer = await connect(under_test)
+    writer.write(frame(b"hello"))
+    assert await read_message(reader) == b"echo:hello"
+    writer.close()
+
+
+async def test_what_is_no_request_is_not_told_to_use_tcp(tmp_path: Path) -> None:
+    """Row W06: an error answered with an error would start two servers talking."""
+    budget = strict_budget(1000)
+    under_test = serve(tmp_path, budget=budget)
+    slot = budget.slot("127.0.0.1")
+    assert slot is not None
+    budget.charge(slot, 3600)
+    assert await replies_to(under_test.udp_port, [b"\x7e" + bytes(175)]) == []
+    (reply,) = await replies_to(under_test.udp_port, [b"\x6c" + bytes(175)])
+    assert asn1.decode(KrbError, reply).error_code == 52
+
+
+async def test_datagrams_past_the_queue_are_dropped_newest_first(tmp_path: Path) -> None:
+    """Row W07: what was sent first is answered, in order; what would wait for long is not kept."""
+    under_test = serve(tmp_path)
+    messages = [b"number %d" % number + bytes(250) for number in range(1000)]
+    # No await between them: the server cannot read until all are sent.
+    replies = await replies_to(under_test.udp_port, messages)
+    assert 50 < len(replies) < 500
+    assert replies == [b"echo:" + message for message in messages[: len(replies)]]
+
+
+async def test_accepting_pauses_while_too_much_waits_and_goes_on_afterwards(tmp_path: Path) -> None:
+    """Row W07: connections wait in the kernel, where surplus is shed; nobody accepted is lost."""
+    under_test = serve(tmp_path, idle_s=PATIENCE_S)
+    reader, writer = await connect(under_test)
+    writer.write(frame(b"sleep 0.02"))
+    assert await read_message(reader) == b"echo:sleep 0.02"
+    writer.close()
+    clients = []
+    for _ in range(40):
+        client = socket.socket()
+        client.setblocking(False)
+        clients.append(client)
+        with contextlib.suppress(BlockingIOError):
+            client.connect(("127.0.0.1", under_test.tcp_port))
+        client.send(frame(b"sleep 0.02"))
+    loop = asyncio.get_running_loop()
+    for client in clients:
+        async with asyncio.timeout(PATIENCE_S):
+            assert await loop.sock_recv(client, 100) == frame(b"echo:sleep 0.02")
+        client.close()
+    assert under_test.dispatcher.counters.accept_pauses > 0
+    assert under_test.dispatcher.counters.connections_shed == 0
+    reader, writer = await connect(under_test)
+    writer.write(frame(b"hello"))
+    assert await read_message(reader) == b"echo:hello"
+    writer.close()
+
+
+async def test_one_slow_message_does_not_stop_accepting(tmp_path: Path) -> None:
+    """Row W07: a pause of the machine looks like an overload, and must not outlast it."""
+    under_test = serve(tmp_path, idle_s=PATIENCE_S)
+    for message in (b"sleep 0.5", b"hello", b"hello"):
+        reader, writer = await connect(under_test)
+        writer.write(frame(message))
+        assert await read_message(reader) == b"echo:" + message
+        writer.close()
+
+
+async def test_message_that_would_wait_for_too_long_closes_its_connection(tmp_path: Path) -> None:
+    """Row W07: connections made in quiet times cannot all be served at once; the last are shed."""
+    under_test = serve(tmp_path, idle_s=PATIENCE_S)
+    clients = [await connect(under_test) for _ in range(30)]
+    clients[0][1].write(frame(b"sleep 0.03"))
+    assert await read_message(clients[0][0]) == b"echo:sleep 0.03"
+    for _, writer in clients:
+        writer.write(frame(b"sleep 0.03"))
+    answered = 0
+    for reader, _ in clients:
+        try:
+            answered += await read_message(reader) == b"echo:sleep 0.03"
+        except (asyncio.IncompleteReadError, ConnectionResetError):
+            continue
+    assert 1 <= answered <= 10
+    assert under_test.dispatcher.counters.connections_shed == 30 - answered
+    assert await ask_udp(under_test.udp_port, b"hello") == b"echo:hello"
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="binding a low source port needs root")
