@@ -4,7 +4,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
 
-from directory.model import Account, LockoutPolicy
+from directory.model import Account, Domain, LockoutPolicy, Sid
 
 
 class DirectoryFault(StrEnum):
@@ -60,6 +60,18 @@ class Directory(Protocol):
 
     def krbtgt(self) -> Account:
         """Return the realm's own ticket-granting account; keys newest first."""
+
+    def domain(self) -> Domain:
+        """Return the domain that the realm's accounts belong to."""
+
+    def groups_of(self, account_id: int) -> tuple[Sid, ...]:
+        """List the groups of an account: its primary group, then all others, nested ones too.
+
+        Empty for an account that is not there.
+        """
+
+    def nt_hash(self, account_id: int) -> bytes | None:
+        """Return the NT hash of an account's password; None unless the realm keeps them."""
 
     def record_password_failure(
         self, account_id: int, now: datetime, policy: LockoutPolicy

@@ -1,6 +1,6 @@
 """What is written to a directory: new accounts, changes to them, and lists to show."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
 from uuid import UUID
@@ -30,6 +30,12 @@ class NewAccount:
     """DN-Binary texts, good or bad; bad ones are kept and never log on."""
     sid: Sid | None = None
     """None: the next RID of the domain."""
+    primary_group_id: int | None = None
+    """RID of the primary group; None: the usual one of its kind."""
+    password_set_at: datetime | None = None
+    """None: with its creation, when it has keys."""
+    nt_hash: bytes | None = field(default=None, repr=False)
+    """For a realm with legacy_ntlm."""
     dn: str | None = None
     """None: made from name and realm. A directory's own DN otherwise."""
     guid: UUID | None = None

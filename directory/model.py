@@ -102,6 +102,16 @@ class Domain:
     """In lower case."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """A group of the domain."""
+
+    group_id: int
+    """Number in the local store."""
+    name: str
+    sid: Sid
+
+
 class AccountKind(StrEnum):
     """What an account stands for."""
 

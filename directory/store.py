@@ -23,11 +23,21 @@ from directory.changes import UNCHANGED, AccountChanges, NewAccount
 from directory.keycredential import MAX_VALUES, decode_key_credential
 from directory.model import AccountKind, KeyCredential, PrincipalKey, Sid, match_key
 from directory.sealing import MasterKey, sync_folder
+from directory.store_groups import (
+    FIRST_OWN_RID,
+    GROUP_TABLES,
+    delete_group_row,
+    delete_member,
+    insert_group,
+    insert_member,
+    insert_well_known_groups,
+)
 from directory.store_insert import KEY_OWNERS, Inserter, checked_hours, unique
 from directory.store_names import check_upn, implicit_owner
 from directory.store_read import StoreReader
 from directory.store_schema import (
-    SCHEMA,
+    ACCOUNT_TABLES,
+    NT_HASH_TABLE,
     SCHEMA_VERSION,
     AccountFlag,
     connect,
@@ -38,7 +48,6 @@ from directory.store_schema import (
     unavailable,
 )
 
-FIRST_RID = 1000  # lower ones are well-known accounts (MS-DTYP 2.4.2.4)
 KRBTGT_RID = 502
 BULK_CACHE_KIB = 64 * 1024  # a million random index entries do not fit the usual page cache
 PROGRESS_EVERY = 1000
@@ -114,7 +123,7 @@ class Store(StoreReader):
             keys=tuple(krbtgt_keys),
             sid=domain.with_rid(KRBTGT_RID),
         )
-        connection = create_file(draft, SCHEMA)
+        connection = create_file(draft, ACCOUNT_TABLES + NT_HASH_TABLE + GROUP_TABLES)
         try:
             connection.execute("BEGIN IMMEDIATE")
             connection.executemany(
@@ -124,13 +133,14 @@ class Store(StoreReader):
                     ("realm", realm),
                     ("netbios", netbios),
                     ("domain_sid", str(domain)),
-                    ("next_rid", FIRST_RID),
+                    ("next_rid", FIRST_OWN_RID),
                 ),
             )
             connection.execute(
                 "INSERT INTO secrets VALUES ('key check', ?)",
                 (master_key.seal(secret_aad("key check"), secrets.token_bytes(16)),),
             )
+            insert_well_known_groups(connection, domain)
             Inserter(connection, master_key, realm, domain).insert(krbtgt)
             connection.execute("COMMIT")
         except sqlite3.Error as error:
@@ -260,11 +270,19 @@ class Store(StoreReader):
         self.unlock(account_id)
 
     def set_keys(
-        self, account_id: int, keys: Sequence[PrincipalKey], *, keep_generations: int = 0
+        self,
+        account_id: int,
+        keys: Sequence[PrincipalKey],
+        *,
+        keep_generations: int = 0,
+        now: datetime | None = None,
+        nt_hash: bytes | None = None,
     ) -> None:
         """Give an account a new generation of keys, all of one kvno higher than any it has.
 
         keep_generations: how many older generations stay valid for what was issued under them.
+        now: when the password was set, if that is known. nt_hash: of the same password, for a
+        realm with legacy_ntlm; that of an earlier password is removed always.
         No keys: all are removed. Raises DirectoryError: NOT_FOUND, INVALID.
         """
         with self._transaction() as connection:
@@ -286,8 +304,14 @@ class Store(StoreReader):
                 connection.execute(
                     "DELETE FROM keys WHERE account_id = ? AND kvno = ?", (account_id, gone)
                 )
-            self._inserter(connection).insert_keys(account_id, keys)
+            inserter = self._inserter(connection)
+            inserter.insert_keys(account_id, keys)
+            inserter.put_nt_hash(account_id, nt_hash)
             _set_flag(connection, account_id, AccountFlag.HAS_KEYS)
+            connection.execute(
+                "UPDATE accounts SET password_set_at = ? WHERE id = ?",
+                (to_micros(now), account_id),
+            )
 
     # -- key credentials ---------------------------------------------------------------------
 
@@ -342,6 +366,39 @@ class Store(StoreReader):
                 "DELETE FROM key_credentials WHERE account_id = ? AND key_id = coalesce(?, key_id)",
                 (account_id, key_id),
             ).rowcount
+
+    # -- groups ------------------------------------------------------------------------------
+
+    def add_group(self, name: str, sid: Sid | None = None) -> int:
+        """Add a group; return its number. sid: None for the next RID of the domain.
+
+        Raises DirectoryError: EXISTS (also an account of that name), INVALID.
+        """
+        with self._transaction() as connection:
+            own = sid or self.domain_sid.with_rid(self._inserter(connection).next_rid())
+            return insert_group(connection, name, own)
+
+    def delete_group(self, group_id: int) -> None:
+        """Delete a group. Raises DirectoryError: NOT_FOUND, DENIED (a well-known one)."""
+        with self._transaction() as connection:
+            delete_group_row(connection, group_id, self.domain_sid)
+
+    def add_member(
+        self, group_id: int, *, account_id: int | None = None, member_group: int | None = None
+    ) -> None:
+        """Put an account or a group into a group.
+
+        Raises DirectoryError: NOT_FOUND, EXISTS, INVALID (a group into itself).
+        """
+        with self._transaction() as connection:
+            insert_member(connection, group_id, account_id, member_group)
+
+    def remove_member(
+        self, group_id: int, *, account_id: int | None = None, member_group: int | None = None
+    ) -> None:
+        """Take a direct member out of a group. Raises DirectoryError(NOT_FOUND)."""
+        with self._transaction() as connection:
+            delete_member(connection, group_id, account_id, member_group)
 
     def _row(self, connection: sqlite3.Connection, account_id: int) -> "_AccountRow":
         row = connection.execute(

@@ -11,9 +11,17 @@ from directory.keycredential import MAX_VALUES, decode_key_credential
 from directory.model import AccountKind, PrincipalKey, Sid, match_key
 from directory.sealing import MasterKey
 from directory.store_names import check_name, check_spn, check_upn, implicit_owner
-from directory.store_schema import AccountFlag, embedded_dn, key_aad, pack_credential, to_micros
+from directory.store_schema import (
+    AccountFlag,
+    embedded_dn,
+    key_aad,
+    nt_hash_aad,
+    pack_credential,
+    to_micros,
+)
 
 MAX_RID = (1 << 30) - 1  # Active Directory's own bound
+NT_HASH_BYTES = 16
 KEY_OWNERS = (AccountKind.USER, AccountKind.COMPUTER)  # who may log on with a registered key
 
 
@@ -66,12 +74,14 @@ class Inserter:
         ):
             if value:
                 flags |= flag
-        sid = new.sid or self.domain.with_rid(self._next_rid())
+        sid = new.sid or self.domain.with_rid(self.next_rid())
+        password_set_at = new.password_set_at or (new.created_at if new.keys else None)
+        self._check_no_group(new.name)
         with unique("name or userPrincipalName"):
             account_id = self.connection.execute(
                 "INSERT INTO accounts (name, name_key, upn, upn_key, kind, flags, sid, dn, guid,"
-                " created_at, expires_at, password_expires_at, logon_hours)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                " created_at, expires_at, password_expires_at, logon_hours, primary_group,"
+                " password_set_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     new.name,
                     match_key(new.name),
@@ -86,18 +96,30 @@ class Inserter:
                     to_micros(new.expires_at),
                     to_micros(new.password_expires_at),
                     checked_hours(new.logon_hours),
+                    new.primary_group_id,
+                    to_micros(password_set_at),
                 ),
             ).lastrowid
         if account_id is None:
             _fail(DirectoryFault.UNAVAILABLE, "store gave no number")
         self.insert_spns(account_id, new.spns)
         self.insert_keys(account_id, new.keys)
+        if new.nt_hash is not None:
+            self.put_nt_hash(account_id, new.nt_hash)
         if new.key_credentials:
             dn = new.dn or embedded_dn(new.name, new.kind, self.realm)
             self.insert_credentials(account_id, new.kind, dn, new.key_credentials)
         return account_id
 
-    def _next_rid(self) -> int:
+    def _check_no_group(self, name: str) -> None:
+        """Check that no group has an account's name: both share one list of names in a domain."""
+        row = self.connection.execute(
+            "SELECT 1 FROM groups WHERE name_key = ?", (match_key(name),)
+        ).fetchone()
+        if row is not None:
+            _fail(DirectoryFault.EXISTS, "name in use by a group")
+
+    def next_rid(self) -> int:
         """Take the next RID; one that was given out is never given out again."""
         row = self.connection.execute(
             "UPDATE settings SET value = value + 1 WHERE name = 'next_rid' RETURNING value - 1"
@@ -126,6 +148,18 @@ class Inserter:
                 )
             except sqlite3.IntegrityError as error:
                 raise DirectoryError(DirectoryFault.INVALID, "two keys of one etype") from error
+
+    def put_nt_hash(self, account_id: int, nt_hash: bytes | None) -> None:
+        """Seal and keep an account's NT hash; None: it has none any more."""
+        if nt_hash is None:
+            self.connection.execute("DELETE FROM nt_hashes WHERE account_id = ?", (account_id,))
+            return
+        if len(nt_hash) != NT_HASH_BYTES:
+            _fail(DirectoryFault.INVALID, "an NT hash has 16 octets")
+        self.connection.execute(
+            "INSERT OR REPLACE INTO nt_hashes VALUES (?, ?)",
+            (account_id, self.master_key.seal(nt_hash_aad(account_id), nt_hash)),
+        )
 
     def insert_credentials(
         self, account_id: int, kind: AccountKind, dn: str, texts: Iterable[str]

@@ -33,6 +33,13 @@ def check_name(name: str, kind: AccountKind) -> None:
         _invalid('a computer\'s name ends in "$"')
 
 
+def check_group_name(name: str) -> None:
+    """Check the name of a group; spaces are usual in them."""
+    _check_text(name, "group name", MAX_NAME)
+    if not _FORBIDDEN.isdisjoint(name):
+        _invalid("group name has a character that names may not have")
+
+
 def check_upn(upn: str) -> None:
     """Check a userPrincipalName: one "@" with something on both sides."""
     _check_text(upn, "userPrincipalName", MAX_LONG_NAME)

@@ -28,8 +28,12 @@ from directory.keycredential import (
 )
 from directory.lockout import LockoutBook
 from directory.model import (
+    DOMAIN_COMPUTERS_RID,
+    DOMAIN_USERS_RID,
     Account,
     AccountKind,
+    Domain,
+    Group,
     KeyCredential,
     LockoutPolicy,
     PrincipalKey,
@@ -37,6 +41,13 @@ from directory.model import (
     match_key,
 )
 from directory.sealing import MasterKey
+from directory.store_groups import (
+    count_members,
+    membership_sids,
+    read_group,
+    read_groups,
+    read_members,
+)
 from directory.store_schema import (
     SCHEMA_VERSION,
     AccountFlag,
@@ -44,20 +55,23 @@ from directory.store_schema import (
     embedded_dn,
     from_micros,
     key_aad,
+    nt_hash_aad,
     secret_aad,
     unavailable,
 )
+from directory.store_upgrade import upgrade_store
 
 MAX_NAME_CHARS = 1024  # longer names are in no store; not worth a query or a place in a cache
 CACHED_ACCOUNTS = 4096
 CACHED_NAMES = 4 * CACHED_ACCOUNTS  # known and unknown names
 MAX_CACHE_WEIGHT = 48 * 1024 * 1024  # octets, roughly: a worker stays under 100 MiB
 MAX_KEY_OWNERS = 64
+MAX_CACHED_MEMBERSHIPS = 256 * 1024  # of all accounts together: 2 MiB of references
 _ACCOUNT_WEIGHT = 3000  # an account with its keys, and a decoded key credential beside its text
 
 _COLUMNS = (
     "id, name, upn, kind, flags, sid, dn, guid, created_at, expires_at,"
-    " password_expires_at, logon_hours"
+    " password_expires_at, logon_hours, primary_group, password_set_at"
 )
 _BY = {
     "id": f"SELECT {_COLUMNS} FROM accounts WHERE id = ?",  # noqa: S608  # constants only
@@ -74,6 +88,7 @@ _DISABLED = AccountFlag.DISABLED.value
 _MUST_CHANGE_PASSWORD = AccountFlag.MUST_CHANGE_PASSWORD.value
 _SMARTCARD_REQUIRED = AccountFlag.SMARTCARD_REQUIRED.value
 _PREAUTH_NOT_REQUIRED = AccountFlag.PREAUTH_NOT_REQUIRED.value
+_PRIMARY_GROUPS = {AccountKind.COMPUTER.value: DOMAIN_COMPUTERS_RID}  # all others: 513
 _HAS_SPNS = AccountFlag.HAS_SPNS.value
 _HAS_KEYS = AccountFlag.HAS_KEYS.value
 _HAS_KEY_CREDENTIALS = AccountFlag.HAS_KEY_CREDENTIALS.value
@@ -101,10 +116,13 @@ class StoreReader:
         self._names: OrderedDict[tuple[str, str], int | None] = OrderedDict()
         self._weight = 0
         self._krbtgt: Account | None = None
+        self._groups: dict[int, tuple[Sid, ...]] = {}
+        self._group_sids: dict[bytes, Sid] = {}
+        self._memberships = 0
         self._check_store()
 
     def _check_store(self) -> None:
-        found = self.setting("schema_version")
+        found = self._schema()
         if found != SCHEMA_VERSION:
             raise DirectoryError(
                 DirectoryFault.UNAVAILABLE, f"store has schema {found}, not {SCHEMA_VERSION}"
@@ -120,6 +138,17 @@ class StoreReader:
         self.realm = str(self.setting("realm"))
         self.netbios = str(self.setting("netbios"))
         self.domain_sid = Sid.parse(str(self.setting("domain_sid")))
+        self._domain = Domain(
+            sid=self.domain_sid, netbios=self.netbios, dns_name=self.realm.lower()
+        )
+
+    def _schema(self) -> object:
+        """Return the schema version, after bringing an older store up to date."""
+        found = self.setting("schema_version")
+        if isinstance(found, int) and 1 <= found < SCHEMA_VERSION:
+            upgrade_store(self.path)
+            found = self.setting("schema_version")
+        return found
 
     def close(self) -> None:
         """Close the connections; the next use opens them again."""
@@ -179,6 +208,12 @@ class StoreReader:
         self._names.clear()
         self._weight = 0
         self._krbtgt = None
+        self._forget_groups()
+
+    def _forget_groups(self) -> None:
+        self._groups.clear()
+        self._group_sids.clear()
+        self._memberships = 0
 
     def account_by_id(self, account_id: int) -> Account | None:
         """Find an account by its number."""
@@ -245,6 +280,48 @@ class StoreReader:
             self._krbtgt = self._decode(row)
         return self._krbtgt
 
+    def domain(self) -> Domain:
+        """Return the domain that the realm's accounts belong to."""
+        return self._domain
+
+    def groups_of(self, account_id: int) -> tuple[Sid, ...]:
+        """List an account's groups: the primary one, then all others, nested ones too.
+
+        Raises DirectoryError(CORRUPT) for more than `store_groups.MAX_GROUPS`.
+        """
+        found = self._groups.get(account_id)
+        if found is not None:
+            return found
+        account = self.account_by_id(account_id)
+        if account is None:
+            return ()
+        primary = self.domain_sid.with_rid(account.primary_group_id)
+        others = membership_sids(self._all, account_id, primary)
+        groups = (primary, *map(self._group_sid, others))
+        self._memberships += len(groups)
+        if self._memberships > MAX_CACHED_MEMBERSHIPS or len(self._groups) >= CACHED_ACCOUNTS:
+            self._forget_groups()
+            self._memberships = len(groups)
+        self._groups[account_id] = groups
+        return groups
+
+    def _group_sid(self, data: bytes) -> Sid:
+        """Decode a group's SID once for all its members."""
+        sid = self._group_sids.get(data)
+        if sid is None:
+            sid = self._group_sids[data] = Sid.from_bytes(data)
+        return sid
+
+    def nt_hash(self, account_id: int) -> bytes | None:
+        """Return the NT hash of an account's password, None when none is kept.
+
+        Raises DirectoryError(CORRUPT).
+        """
+        row = self._one("SELECT sealed FROM nt_hashes WHERE account_id = ?", account_id)
+        if row is None:
+            return None
+        return self._master_key.open(nt_hash_aad(account_id), cast(bytes, row[0]))
+
     def record_password_failure(
         self, account_id: int, now: datetime, policy: LockoutPolicy
     ) -> datetime | None:
@@ -288,8 +365,8 @@ class StoreReader:
         (account_id, name, upn, kind, flags, sid, dn, guid) = cast(
             "tuple[int, str, str | None, str, int, bytes | None, str | None, bytes | None]", row[:8]
         )
-        created, expires, password_expires, hours = cast(
-            "tuple[int, int | None, int | None, bytes | None]", row[8:]
+        created, expires, password_expires, hours, primary_group, password_set = cast(
+            "tuple[int, int | None, int | None, bytes | None, int | None, int | None]", row[8:]
         )
         account_kind = AccountKind(kind)
         created_at = from_micros(created)
@@ -315,12 +392,14 @@ class StoreReader:
             disabled=bool(flags & _DISABLED),
             expires_at=from_micros(expires),
             password_expires_at=from_micros(password_expires),
+            password_set_at=from_micros(password_set),
             must_change_password=bool(flags & _MUST_CHANGE_PASSWORD),
             smartcard_required=bool(flags & _SMARTCARD_REQUIRED),
             preauth_not_required=bool(flags & _PREAUTH_NOT_REQUIRED),
             logon_hours=hours,
             keys=self._keys(account_id) if flags & _HAS_KEYS else (),
             key_credentials=credentials,
+            primary_group_id=primary_group or _PRIMARY_GROUPS.get(kind, DOMAIN_USERS_RID),
         )
 
     def _spns(self, account_id: int) -> tuple[str, ...]:
@@ -384,6 +463,22 @@ class StoreReader:
             raise DirectoryError(DirectoryFault.NOT_FOUND, "no such account")
         name, kind, dn = cast(tuple[str, str, str | None], row)
         return dn or embedded_dn(name, AccountKind(kind), self.realm)
+
+    def group_by_name(self, name: str) -> Group | None:
+        """Find a group by its name."""
+        return read_group(self._all, name)
+
+    def list_groups(self, *, after: str = "", limit: int = 500) -> tuple[Group, ...]:
+        """List groups in order of their names, after `after`."""
+        return read_groups(self._all, after, limit)
+
+    def group_members(self, group_id: int, limit: int = 500) -> tuple[str, ...]:
+        """List the names of a group's direct members; not those it is the primary group of."""
+        return read_members(self._all, group_id, limit)
+
+    def count_group_members(self, group_id: int) -> int:
+        """Count a group's direct members; not those it is the primary group of."""
+        return count_members(self._all, group_id)
 
     def list_accounts(
         self,

@@ -19,7 +19,7 @@ from directory.distinguished_name import escape_value
 from directory.keycredential import format_dn_binary, parse_dn_binary
 from directory.model import AccountKind
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 READ_WAIT_S = 1.0  # a reader in WAL mode waits for nobody but a checkpoint's end
 WRITE_WAIT_S = 10.0
 CACHE_KIB = 8 * 1024  # SQLite's own page cache, per connection
@@ -28,7 +28,7 @@ CACHE_KIB = 8 * 1024  # SQLite's own page cache, per connection
 # counters are bound to it. key_credentials.value is a BLOB when the text is exactly what
 # format_dn_binary makes of it and the owner's DN (half the size), else the text as it came.
 # digest is set when the key may log on; lenient = 1: only while keycredential_check_keyid is off.
-SCHEMA = """
+ACCOUNT_TABLES = """
 CREATE TABLE settings (name TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID;
 CREATE TABLE secrets (name TEXT PRIMARY KEY, sealed BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE accounts (
@@ -45,7 +45,9 @@ CREATE TABLE accounts (
     created_at INTEGER NOT NULL,
     expires_at INTEGER,
     password_expires_at INTEGER,
-    logon_hours BLOB
+    logon_hours BLOB,
+    primary_group INTEGER,
+    password_set_at INTEGER
 );
 CREATE TABLE spns (
     spn_key TEXT PRIMARY KEY,
@@ -71,6 +73,15 @@ CREATE TABLE key_credentials (
     PRIMARY KEY (account_id, position)
 ) WITHOUT ROWID;
 CREATE INDEX key_owners ON key_credentials (digest, lenient, account_id) WHERE digest IS NOT NULL;
+"""
+
+# The NT hash is a table of its own: it is no key of this KDC (etype 23 does not exist here), and
+# only a realm with legacy_ntlm keeps it.
+NT_HASH_TABLE = """
+CREATE TABLE nt_hashes (
+    account_id INTEGER PRIMARY KEY REFERENCES accounts (id) ON DELETE CASCADE,
+    sealed BLOB NOT NULL
+);
 """
 
 
@@ -165,6 +176,11 @@ def from_micros(value: int | None) -> datetime | None:
 def key_aad(account_id: int, kvno: int, etype: int) -> bytes:
     """Return the additional data under which an account's key is sealed."""
     return b"keytrust account key\0" + _KEY_PLACE.pack(account_id, kvno, etype & 0xFFFFFFFF)
+
+
+def nt_hash_aad(account_id: int) -> bytes:
+    """Return the additional data under which an account's NT hash is sealed."""
+    return b"keytrust NT hash\0" + account_id.to_bytes(8, "big")
 
 
 def secret_aad(name: str) -> bytes:

@@ -1,0 +1,210 @@
+"""Groups of the local store: who is in them, directly or through other groups.
+
+Rules
+  1. The primary group is a field of the account, not a row here, as in Active Directory. All else
+     about membership is two tables: accounts in groups, groups in groups.
+  2. Nesting is followed by one recursive query in which each group counts once, so a cycle ends
+     like any other path. MAX_GROUPS bounds the count, and with it the depth.
+"""
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from typing import NoReturn, cast
+
+from directory.backend import DirectoryError, DirectoryFault
+from directory.model import (
+    DOMAIN_ADMINS_RID,
+    DOMAIN_COMPUTERS_RID,
+    DOMAIN_CONTROLLERS_RID,
+    DOMAIN_USERS_RID,
+    Group,
+    Sid,
+    match_key,
+)
+from directory.store_names import check_group_name
+
+MAX_GROUPS = 1015  # of one account: Windows makes no logon token with more SIDs than 1,024
+FIRST_OWN_RID = 1000  # lower ones are well-known and stay (MS-DTYP 2.4.2.4)
+
+WELL_KNOWN_GROUPS = (
+    (DOMAIN_ADMINS_RID, "Domain Admins"),
+    (DOMAIN_USERS_RID, "Domain Users"),
+    (DOMAIN_COMPUTERS_RID, "Domain Computers"),
+    (DOMAIN_CONTROLLERS_RID, "Domain Controllers"),
+)
+
+GROUP_TABLES = """
+CREATE TABLE groups (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    name TEXT NOT NULL,
+    name_key TEXT NOT NULL UNIQUE,
+    sid BLOB NOT NULL UNIQUE
+);
+CREATE TABLE account_members (
+    account_id INTEGER NOT NULL REFERENCES accounts (id) ON DELETE CASCADE,
+    group_id INTEGER NOT NULL REFERENCES groups (id) ON DELETE CASCADE,
+    PRIMARY KEY (account_id, group_id)
+) WITHOUT ROWID;
+CREATE INDEX accounts_of_group ON account_members (group_id);
+CREATE TABLE group_members (
+    member_id INTEGER NOT NULL REFERENCES groups (id) ON DELETE CASCADE,
+    group_id INTEGER NOT NULL REFERENCES groups (id) ON DELETE CASCADE,
+    PRIMARY KEY (member_id, group_id)
+) WITHOUT ROWID;
+CREATE INDEX groups_of_group ON group_members (group_id);
+"""
+
+# The limit is inside the recursion: a hostile graph is not walked to its end first. It counts the
+# primary group, which may be missing from the table, and one more to tell "too many".
+_MEMBERSHIPS = """
+WITH RECURSIVE found (id) AS (
+    SELECT group_id FROM account_members WHERE account_id = ?1
+    UNION SELECT id FROM groups WHERE sid = ?2
+    UNION SELECT m.group_id FROM group_members m JOIN found f ON m.member_id = f.id
+    LIMIT ?3
+)
+SELECT g.sid FROM groups g JOIN found f ON g.id = f.id WHERE g.sid <> ?2 ORDER BY g.sid
+"""
+
+_MEMBERS = """
+SELECT a.name FROM account_members m JOIN accounts a ON a.id = m.account_id
+WHERE m.group_id = ?1
+UNION ALL
+SELECT g.name FROM group_members m JOIN groups g ON g.id = m.member_id WHERE m.group_id = ?1
+ORDER BY 1 LIMIT ?2
+"""
+
+_Row = tuple[object, ...]
+Query = Callable[..., Sequence[_Row]]
+"""(sql, *values) -> rows; raises DirectoryError(UNAVAILABLE)."""
+
+
+def _fail(kind: DirectoryFault, detail: str) -> NoReturn:
+    raise DirectoryError(kind, detail)
+
+
+# -- reading ---------------------------------------------------------------------------------
+
+
+def membership_sids(query: Query, account_id: int, primary: Sid) -> tuple[bytes, ...]:
+    """Return the binary SIDs of the groups an account is in, but for its primary group.
+
+    The groups that its primary group is in are among them.
+    Raises DirectoryError(CORRUPT) for more than MAX_GROUPS: leaving some out could leave out one
+    that denies.
+    """
+    rows = query(_MEMBERSHIPS, account_id, primary.to_bytes(), MAX_GROUPS + 1)
+    if len(rows) >= MAX_GROUPS:
+        _fail(DirectoryFault.CORRUPT, f"an account is in more than {MAX_GROUPS} groups")
+    return tuple(cast(bytes, row[0]) for row in rows)
+
+
+def read_group(query: Query, name: str) -> Group | None:
+    """Find a group by its name."""
+    rows = query("SELECT id, name, sid FROM groups WHERE name_key = ?", match_key(name))
+    return _group(rows[0]) if rows else None
+
+
+def read_groups(query: Query, after: str, limit: int) -> tuple[Group, ...]:
+    """List groups in order of their names, after `after`."""
+    rows = query(
+        "SELECT id, name, sid FROM groups WHERE name_key > ? ORDER BY name_key LIMIT ?",
+        match_key(after),
+        limit,
+    )
+    return tuple(_group(row) for row in rows)
+
+
+def read_members(query: Query, group_id: int, limit: int) -> tuple[str, ...]:
+    """List the names of a group's direct members, accounts and groups."""
+    return tuple(cast(str, row[0]) for row in query(_MEMBERS, group_id, limit))
+
+
+def count_members(query: Query, group_id: int) -> int:
+    """Count a group's direct members."""
+    rows = query(
+        "SELECT (SELECT count(*) FROM account_members WHERE group_id = ?1)"
+        " + (SELECT count(*) FROM group_members WHERE group_id = ?1)",
+        group_id,
+    )
+    return cast(int, rows[0][0])
+
+
+def _group(row: _Row) -> Group:
+    group_id, name, sid = cast("tuple[int, str, bytes]", row)
+    return Group(group_id=group_id, name=name, sid=Sid.from_bytes(sid))
+
+
+# -- writing, inside a transaction that someone else opened ----------------------------------
+
+
+def insert_group(connection: sqlite3.Connection, name: str, sid: Sid) -> int:
+    """Insert a group; return its number. Raises DirectoryError: EXISTS, INVALID."""
+    check_group_name(name)
+    key = match_key(name)
+    if connection.execute("SELECT 1 FROM accounts WHERE name_key = ?", (key,)).fetchone():
+        _fail(DirectoryFault.EXISTS, "name in use by an account")
+    try:
+        done = connection.execute(
+            "INSERT INTO groups (name, name_key, sid) VALUES (?, ?, ?)", (name, key, sid.to_bytes())
+        )
+    except sqlite3.IntegrityError as error:
+        raise DirectoryError(DirectoryFault.EXISTS, "group name or SID in use") from error
+    if done.lastrowid is None:
+        _fail(DirectoryFault.UNAVAILABLE, "store gave no number")
+    return done.lastrowid
+
+
+def insert_well_known_groups(connection: sqlite3.Connection, domain: Sid) -> None:
+    """Insert the groups that every domain has."""
+    connection.executemany(
+        "INSERT INTO groups (name, name_key, sid) VALUES (?, ?, ?)",
+        [
+            (name, match_key(name), domain.with_rid(rid).to_bytes())
+            for rid, name in WELL_KNOWN_GROUPS
+        ],
+    )
+
+
+def delete_group_row(connection: sqlite3.Connection, group_id: int, domain: Sid) -> None:
+    """Delete a group with its memberships. Raises DirectoryError: NOT_FOUND, DENIED."""
+    row = connection.execute("SELECT sid FROM groups WHERE id = ?", (group_id,)).fetchone()
+    if row is None:
+        _fail(DirectoryFault.NOT_FOUND, "no such group")
+    sid = Sid.from_bytes(row[0])
+    if sid.rid < FIRST_OWN_RID and sid.domain == domain:
+        _fail(DirectoryFault.DENIED, "a well-known group stays")
+    connection.execute("DELETE FROM groups WHERE id = ?", (group_id,))
+
+
+def insert_member(
+    connection: sqlite3.Connection, group_id: int, account_id: int | None, member_id: int | None
+) -> None:
+    """Put an account or a group into a group. Raises DirectoryError: EXISTS, NOT_FOUND, INVALID."""
+    if member_id == group_id:
+        _fail(DirectoryFault.INVALID, "a group is not a member of itself")
+    for table, number in (("groups", group_id), ("accounts", account_id), ("groups", member_id)):
+        if number is not None:
+            sql = f"SELECT 1 FROM {table} WHERE id = ?"  # noqa: S608  # names of ours
+            if connection.execute(sql, (number,)).fetchone() is None:
+                _fail(DirectoryFault.NOT_FOUND, "no such group or account")
+    try:
+        if member_id is not None:
+            connection.execute("INSERT INTO group_members VALUES (?, ?)", (member_id, group_id))
+        else:
+            connection.execute("INSERT INTO account_members VALUES (?, ?)", (account_id, group_id))
+    except sqlite3.IntegrityError as error:
+        raise DirectoryError(DirectoryFault.EXISTS, "it is a member already") from error
+
+
+def delete_member(
+    connection: sqlite3.Connection, group_id: int, account_id: int | None, member_id: int | None
+) -> None:
+    """Take an account or a group out of a group. Raises DirectoryError(NOT_FOUND)."""
+    if member_id is not None:
+        sql, values = "group_members WHERE member_id = ?", (member_id, group_id)
+    else:
+        sql, values = "account_members WHERE account_id = ?", (account_id or 0, group_id)
+    done = connection.execute(f"DELETE FROM {sql} AND group_id = ?", values)  # noqa: S608
+    if not done.rowcount:
+        _fail(DirectoryFault.NOT_FOUND, "it is no direct member of this group")
