@@ -82,7 +82,7 @@ def split_ticket(enc_ticket_part: bytes) -> TicketPac:
 
 
 def fill_placeholder(enc_ticket_part: bytes, pac: bytes) -> bytes:
-    """Put the PAC in the place kept for it. Raises PacError(MISSING_BUFFER) without such a place."""
+    """Put the PAC in the place kept for it. Raises PacError(MISSING_BUFFER) without one."""
     path = _find(enc_ticket_part)
     if path is None:
         raise PacError(PacFault.MISSING_BUFFER, "no place for a PAC in the ticket")
