@@ -94,6 +94,7 @@ class KdcConfig:
     keycredential_check_keyid: bool = True
     require_device_object: bool = False
     implicit_dollar: bool = True
+    pac: bool = True
     compat: Compat = "strict"
     legacy_sha1_cms: bool = False
     legacy_sha1_cert: bool = False
@@ -348,6 +349,7 @@ KEYS: Mapping[str, Key] = {
         _key("keycredential_check_keyid", _boolean),
         _key("require_device_object", _boolean),
         _key("implicit_dollar", _boolean),
+        _key("pac", _boolean),
         _key("compat", _one_of(Compat)),
         _key("legacy_sha1_cms", _boolean),
         _key("legacy_sha1_cert", _boolean),

@@ -4,11 +4,14 @@ import hashlib
 from datetime import UTC, datetime
 
 from directory.model import Account, AccountKind
+from kdc.crypto.etypes import CONFOUNDER_BYTES, ProtocolKey
 from kdc.errors import KdcError
+from kdc.exchange.pac_facts import pac_facts, wanted_attributes
 from kdc.exchange.preauth import AsContext, find_mechanism, preauth_hints
 from kdc.exchange.principals import Named, check_realm, find_client, find_service
 from kdc.exchange.realm import Realm
 from kdc.exchange.ticket import AsReply, issue_as_rep
+from kdc.pac import seal_credential_info
 from kdc.policy import (
     check_account_state,
     check_as_options,
@@ -123,6 +126,16 @@ def answer_as_req(
     reply_key, padata = proven.reply_key(session_etype)
     facts["etype"] = int(reply_key.enctype)
     pkinit = mechanism.pa_type is PaType.PK_AS_REQ
+    pac = pac_facts(
+        account,
+        realm,
+        name=name_text(client.name),
+        logon_time=grant.authtime,
+        asserted=proven.asserted,
+        pac_attributes=wanted_attributes(request.padata or ()),
+    )
+    if pac is not None and pkinit and config.legacy_ntlm:
+        pac.credential_info = _credential_info(account, reply_key, realm)
     return issue_as_rep(
         AsReply(
             request=request,
@@ -139,9 +152,18 @@ def answer_as_req(
             nonce=proven.nonce,
             # The password of an account that must use a smart card matters to nobody.
             key_expiration=None if account.smartcard_required else account.password_expires_at,
+            pac=pac,
         ),
         realm,
     )
+
+
+def _credential_info(account: Account, reply_key: ProtocolKey, realm: Realm) -> bytes | None:
+    """Seal the NT hash for a client that typed no password (MS-PAC 2.6; MS-PKCA 3.1.5.2)."""
+    nt_hash = realm.directory.nt_hash(account.account_id)
+    if nt_hash is None:
+        return None
+    return seal_credential_info(nt_hash, reply_key, realm.entropy(CONFOUNDER_BYTES))
 
 
 def packet_digest(message: bytes) -> bytes:

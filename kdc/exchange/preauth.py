@@ -12,11 +12,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from directory.model import Account
+from directory.model import Account, Sid
 from kdc.crypto.etypes import EncType, ProtocolKey
 from kdc.errors import KdcError
 from kdc.exchange.enc_timestamp import verify_enc_timestamp
 from kdc.exchange.freshness import make_freshness_token
+from kdc.exchange.pac_facts import BY_PASSWORD, by_key
 from kdc.exchange.pkinit import verify_pk_as_req
 from kdc.exchange.pkinit_reply import make_pk_as_rep
 from kdc.exchange.realm import Realm
@@ -51,6 +52,8 @@ class Proven:
     reply_key: ReplyKey
     nonce: int
     """What EncKDCRepPart.nonce echoes: for PKINIT the authenticator's, as Windows does."""
+    asserted: tuple[Sid, ...]
+    """S-1-18-x: how the client proved itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +83,7 @@ def _verify_pkinit(context: AsContext, value: bytes) -> Proven:
     return Proven(
         reply_key=lambda etype: make_pk_as_rep(proof, context.request, etype, realm, now),
         nonce=proof.auth_pack.pk_authenticator.nonce,
+        asserted=by_key(verdict, fresh=proof.fresh),
     )
 
 
@@ -89,7 +93,7 @@ def _verify_timestamp(context: AsContext, value: bytes) -> Proven:
     key = verify_enc_timestamp(value, account, etypes, context.realm, context.now, context.packet)
     hint = etype_info2(account, (key.enctype,), context.realm)
     nonce = context.request.req_body.nonce
-    return Proven(reply_key=lambda _etype: (key, hint), nonce=nonce)
+    return Proven(reply_key=lambda _etype: (key, hint), nonce=nonce, asserted=BY_PASSWORD)
 
 
 MECHANISMS = (

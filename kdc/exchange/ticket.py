@@ -3,10 +3,18 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from directory.model import Account, PrincipalKey
+from directory.model import Account, AccountKind, PrincipalKey
 from kdc.crypto.etypes import CHECKSUM_TYPES, EncType, KeyUsage, ProtocolKey, encrypt, make_checksum
 from kdc.errors import KdcError
 from kdc.exchange.realm import Realm
+from kdc.pac import (
+    PLACEHOLDER,
+    PacFacts,
+    fill_placeholder,
+    service_pac,
+    tgt_pac,
+    wrap_if_relevant,
+)
 from kdc.policy import TicketGrant
 from kdc.wire.constants import PVNO, ErrorCode, MessageType, PaType, TicketFlag
 from kdc.wire.ms_kile import PA_SUPPORTED_ENCTYPES_BITS
@@ -50,6 +58,8 @@ class AsReply:
     padata: tuple[PaData, ...]
     nonce: int
     key_expiration: datetime | None
+    pac: PacFacts | None
+    """None: the ticket has no PAC."""
 
 
 def service_key(service: Account, supported: tuple[int, ...]) -> PrincipalKey:
@@ -73,6 +83,27 @@ def _enc_pa_rep(reply: AsReply, supported: tuple[int, ...]) -> tuple[PaData, ...
         PaData(padata_type=PaType.REQ_ENC_PA_REP, padata_value=asn1.encode(checksum)),
         PaData(padata_type=PaType.SUPPORTED_ENCTYPES, padata_value=bits.to_bytes(4, "little")),
     )
+
+
+def encode_ticket_part(
+    part: EncTicketPart, pac: PacFacts | None, service: Account, key: ProtocolKey, realm: Realm
+) -> bytes:
+    """Encode an EncTicketPart, with a PAC as the first element of its authorization data.
+
+    key: the service's, that the ticket is sealed with. A service ticket has no PAC when its client
+    asked for none (attributes 0); a TGT has one that says so.
+    """
+    if pac is None or (service.kind is not AccountKind.KRBTGT and not pac.pac_attributes):
+        return asn1.encode(part)
+    others = part.authorization_data or ()
+    if service.kind is AccountKind.KRBTGT:
+        part.authorization_data = (wrap_if_relevant(tgt_pac(pac, key)), *others)
+        return asn1.encode(part)
+    part.authorization_data = (wrap_if_relevant(PLACEHOLDER), *others)
+    signed = asn1.encode(part)
+    krbtgt = service_key(realm.directory.krbtgt(), realm.config.supported_enctypes)
+    krbtgt_key = realm.service_keys.ready(krbtgt)
+    return fill_placeholder(signed, service_pac(pac, key, krbtgt_key, signed))
 
 
 def issue_as_rep(reply: AsReply, realm: Realm) -> bytes:
@@ -101,10 +132,11 @@ def issue_as_rep(reply: AsReply, realm: Realm) -> bytes:
         authorization_data=None,
     )
     sealing = service_key(reply.service, realm.config.supported_enctypes)
+    ticket_key = realm.service_keys.ready(sealing)
     ticket_cipher = encrypt(
-        realm.service_keys.ready(sealing),
+        ticket_key,
         KeyUsage.TICKET,
-        asn1.encode(ticket_part),
+        encode_ticket_part(ticket_part, reply.pac, reply.service, ticket_key, realm),
         entropy(CONFOUNDER_BYTES),
     )
     client_part = EncAsRepPart(

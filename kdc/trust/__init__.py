@@ -33,6 +33,10 @@ class TrustVerdict:
     account_id: int
     key_id: str
     """Hexadecimal KeyID of the key credential that decided; "" for certificate trust."""
+    multifactor: bool = False
+    """The key credential says that its key was made after a logon with several factors."""
+    attested: bool = False
+    """The key credential says that its key was attested."""
     strong: bool = True
     """Whether the mapping is a strong one (MS-PKCA 3.1.5.2.1.5: key trust always is)."""
     warnings: tuple[str, ...] = ()

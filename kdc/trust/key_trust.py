@@ -50,6 +50,8 @@ def judge_key_trust(
                 model="key",
                 account_id=account.account_id,
                 key_id=credential.key_id.hex(),
+                multifactor=credential.multifactor,
+                attested=credential.attested,
                 warnings=credential.warnings,
             )
     # The index and the account are read in one transaction's view, so this is not reached unless
