@@ -24,8 +24,11 @@ COMPAT_PROFILES: Mapping[str, frozenset[str]] = {
     "strict": frozenset(),
     # Windows before 11 24H2 signs the AuthPack with SHA-1.
     "windows": frozenset({"legacy_sha1_cms"}),
-    # The impacket family hard-codes the 1024-bit group 2 and reads the NT hash out of the PAC.
-    "tools": frozenset({"legacy_sha1_cms", "legacy_dh_group2", "legacy_ntlm"}),
+    # The impacket family hard-codes the 1024-bit group 2, reads the NT hash out of the PAC, and
+    # asks for service tickets without a checksum of the request.
+    "tools": frozenset(
+        {"legacy_sha1_cms", "legacy_dh_group2", "legacy_ntlm", "legacy_tgs_checksum"}
+    ),
 }
 """What each `compat` profile turns on. A `legacy_` key in the file overrides its profile."""
 
@@ -102,6 +105,7 @@ class KdcConfig:
     legacy_rc4: bool = False
     legacy_ntlm: bool = False
     legacy_rsa_reply: bool = False
+    legacy_tgs_checksum: bool = False
     cms_require_content_type: bool = True
     lockout_threshold: int = 10
     lockout_window_s: int = 600
@@ -357,6 +361,7 @@ KEYS: Mapping[str, Key] = {
         _key("legacy_rc4", _boolean),
         _key("legacy_ntlm", _boolean),
         _key("legacy_rsa_reply", _boolean),
+        _key("legacy_tgs_checksum", _boolean),
         _key("cms_require_content_type", _boolean),
         _key("lockout_threshold", _number(0, 1000)),
         _key("lockout_window", _duration(1, MAX_LIFE_S), "lockout_window_s"),

@@ -16,16 +16,20 @@ from directory.backend import DirectoryError
 from kdc.errors import Discard, KdcError, refusal_from_directory
 from kdc.exchange.as_exchange import answer_as_req, packet_digest
 from kdc.exchange.realm import Realm
+from kdc.exchange.tgs_exchange import answer_tgs_req
 from kdc.outcome import Outcome, Peer
 from kdc.wire.constants import PVNO, ErrorCode, MessageType, NameType
-from kdc.wire.rfc4120 import AsReq, KrbError, PrincipalName
+from kdc.wire.rfc4120 import AsReq, KdcReq, KrbError, PrincipalName, TgsReq
 from pki import asn1
 from pki.errors import PkiError
 
 log = logging.getLogger(__name__)
 
-AS_REQ_TAG = 0x60 | MessageType.AS_REQ
-TGS_REQ_TAG = 0x60 | MessageType.TGS_REQ
+EXCHANGES = {
+    bytes((0x60 | MessageType.AS_REQ,)): "AS",
+    bytes((0x60 | MessageType.TGS_REQ,)): "TGS",
+}
+"""First octet of a request -> the exchange it begins."""
 
 REFERENCE_ALPHABET = "23456789ABCDEFGHJKMNPQRSTVWXYZ"
 """No 0/O, 1/I/L or U/V pairs: references are read aloud."""
@@ -47,27 +51,27 @@ class Core:
         message: without framing. now: aware, UTC; the one clock reading of this request.
         """
         facts: dict[str, object] = {}
-        request: AsReq | None = None
+        request: KdcReq | None = None
         exchange = ""
         try:
-            if message[:1] == bytes((TGS_REQ_TAG,)):
-                exchange = "TGS"
-                raise KdcError(
-                    ErrorCode.KDC_ERR_SVC_UNAVAILABLE, "this KDC does not serve the TGS exchange"
-                )
-            if message[:1] != bytes((AS_REQ_TAG,)):
+            exchange = EXCHANGES.get(message[:1], "")
+            if not exchange:
                 # Errors, replies and application messages get no answer: it could start a loop
                 # between two servers (CVE-2002-2443).
                 raise Discard("not a KDC request")
-            exchange = "AS"
             packet = packet_digest(message)
             reply = self.realm.retransmit.lookup(packet, now)
             if reply is not None:
                 facts["retransmit"] = True
-            else:
-                request = asn1.decode(AsReq, message)
+            elif exchange == "AS":
+                request = as_req = asn1.decode(AsReq, message)
                 self.realm.directory.refresh()
-                reply = answer_as_req(request, self.realm, now, packet, facts)
+                reply = answer_as_req(as_req, self.realm, now, packet, facts)
+                self.realm.retransmit.store(packet, reply, now)
+            else:
+                request = tgs_req = asn1.decode(TgsReq, message)
+                self.realm.directory.refresh()
+                reply = answer_tgs_req(tgs_req, self.realm, peer.address, now, packet, facts)
                 self.realm.retransmit.store(packet, reply, now)
             return self._sized(reply, peer, now, exchange, facts)
         except Discard as silence:
@@ -114,7 +118,7 @@ class Core:
     def _refused(
         self,
         refusal: KdcError,
-        request: AsReq | None,
+        request: KdcReq | None,
         now: datetime,
         exchange: str,
         facts: dict[str, object],

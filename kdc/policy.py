@@ -7,7 +7,7 @@ from directory.model import Account
 from kdc.crypto.etypes import EncType
 from kdc.errors import KdcError
 from kdc.wire.constants import ErrorCode, KdcOption, TicketFlag
-from kdc.wire.rfc4120 import KdcReqBody
+from kdc.wire.rfc4120 import EncTicketPart, KdcReqBody
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 """RFC 4120 5.4.1: a `till` of 19700101000000Z asks for the longest life that policy allows."""
@@ -22,6 +22,29 @@ AS_REFUSED_OPTIONS = (
     | KdcOption.ENC_TKT_IN_SKEY
     | KdcOption.RENEW
     | KdcOption.VALIDATE
+)
+
+
+# S4U2Proxy (CNAME_IN_ADDL_TKT), postdated and anonymous tickets are not issued.
+TGS_REFUSED_OPTIONS = (
+    KdcOption.POSTDATED | KdcOption.CNAME_IN_ADDL_TKT | KdcOption.REQUEST_ANONYMOUS
+)
+
+# What these options ask for, and the flag without which a TGT cannot give it (RFC 4120 3.3.3).
+TGS_BOUND_OPTIONS = (
+    (KdcOption.FORWARDED, TicketFlag.FORWARDABLE),
+    (KdcOption.PROXY, TicketFlag.PROXIABLE),
+    (KdcOption.RENEW, TicketFlag.RENEWABLE),
+    (KdcOption.VALIDATE, TicketFlag.INVALID),
+)
+
+# What a ticket takes over from the TGT it was asked for with, whatever the request says.
+INHERITED_FLAGS = (
+    TicketFlag.FORWARDED
+    | TicketFlag.PRE_AUTHENT
+    | TicketFlag.HW_AUTHENT
+    | TicketFlag.ENC_PA_REP
+    | TicketFlag.ANONYMOUS
 )
 
 
@@ -120,4 +143,125 @@ def decide_ticket(
         renew_till = None
     return TicketGrant(
         flags=flags, authtime=start, starttime=start, endtime=endtime, renew_till=renew_till
+    )
+
+
+# -- tickets that are asked for with a TGT ----------------------------------------------------
+
+
+def start_of(part: EncTicketPart) -> datetime:
+    """Return when a ticket becomes valid: authtime when it does not say (RFC 4120 5.3)."""
+    return part.starttime or part.authtime
+
+
+def end_of_tgt(part: EncTicketPart, max_life_s: int) -> datetime:
+    """Return when a TGT ends: as it says, or sooner by today's policy.
+
+    A stolen krbtgt key lets others write any end time; it gets them no further than max_life.
+    """
+    return min(part.endtime, start_of(part) + timedelta(seconds=max_life_s))
+
+
+def check_tgs_options(kdc_options: int, tgt_flags: int) -> None:
+    """Refuse options that a TGS-REQ with such a TGT cannot have: KDC_ERR_BADOPTION.
+
+    FORWARDABLE, PROXIABLE and RENEWABLE are only left out of the ticket when the TGT lacks them.
+    DEVIATION: RFC 4120 3.3.3 wants an error there; clients ask for them without looking.
+    """
+    if kdc_options & TGS_REFUSED_OPTIONS:
+        raise KdcError(
+            ErrorCode.KDC_ERR_BADOPTION, "an option for tickets that are not issued is set"
+        )
+    asked = 0
+    for option, flag in TGS_BOUND_OPTIONS:
+        if kdc_options & option:
+            asked += 1
+            if not tgt_flags & flag:
+                raise KdcError(
+                    ErrorCode.KDC_ERR_BADOPTION, "the TGT's flags do not allow what is asked for"
+                )
+    if asked > 1 or (asked and kdc_options & KdcOption.ENC_TKT_IN_SKEY):
+        raise KdcError(ErrorCode.KDC_ERR_BADOPTION, "options that exclude each other")
+
+
+def decide_service_ticket(
+    body: KdcReqBody,
+    tgt: EncTicketPart,
+    now: datetime,
+    *,
+    is_tgt: bool,
+    max_life_s: int,
+    max_renewable_life_s: int,
+    clockskew_s: int,
+) -> TicketGrant:
+    """Decide flags and times of a ticket that a TGT is shown for.
+
+    is_tgt: whether the ticket asked for is itself a TGT, to be forwarded. Only those are renewable
+    here: a service's ticket is as quickly asked for anew.
+    Assumes check_tgs_options and `end_of_tgt` are checked.
+    Raises KdcError: KDC_ERR_CANNOT_POSTDATE, KDC_ERR_NEVER_VALID.
+    Source: RFC 4120 3.3.3.
+    """
+    start = now.replace(microsecond=0)
+    if body.from_ is not None and body.from_ > start + timedelta(seconds=clockskew_s):
+        raise KdcError(ErrorCode.KDC_ERR_CANNOT_POSTDATE, "postdated tickets are not issued")
+    longest = min(end_of_tgt(tgt, max_life_s), start + timedelta(seconds=max_life_s))
+    endtime = longest if body.till == EPOCH else min(body.till, longest)
+    if endtime <= start:
+        raise KdcError(ErrorCode.KDC_ERR_NEVER_VALID, "the requested end time has passed")
+    options = body.kdc_options
+    flags = tgt.flags & INHERITED_FLAGS
+    # Options and flags have the same bits (RFC 4120 5.4.1).
+    flags |= options & tgt.flags & (TicketFlag.FORWARDABLE | TicketFlag.PROXIABLE)
+    flags |= options & (KdcOption.FORWARDED | KdcOption.PROXY)
+    renew_till = None
+    if is_tgt and tgt.renew_till is not None and tgt.flags & TicketFlag.RENEWABLE:
+        limit = min(tgt.renew_till, tgt.authtime + timedelta(seconds=max_renewable_life_s))
+        if options & KdcOption.RENEWABLE:
+            renew_till = limit if body.rtime in (None, EPOCH) else min(body.rtime, limit)
+        elif options & KdcOption.RENEWABLE_OK and body.till > endtime:
+            renew_till = min(body.till, limit)
+    if renew_till is not None and renew_till > endtime:
+        flags |= TicketFlag.RENEWABLE
+    else:
+        renew_till = None
+    return TicketGrant(
+        flags=flags, authtime=tgt.authtime, starttime=start, endtime=endtime, renew_till=renew_till
+    )
+
+
+def decide_renewal(
+    tgt: EncTicketPart, now: datetime, *, max_life_s: int, max_renewable_life_s: int
+) -> TicketGrant:
+    """Decide the times of a renewed TGT: its old life over again, up to renew-till.
+
+    It is not INITIAL any more: nobody has proven anything anew.
+    Assumes check_tgs_options. Raises KdcError: KRB_AP_ERR_TKT_EXPIRED.
+    """
+    start = now.replace(microsecond=0)
+    limit = tgt.authtime + timedelta(seconds=max_renewable_life_s)
+    renew_till = limit if tgt.renew_till is None else min(tgt.renew_till, limit)
+    if renew_till <= start:
+        raise KdcError(ErrorCode.KRB_AP_ERR_TKT_EXPIRED, "the TGT's renewable life is over")
+    life = min(tgt.endtime - start_of(tgt), timedelta(seconds=max_life_s))
+    return TicketGrant(
+        flags=tgt.flags & ~(TicketFlag.INITIAL | TicketFlag.INVALID),
+        authtime=tgt.authtime,
+        starttime=start,
+        endtime=min(start + life, renew_till),
+        renew_till=renew_till,
+    )
+
+
+def decide_validation(tgt: EncTicketPart, max_life_s: int) -> TicketGrant:
+    """Decide the times of a postdated TGT that is made valid: its own (RFC 4120 3.3.3).
+
+    Assumes check_tgs_options, and that its start is not in the future.
+    """
+    return TicketGrant(
+        flags=tgt.flags & ~(TicketFlag.INITIAL | TicketFlag.INVALID),
+        authtime=tgt.authtime,
+        starttime=start_of(tgt),
+        endtime=end_of_tgt(tgt, max_life_s),
+        renew_till=tgt.renew_till,
     )

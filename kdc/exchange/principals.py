@@ -44,7 +44,8 @@ def check_realm(body: KdcReqBody, config: KdcConfig) -> None:
         raise KdcError(ErrorCode.KDC_ERR_WRONG_REALM, "this KDC does not serve the realm named")
 
 
-def _by_simple_name(name: str, directory: Directory, config: KdcConfig) -> Account | None:
+def account_by_simple_name(name: str, directory: Directory, config: KdcConfig) -> Account | None:
+    """Find an account by a name of one part: rule 2."""
     account = directory.account_by_name(name)
     if account is None and config.implicit_dollar and not name.endswith("$"):
         account = directory.account_by_name(name + "$")
@@ -53,19 +54,22 @@ def _by_simple_name(name: str, directory: Directory, config: KdcConfig) -> Accou
     return account
 
 
-def _by_enterprise_name(name: str, directory: Directory, config: KdcConfig) -> Account | None:
+def account_by_enterprise_name(
+    name: str, directory: Directory, config: KdcConfig
+) -> Account | None:
+    """Find an account by an enterprise name: rule 2."""
     account = directory.account_by_upn(name)
     if account is not None:
         return account
     local, at, suffix = name.rpartition("@")
     if not at:
-        return _by_simple_name(name, directory, config)
+        return account_by_simple_name(name, directory, config)
     if "@" not in local and is_our_realm(suffix, config):
-        return _by_simple_name(local, directory, config)
+        return account_by_simple_name(local, directory, config)
     return None
 
 
-def _by_parts(parts: tuple[str, ...], directory: Directory) -> Account | None:
+def account_by_parts(parts: tuple[str, ...], directory: Directory) -> Account | None:
     """Find an account by a service name of two or more parts."""
     if any("/" in part or not part for part in parts):
         return None
@@ -83,13 +87,13 @@ def find_client(body: KdcReqBody, directory: Directory, config: KdcConfig) -> Na
     parts = cname.name_string
     enterprise = cname.name_type == NameType.ENTERPRISE
     if len(parts) > 1:
-        account = None if enterprise else _by_parts(parts, directory)
+        account = None if enterprise else account_by_parts(parts, directory)
         if account is not None and account.kind is AccountKind.KRBTGT:
             return None
         return None if account is None else Named(account=account, name=cname)
     if "/" in parts[0]:
         return None
-    lookup = _by_enterprise_name if enterprise else _by_simple_name
+    lookup = account_by_enterprise_name if enterprise else account_by_simple_name
     account = lookup(parts[0], directory, config)
     if account is None or account.kind is AccountKind.KRBTGT:
         return None
@@ -120,7 +124,7 @@ def find_service(body: KdcReqBody, directory: Directory, config: KdcConfig) -> N
         if body.kdc_options & KdcOption.CANONICALIZE:
             sname = PrincipalName(name_type=NameType.SRV_INST, name_string=(KRBTGT, config.realm))
         return Named(account=directory.krbtgt(), name=sname)
-    account = _by_parts(parts, directory) if len(parts) > 1 else None
+    account = account_by_parts(parts, directory) if len(parts) > 1 else None
     if account is None:
         raise unknown
     if account.disabled:

@@ -53,6 +53,7 @@ class PaType(IntEnum):
     SVR_REFERRAL_INFO = 20
     PAC_REQUEST = 128
     FOR_USER = 129
+    S4U_X509_USER = 130
     AS_CHECKSUM = 132
     FX_COOKIE = 133
     FX_FAST = 136
@@ -63,6 +64,21 @@ class PaType(IntEnum):
     AS_FRESHNESS = 150
     SUPPORTED_ENCTYPES = 165
     PAC_OPTIONS = 167
+
+
+class AdType(IntEnum):
+    """ad-type values of AuthorizationData (RFC 4120 7.5.4, RFC 6113, RFC 7751, MS-PAC)."""
+
+    IF_RELEVANT = 1
+    KDC_ISSUED = 4
+    AND_OR = 5
+    MANDATORY_FOR_KDC = 8
+    FX_FAST_ARMOR = 71
+    FX_FAST_USED = 72
+    CAMMAC = 96
+    AUTHENTICATION_INDICATOR = 97
+    WIN2K_PAC = 128
+    SIGNTICKET = 512
 
 
 class KdcOption:
@@ -102,6 +118,13 @@ class TicketFlag:
     OK_AS_DELEGATE = 1 << 18
     ENC_PA_REP = 1 << 16
     ANONYMOUS = 1 << 15
+
+
+class ApOption:
+    """ap-options bits as masks of the 32-bit value (RFC 4120 5.5.1)."""
+
+    USE_SESSION_KEY = 1 << 30
+    MUTUAL_REQUIRED = 1 << 29
 
 
 class TypedData(IntEnum):

@@ -148,7 +148,10 @@ def test_more_connections_per_source_than_in_all_are_refused() -> None:
     [
         ("strict", ()),
         ("windows", ("legacy_sha1_cms",)),
-        ("tools", ("legacy_sha1_cms", "legacy_dh_group2", "legacy_ntlm")),
+        (
+            "tools",
+            ("legacy_sha1_cms", "legacy_dh_group2", "legacy_ntlm", "legacy_tgs_checksum"),
+        ),
     ],
 )
 def test_compat_profile_turns_on_its_weak_forms(profile: str, weak: tuple[str, ...]) -> None:

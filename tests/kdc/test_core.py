@@ -89,13 +89,13 @@ def test_own_replies_get_no_answer(kdc: Kdc) -> None:
         assert kdc.ask(reply).reply is None
 
 
-def test_tgs_exchange_is_not_served(kdc: Kdc) -> None:
-    """A known gap is 29, not silence."""
-    outcome = kdc.ask(b"\x6c\x02\x30\x00")
+def test_request_is_answered_by_the_exchange_of_its_tag(kdc: Kdc) -> None:
+    """RFC 4120 3.3.2: under the tag of a TGS-REQ a request needs a ticket, not pre-auth."""
+    outcome = kdc.ask(b"\x6c" + as_req()[1:])
     assert outcome.exchange == "TGS"
     assert refused(outcome) == (
-        ErrorCode.KDC_ERR_SVC_UNAVAILABLE,
-        "this KDC does not serve the TGS exchange",
+        ErrorCode.KRB_AP_ERR_MSG_TYPE,
+        "msg-type does not match the message",
     )
 
 

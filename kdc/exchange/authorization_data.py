@@ -1,0 +1,71 @@
+"""What authorization data a ticket carries besides our PAC (RFC 4120 5.2.6, MS-KILE 3.3.5.7).
+
+Rules
+  1. What the TGT carries besides its PAC binds every ticket got with it: a restriction is not shed
+     by asking once more. It was judged when the TGT was issued.
+  2. What the client brings is taken over inside AD-IF-RELEVANT only, where a service may ignore
+     what it does not know. There, too, nothing that speaks for the KDC: no PAC (MS14-068), no
+     AD-KDC-ISSUED, no authentication indicator. Whoever brings such a thing gets no ticket.
+"""
+
+from kdc.errors import KdcError
+from kdc.wire.constants import AdType, ErrorCode
+from kdc.wire.rfc4120 import AUTHORIZATION_DATA, AuthorizationDataElement
+from pki import asn1
+
+SPEAKS_FOR_THE_KDC = frozenset(
+    {
+        AdType.KDC_ISSUED,
+        AdType.MANDATORY_FOR_KDC,
+        AdType.FX_FAST_ARMOR,
+        AdType.FX_FAST_USED,
+        AdType.CAMMAC,
+        AdType.AUTHENTICATION_INDICATOR,
+        AdType.WIN2K_PAC,
+        AdType.SIGNTICKET,
+        # Containers inside a container could hide any of the above.
+        AdType.IF_RELEVANT,
+        AdType.AND_OR,
+    }
+)
+
+
+def check_brought(brought: tuple[AuthorizationDataElement, ...]) -> None:
+    """Refuse authorization data that a client may not bring: KDC_ERR_POLICY.
+
+    Raises PkiError for an AD-IF-RELEVANT that is not DER.
+    """
+    for element in brought:
+        if element.ad_type != AdType.IF_RELEVANT:
+            raise KdcError(
+                ErrorCode.KDC_ERR_POLICY,
+                "the client brings authorization data outside AD-IF-RELEVANT",
+                ad_type=element.ad_type,
+            )
+        for inner in asn1.decode_as(AUTHORIZATION_DATA, element.ad_data):
+            if inner.ad_type in SPEAKS_FOR_THE_KDC:
+                raise KdcError(
+                    ErrorCode.KDC_ERR_POLICY,
+                    "the client brings authorization data that only a KDC may make",
+                    ad_type=inner.ad_type,
+                )
+
+
+def without_pac(
+    elements: tuple[AuthorizationDataElement, ...] | None,
+) -> tuple[AuthorizationDataElement, ...]:
+    """Return a ticket's authorization data without its PAC.
+
+    Raises PkiError for an AD-IF-RELEVANT that is not DER.
+    """
+    if not elements:
+        return ()
+    return tuple(element for element in elements if not _is_pac(element))
+
+
+def _is_pac(element: AuthorizationDataElement) -> bool:
+    if element.ad_type != AdType.IF_RELEVANT:
+        return element.ad_type == AdType.WIN2K_PAC
+    inner = asn1.decode_as(AUTHORIZATION_DATA, element.ad_data)
+    # A PAC stands alone in its container (MS-PAC 2.11); with others beside it, they go as well.
+    return any(one.ad_type == AdType.WIN2K_PAC for one in inner)

@@ -1,0 +1,46 @@
+"""The TGS exchange (RFC 4120 3.3): the straight line from a decoded TGS-REQ to the TGS-REP."""
+
+from datetime import datetime
+
+from kdc.errors import KdcError
+from kdc.exchange.as_exchange import name_text
+from kdc.exchange.principals import check_realm
+from kdc.exchange.realm import Realm
+from kdc.exchange.tgs_decide import decide_tgs
+from kdc.exchange.tgs_issue import issue_tgs_rep
+from kdc.exchange.tgs_open import open_tgs_req, remember_authenticator
+from kdc.wire.constants import PVNO, ErrorCode, MessageType
+from kdc.wire.rfc4120 import TgsReq
+
+
+def answer_tgs_req(
+    request: TgsReq,
+    realm: Realm,
+    address: str,
+    now: datetime,
+    packet: bytes,
+    facts: dict[str, object],
+) -> bytes:
+    """Answer a TGS-REQ with the DER of a TGS-REP.
+
+    address: the sender's IP address in text form. packet: SHA-256 of the whole packet.
+    facts: the audit trail, filled as far as the request gets.
+    Raises KdcError with the code of the first check that fails; PkiError for a part that is not
+    DER; DirectoryError when the store cannot be read.
+    """
+    body = request.req_body
+    facts["realm"] = body.realm
+    facts["service"] = name_text(body.sname)
+    facts["kdc_options"] = body.kdc_options
+    if request.pvno != PVNO:
+        raise KdcError(ErrorCode.KDC_ERR_BAD_PVNO, "the protocol version is not 5")
+    if request.msg_type != MessageType.TGS_REQ:
+        raise KdcError(ErrorCode.KRB_AP_ERR_MSG_TYPE, "msg-type does not match the message")
+    check_realm(body, realm.config)
+    opened = open_tgs_req(request, realm, address, now)
+    facts["client"] = name_text(opened.tgt.part.cname)
+    grant = decide_tgs(opened, request.padata or (), realm, now, facts)
+    remember_authenticator(opened, realm, now, packet)
+    facts["etype"] = int(grant.sealing.key.enctype)
+    facts["session_etype"] = int(grant.session_etype)
+    return issue_tgs_rep(grant, opened, realm)
