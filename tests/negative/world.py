@@ -36,6 +36,8 @@ class World:
     """The parts of a service's name."""
     anchor: bytes | None = None
     """DER of the CA of the KDC's certificate."""
+    key_trust: bool = True
+    """Whether registered keys are trusted; else certificates of the realm's CA are."""
     krbtgt: dict[tuple[int, int], bytes] = field(default_factory=dict, repr=False)
     """(etype, kvno) -> key: to open tickets and to forge freshness tokens."""
     spare: Callable[[str], Identity] | None = None
@@ -66,6 +68,12 @@ class World:
         if self.service is None:
             raise NotApplicableError("a service")
         return Name(kerberos.NT_SRV_HST, self.service)
+
+    def netbios_name(self) -> str:
+        """Return the realm's other name. Raises NotApplicableError."""
+        if self.netbios is None:
+            raise NotApplicableError("a NetBIOS name")
+        return self.netbios
 
     def krbtgt_key(self) -> tuple[int, int, bytes]:
         """Return (etype, kvno, key) of the realm's own key. Raises NotApplicableError."""
@@ -106,4 +114,6 @@ class World:
         else:
             identity, owner = self.identity(by or role), self.person(by or role).name
         body = self.body(kerberos.user(self.person(role).name), **changes)
-        return PkinitLogon(body=body, identity=identity, anchor=self.anchor, owner=owner)
+        logon = PkinitLogon(body=body, identity=identity, anchor=self.anchor, owner=owner)
+        logon.auth.nonce = body.nonce
+        return logon

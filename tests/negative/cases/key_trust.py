@@ -22,7 +22,7 @@ from tests.negative.wire.kerberos import Name, user
 from tests.negative.wire.keycredential import KeyCredential, bcrypt
 from tests.negative.wire.keys import RsaKey, rsa_modulus_only
 from tests.negative.wire.logon import Identity, PkinitLogon
-from tests.negative.world import World
+from tests.negative.world import NotApplicableError, World
 
 ADMINISTRATOR_SID = "S-1-5-21-1004336348-1177238915-682003330-500"
 
@@ -283,6 +283,8 @@ _value("K11.device_absent", _set(entries={kc.DEVICE: None}))
 
 def _certificate(case_id: str, named: str | Name = "alice", **parts: object) -> None:
     def build(world: World) -> PkinitLogon:
+        if not world.key_trust:
+            raise NotApplicableError("key trust")
         key = world.identity("alice").key
         made = Certificate(key=key, subject="alice")
         for name, value in parts.items():

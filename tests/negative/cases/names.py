@@ -52,8 +52,8 @@ _body("N01.trailing_space", _set("realm", lambda world: world.realm + " "))
 _body("N01.homoglyph", _set("realm", lambda world: world.realm.replace("A", "А")))
 _body("N01.invalid_utf8", _set("realm", lambda world: world.realm.encode() + b"\xff"))
 _body("N01.lower_case", _set("realm", lambda world: world.realm.lower()))
-_body("N01.netbios", _set("realm", lambda world: world.netbios))
-_body("N01.krbtgt_netbios", _set("sname", lambda world: kerberos.krbtgt(world.netbios or "")))
+_body("N01.netbios", _set("realm", lambda world: world.netbios_name()))
+_body("N01.krbtgt_netbios", _set("sname", lambda world: kerberos.krbtgt(world.netbios_name())))
 
 
 @case("N01.enterprise_other_suffix", control="password")

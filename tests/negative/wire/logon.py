@@ -80,23 +80,25 @@ class Plain:
             self.body.encode(), entries, tag=self.tag, pvno=self.pvno, msg_type=self.msg_type
         )
 
-    def nonce(self) -> int:
-        """Return the nonce the reply must carry."""
-        return self.body.nonce
+    def nonces(self) -> set[int]:
+        """Return the nonces of which the reply must carry one."""
+        return {self.body.nonce}
 
     def reply_key(self, reply: AsRep) -> tuple[bytes, bytes, bytes]:
         """Return the reply key, the KDC's public value and its nonce."""
-        raise WrongTicketError("a ticket for a request that proved nothing")
+        raise WrongTicketError("for a request that proved nothing")
 
     def open(self, reply: AsRep) -> Ticket:
         """Open an AS-REP with the client's own key. Raises WrongTicketError."""
+        if reply.etype not in crypto.KEY_BYTES:
+            raise WrongTicketError(f"a reply under encryption type {reply.etype}")
         try:
             key, public, nonce = self.reply_key(reply)
             plain = crypto.decrypt(reply.etype, key, crypto.USAGE_AS_REP, reply.cipher)
             part = kerberos.read_client_part(plain)
         except (crypto.WrongKeyError, cms.BadReplyError, der.UnreadableError, KeyError) as error:
             raise WrongTicketError(f"an AS-REP that its client cannot open: {error}") from error
-        if part.nonce != self.nonce():
+        if part.nonce not in self.nonces():
             raise WrongTicketError("an AS-REP with another nonce")
         if part.sname != reply.ticket_sname:
             raise WrongTicketError("an AS-REP whose two parts name two services")
@@ -243,15 +245,15 @@ class PkinitLogon(Plain):
             parts.append(der.implicit(2, self.kdc_pk_id))
         return der.sequence(*parts) + self.behind_request
 
-    def nonce(self) -> int:
-        """Return the nonce the reply must carry: Windows takes the authenticator's."""
-        return self.auth.nonce
+    def nonces(self) -> set[int]:
+        """Return the request's nonce, which MIT echoes, and the authenticator's (Windows)."""
+        return {self.body.nonce, self.auth.nonce}
 
     def reply_key(self, reply: AsRep) -> tuple[bytes, bytes, bytes]:
         """Verify the KDC's signature and agree on the reply key."""
         info = der.read(reply.padata[kerberos.PA_PK_AS_REP])
         if info.tag != 0xA0:
-            raise WrongTicketError("a reply that is not for Diffie-Hellman")
+            raise WrongTicketError("a reply key encrypted with RSA")
         rep = info.inner()
         signed = next(node.content for node in rep if node.tag == 0x80)
         nonce_node = rep.optional(1)
@@ -259,7 +261,7 @@ class PkinitLogon(Plain):
         key_info = der.read(cms.open_signed(signed, ID_DH_KEY_DATA, self.anchor))
         reused = key_info.field(1).number()
         # RFC 4556 3.2.3.1: 0 marks a key that is used again, and then serverDHNonce must be there.
-        if reused != self.auth.nonce and (reused != 0 or not server_nonce):
+        if reused not in self.nonces() and (reused != 0 or not server_nonce):
             raise WrongTicketError("KDCDHKeyInfo is of another exchange")
         public = key_info.field(0).content[1:]
         secret = self.auth.agreement.agree(public)
