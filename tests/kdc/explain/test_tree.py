@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from directory.keycredential import NewKeyCredential, decode_key_credential, encode_key_credential
+from kdc.explain.keys import credential_tree
 from kdc.explain.names import field_name
 from kdc.explain.reader import MAX_NODES, Node, rows_of
-from kdc.explain.tree import SCHEMA, credential_tree, message_tree
+from kdc.explain.tree import SCHEMA, message_tree
 from kdc.wire.constants import PaType
 from kdc.wire.rfc4120 import EncryptedData, HostAddress
 from pki import asn1, der, oids
