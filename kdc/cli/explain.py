@@ -9,9 +9,8 @@ from pathlib import Path
 import click
 
 from directory.backend import DirectoryError
-from directory.store import Store
 from kdc.cli.errors import CliError, ExitCode
-from kdc.cli.explain_judge import judge
+from kdc.cli.explain_judge import UncountedStore, judge, open_uncounted
 from kdc.cli.options import Moment, json_option, not_found, read_input_file, state_option
 from kdc.cli.output import print_json, print_table, read_time
 from kdc.cli.state import RealmState, now, open_realm, state_folder
@@ -28,7 +27,7 @@ from kdc.explain.capture import (
 from kdc.explain.explanation import Explanation, Subject, Verdict, explain
 from kdc.explain.findings import Known, read_request
 from kdc.explain.names import error_text
-from kdc.explain.recorder import FILE_NAME, Refusal, find_refusal, last_refusal
+from kdc.explain.recorder import Refusal, find_refusal, last_refusal
 from kdc.explain.tree import message_name
 from kdc.wire.constants import ErrorCode
 from kdc.wire.rfc4120 import KrbError
@@ -126,18 +125,13 @@ class _Context:
     """The realm, as far as it can be opened: an explanation also serves where there is none."""
 
     def __init__(self, ctx: click.Context) -> None:
-        self._ring = state_folder(ctx).root / FILE_NAME
-        self._store: Store | None = None
+        self._ring = state_folder(ctx).refusals
+        self._store: UncountedStore | None = None
         self._why_not = ""
         self._realm: RealmState | None = None
         try:
             self._realm = open_realm(ctx)
-            self._store = Store.open(
-                self._realm.folder.store,
-                self._realm.master_key(),
-                read_only=True,
-                check_keyid=self._realm.config.keycredential_check_keyid,
-            )
+            self._store = open_uncounted(self._realm)
         except ConfigError as error:
             self._why_not = f"no realm was looked at ({error.what})"
         except (DirectoryError, OSError):
@@ -157,6 +151,13 @@ class _Context:
         found = last_refusal(self._ring) if reference is None else self._find(reference)
         if found is None:
             what = "no refusal is recorded" if reference is None else f"no refusal {reference}"
+            if self._realm is not None and not self._realm.config.record_refusals:
+                raise CliError(
+                    what,
+                    "refusals are not recorded (record_refusals)",
+                    "see the audit log for the reason, or turn it on in kdc.toml",
+                    ExitCode.NOT_FOUND,
+                )
             raise CliError(
                 what,
                 "it was not recorded, or so many came after it that it is gone",

@@ -4,10 +4,9 @@ The real core on the real accounts, read-only: no wrong password is counted, not
 no reply leaves. So a message from a capture or a bug report can be judged as often as one likes.
 """
 
-from dataclasses import replace
 from datetime import UTC, datetime
 
-from directory.model import Account, LockoutPolicy
+from directory.model import LockoutPolicy
 from directory.store import Store
 from kdc.cli.state import RealmState
 from kdc.core import Core
@@ -43,51 +42,30 @@ class _NothingRemembered:
         """Keep nothing."""
 
 
-class _Untouched:
-    """The store, but for the counting of passwords."""
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-
-    def refresh(self) -> None:
-        """See every change committed until now."""
-        self._store.refresh()
-
-    def account_by_id(self, account_id: int) -> Account | None:
-        """Find an account by its number."""
-        return self._store.account_by_id(account_id)
-
-    def account_by_name(self, name: str) -> Account | None:
-        """Find an account by sAMAccountName."""
-        return self._store.account_by_name(name)
-
-    def account_by_upn(self, upn: str) -> Account | None:
-        """Find an account by its whole userPrincipalName."""
-        return self._store.account_by_upn(upn)
-
-    def account_by_spn(self, spn: str) -> Account | None:
-        """Find an account by servicePrincipalName."""
-        return self._store.account_by_spn(spn)
-
-    def accounts_by_key(self, key_digest: bytes) -> tuple[int, ...]:
-        """List the accounts on which a key is registered and usable."""
-        return self._store.accounts_by_key(key_digest)
-
-    def krbtgt(self) -> Account:
-        """Return the realm's own account."""
-        return self._store.krbtgt()
+class UncountedStore(Store):
+    """The store, opened read-only, that does not even count passwords."""
 
     def record_password_failure(
         self, account_id: int, now: datetime, policy: LockoutPolicy
     ) -> datetime | None:
-        """Count nothing."""
+        """Count nothing: explaining must not lock an account."""
         return None
 
     def record_password_success(self, account_id: int, now: datetime) -> None:
         """Forget nothing."""
 
 
-def judge(realm: RealmState, store: Store, message: bytes, at: datetime) -> Verdict:
+def open_uncounted(realm: RealmState) -> UncountedStore:
+    """Open a realm's accounts for looking only. Raises DirectoryError, OSError."""
+    return UncountedStore(
+        realm.folder.store,
+        realm.master_key(),
+        read_only=True,
+        check_keyid=realm.config.keycredential_check_keyid,
+    )
+
+
+def judge(realm: RealmState, store: UncountedStore, message: bytes, at: datetime) -> Verdict:
     """Judge a message as if it came at `at`, by TCP.
 
     Raises ConfigError, DirectoryError, PkiError, OSError when the realm cannot be opened whole:
@@ -95,6 +73,6 @@ def judge(realm: RealmState, store: Store, message: bytes, at: datetime) -> Verd
     """
     nothing = _NothingRemembered()
     built = build_realm(realm.folder, realm.config, store, nothing, nothing)
-    core = Core(replace(built, directory=_Untouched(store)))
+    core = Core(built)
     outcome = core.handle(message, Peer(address="127.0.0.1", port=0, transport="tcp"), at)
     return Verdict(code=outcome.code, why=outcome.why, facts=outcome.facts, judged_now=True)

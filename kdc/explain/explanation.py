@@ -10,11 +10,12 @@ from kdc.config import KdcConfig
 from kdc.explain.advice import advise
 from kdc.explain.advice_text import Advice
 from kdc.explain.findings import Known, findings, read_request
+from kdc.explain.keys import MAX_CREDENTIALS, credential_tree
 from kdc.explain.names import error_text
 from kdc.explain.reader import Node
 from kdc.explain.steps import Stage, State, Step, stages
 from kdc.explain.text import count, escape
-from kdc.explain.tree import MAX_CREDENTIALS, credential_tree, message_tree
+from kdc.explain.tree import message_tree
 
 WIDTH = 80
 MAX_TREE_LINES = 700
@@ -191,7 +192,9 @@ _MARKS = {
     State.UNKNOWN: "[ ?]",
 }
 # What the heading says already, or what is for machines.
-_UNSAID_FACTS = frozenset(("client", "realm", "service", "account", "preauth", "detail", "etype"))
+_UNSAID_FACTS = frozenset(
+    ("client", "realm", "service", "account", "preauth", "detail", "etype", "kdc_options")
+)
 
 
 def as_text(explanation: Explanation, *, tree: bool = True) -> Iterator[str]:
@@ -252,11 +255,11 @@ def _heading(explanation: Explanation) -> Iterator[str]:
         if facts.get("account"):
             rows.append(("account", str(facts["account"])))
         for name, value in facts.items():
-            if name not in _UNSAID_FACTS:
+            if name not in _UNSAID_FACTS and value not in (None, False, ""):
                 shown = ", ".join(map(str, value)) if isinstance(value, list | tuple) else value
                 rows.append((name, str(shown)))
     for name, value in rows:
-        yield from _wrapped(escape(value, 200), f"  {name + ':':<9}", " " * 11)
+        yield from _wrapped(escape(value, 200), f"  {name + ':':<8} ", " " * 11)
     for note in _notes(explanation):
         yield from _wrapped(note, "  note:    ", " " * 11)
 

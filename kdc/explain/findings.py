@@ -11,10 +11,10 @@ from directory.model import Account, AccountKind
 from kdc.config import KdcConfig, format_duration
 from kdc.crypto.key_agreement import group_by_curve_oid, match_domain_parameters
 from kdc.explain import names
+from kdc.explain.keys import key_text
 from kdc.explain.reader import time_text
 from kdc.explain.steps import Step
 from kdc.explain.text import escape, quoted, span
-from kdc.explain.tree import key_text
 from kdc.wire.constants import PaType
 from kdc.wire.rfc4120 import AsReq, PrincipalName
 from kdc.wire.rfc4556 import DH_PUBLIC_NUMBER, EC_PUBLIC_KEY, AuthPack, DomainParameters, PaPkAsReq

@@ -1,17 +1,16 @@
 """A message as a named tree: every field with its ASN.1 name and its value in human form.
 
-The whole of it: down to AuthPack, SignedData, SignerInfo and the certificates, and for accounts of
-ours down to their key credentials. Rules and method stand in `kdc.explain.reader`; here are the
-tables: what is inside an OCTET STRING or an ANY, and how a value is written.
+The whole of it: down to AuthPack, SignedData, SignerInfo and the certificates. Rules and method
+stand in `kdc.explain.reader`; here are the tables: what is inside an OCTET STRING or an ANY, and
+how a value is written.
 """
 
 from collections.abc import Callable, Mapping
-from datetime import datetime
 from types import ModuleType
 
-from directory.model import KeyCredential
 from kdc.crypto.key_agreement import match_domain_parameters
 from kdc.explain import names
+from kdc.explain.keys import key_text
 from kdc.explain.reader import (
     Content,
     Element,
@@ -30,12 +29,11 @@ from kdc.wire.constants import ErrorCode, MessageType, PaType, TypedData
 from pki import asn1, certificate, cms_syntax, der, oids
 from pki.certificate import CertificateSyntax
 from pki.errors import PkiError
-from pki.keys import KeyKind, PublicKey, public_key_from_spki
+from pki.keys import public_key_from_spki
 from pki.names import decode_sid_extension, decode_subject_alt_name
 from pki.x500 import decode_name, render_rfc4514
 
 MAX_MESSAGE_BYTES = 1024 * 1024
-MAX_CREDENTIALS = 16
 _UTC_TIME = 0x17
 _KEY_USAGES = (
     "digitalSignature",
@@ -357,14 +355,6 @@ def _name(element: bytes) -> str:
     return escape(render_rfc4514(decode_name(element)), 200) or "(empty)"
 
 
-def key_text(key: PublicKey) -> str:
-    """Describe a public key: kind, size, exponent, and the digest the key index knows it by."""
-    what = f"EC {key.curve}"
-    if key.kind is KeyKind.RSA:
-        what = f"RSA {key.bits} bits, exponent {key.e}"
-    return f"{what}, digest {key.digest.hex()[:16]}..."
-
-
 def _spki(element: bytes) -> str:
     return key_text(public_key_from_spki(element))
 
@@ -562,41 +552,3 @@ SCHEMA = Schema(
         "Attribute": _attribute,
     },
 )
-
-
-# -- key credentials -------------------------------------------------------------------------
-
-_SOURCES = {0: "AD", 1: "AzureAD"}
-_USAGES = {0: "AdminKey", 1: "NGC", 2: "STK", 3: "BitlockerRecovery", 7: "FIDO", 8: "FEK"}
-
-
-def credential_tree(credential: KeyCredential, signer: PublicKey | None = None) -> Node:
-    """Show one value of msDS-KeyCredentialLink (MS-ADTS 2.2.20).
-
-    signer: the key of the request's signer, when there is one; then it says whether it is the same.
-    """
-    key = credential.public_key
-    state = "usable" if credential.usable else f"NOT usable: {credential.reason}"
-    root = Node(name="KeyCredential", value=state)
-    rows: list[tuple[str, str]] = [("KeyID", credential.key_id.hex() or "(absent)")]
-    if key is not None:
-        rows.append(("KeyMaterial", f"{credential.material}: {key_text(key)}"))
-        if signer is not None:
-            same = key.digest == signer.digest
-            rows.append(("(compared)", "the signer's key" if same else "not the signer's key"))
-    if credential.usage is not None:
-        usage = _USAGES.get(credential.usage, "unknown")
-        rows.append(("KeyUsage", f"{credential.usage} {usage}"))
-    if credential.source is not None:
-        source = _SOURCES.get(credential.source, "unknown")
-        rows.append(("KeySource", f"{credential.source} {source}"))
-    if credential.device_id is not None:
-        rows.append(("DeviceId", str(credential.device_id)))
-    times: tuple[tuple[str, datetime | None], ...] = (
-        ("KeyApproximateLastLogonTimeStamp", credential.last_logon),
-        ("KeyCreationTime", credential.created),
-    )
-    rows += [(name, time_text(value)) for name, value in times if value is not None]
-    rows += [("(note)", warning) for warning in credential.warnings]
-    root.children = [Node(name=name, value=escape(value, 200)) for name, value in rows]
-    return root
