@@ -9,11 +9,10 @@ spoil the lengths on purpose, or know nothing of DER.
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 from pki import der
-from pki.errors import PkiError
 
 Mutation = Callable[[random.Random, bytes, Sequence[bytes]], bytes]
 
@@ -89,11 +88,12 @@ _EDGES: dict[int, tuple[bytes, ...]] = {
     der.OCTET_STRING: (b"", b"\x00", b"\x30\x00", b"\x00" * 16, b"\xff" * 3000),
     der.NULL: (b"\x00",),
 }
+_STRINGS_OF_OCTETS = frozenset((der.OCTET_STRING, der.BIT_STRING, *range(0x80, 0xA0)))
+"""What other DER may stand in; [n] IMPLICIT may be an OCTET STRING."""
 _TAGS = (0x02, 0x04, 0x30, 0x31, 0x05, 0x80, 0xA0, 0xA1, 0x6A, 0x6B, 0x6C, 0x7E, 0x1F, 0x24, 0x00)
 
 
-@dataclass(slots=True)
-class Node:
+class Node(NamedTuple):
     """One element: where it starts, where its content starts, and where it ends."""
 
     tag: int
@@ -111,33 +111,49 @@ def tree(data: bytes) -> tuple[Node, ...]:
     stack = [(0, len(data), -1, 0)]
     while stack:
         start, end, parent, depth = stack.pop()
-        try:
-            children = der.children(data, start, end)
-        except PkiError:
+        first = len(nodes)
+        if not _read_elements(data, start, end, parent, nodes):
+            del nodes[first:]
             continue
-        for tag, at, content, stop in children:
-            if len(nodes) >= MAX_NODES:
-                return tuple(nodes)
-            nodes.append(Node(tag, at, content, stop, parent))
-            if depth >= MAX_NESTING:
-                continue
+        if len(nodes) > MAX_NODES:
+            return tuple(nodes[:MAX_NODES])
+        if depth >= MAX_NESTING:
+            continue
+        for index in range(first, len(nodes)):
+            node = nodes[index]
+            tag, content, stop = node.tag, node.content, node.end
             if tag & 0x20:
-                stack.append((content, stop, len(nodes) - 1, depth + 1))
-            elif tag in (der.OCTET_STRING, der.BIT_STRING) or tag & 0xC0 == 0x80:
+                stack.append((content, stop, index, depth + 1))
+            elif stop - content >= 4 and tag in _STRINGS_OF_OCTETS:
                 inside = content + (tag == der.BIT_STRING)
-                if _holds_der(data, inside, stop):
-                    stack.append((inside, stop, len(nodes) - 1, depth + 1))
+                if data[inside] & 0x20 and _header(data, inside, stop)[1] == stop:
+                    stack.append((inside, stop, index, depth + 1))
     return tuple(nodes)
 
 
-def _holds_der(data: bytes, start: int, end: int) -> bool:
-    if end - start < 4 or data[start] & 0x20 == 0:
-        return False
-    try:
-        der.open_tlv(data, data[start], start, end)
-        return True
-    except PkiError:
-        return False
+def _read_elements(data: bytes, at: int, end: int, parent: int, nodes: list[Node]) -> bool:
+    while at < end:
+        content, stop = _header(data, at, end)
+        if stop < 0:
+            return False
+        nodes.append(Node(data[at], at, content, stop, parent))
+        at = stop
+    return True
+
+
+def _header(data: bytes, at: int, end: int) -> tuple[int, int]:
+    """Read a header: where its content starts and ends, or -1 twice. Faster than `der`'s, laxer."""
+    content = at + 2
+    if content > end or data[at] & 0x1F == 0x1F:
+        return -1, -1
+    size = data[at + 1]
+    if size >= 0x80:
+        content += size & 0x7F
+        if size == 0x80 or content > end:
+            return -1, -1
+        size = int.from_bytes(data[at + 2 : content], "big")
+    stop = content + size
+    return (content, stop) if stop <= end else (-1, -1)
 
 
 def put(data: bytes, index: int, element: bytes) -> bytes:
