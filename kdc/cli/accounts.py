@@ -7,6 +7,7 @@ from directory.model import Account, KeyCredential, PrincipalKey
 from kdc.cli.output import iso
 from kdc.config import KdcConfig, enctype_name
 from kdc.crypto.etypes import KEY_BYTES, EncType, string_to_key
+from kdc.crypto.md4 import nt_hash
 
 
 def next_kvno(account: Account) -> int:
@@ -28,6 +29,11 @@ def password_keys(
         )
         for etype in config.supported_enctypes
     )
+
+
+def password_nt_hash(config: KdcConfig, password: str | None) -> bytes | None:
+    """Return what the store keeps of a password for NTLM: nothing, unless legacy_ntlm is on."""
+    return nt_hash(password) if password is not None and config.legacy_ntlm else None
 
 
 def random_keys(config: KdcConfig, kvno: int = 1) -> tuple[PrincipalKey, ...]:

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from directory.changes import NewAccount
 from directory.keycredential import NewKeyCredential, encode_key_credential
 from directory.model import AccountKind
-from kdc.cli.accounts import password_keys
+from kdc.cli.accounts import password_keys, password_nt_hash
 from kdc.cli.errors import CliError, ExitCode
 from kdc.cli.options import Moment, read_input_file
 from kdc.cli.output import progress
@@ -96,6 +96,7 @@ def _account(
         upn=row.get("upn", "").strip() or None,
         created_at=moment,
         keys=password_keys(realm.config, name, password) if password else (),
+        nt_hash=password_nt_hash(realm.config, password or None),
         disabled=flags["disabled"],
         smartcard_required=flags["smartcard_required"],
         must_change_password=flags["must_change_password"],

@@ -127,7 +127,7 @@ def rotate(ctx: click.Context, principal: str, keytab: Path | None) -> None:
             )
         kvno = next_kvno(account)
         keys = random_keys(realm.config, kvno)
-        store.set_keys(account.account_id, keys, keep_generations=_KEPT_GENERATIONS)
+        store.set_keys(account.account_id, keys, keep_generations=_KEPT_GENERATIONS, now=now())
     if keytab is not None:
         write_keytab(keytab, entries(realm.config.realm, components, keys), append=True)
     click.echo(f"{'/'.join(components)} has new keys, kvno {kvno}")

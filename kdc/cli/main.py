@@ -20,6 +20,7 @@ NOUNS: dict[str, tuple[str, str]] = {
     "key": ("kdc.cli.key", "Keys registered on accounts: what key trust trusts."),
     "cert": ("kdc.cli.cert", "Certificates of the realm's own CA."),
     "service": ("kdc.cli.service", "Service principals."),
+    "group": ("kdc.cli.group", "Groups of the domain."),
     "keytab": ("kdc.cli.keytab", "Keytabs: export, rotate, show."),
     "logon": ("kdc.cli.logon", "Log on with our own client."),
     "explain": ("kdc.cli.explain", "Say why a request was refused."),

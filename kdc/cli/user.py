@@ -8,7 +8,7 @@ import click
 from directory.changes import UNCHANGED, AccountChanges, NewAccount
 from directory.model import Account, AccountKind
 from directory.store import Store
-from kdc.cli.accounts import account_json, enctypes, next_kvno, password_keys
+from kdc.cli.accounts import account_json, enctypes, next_kvno, password_keys, password_nt_hash
 from kdc.cli.bulk import bulk_add, import_csv
 from kdc.cli.errors import CliError, ExitCode
 from kdc.cli.options import (
@@ -59,6 +59,7 @@ def add(
                 upn=upn,
                 created_at=now(),
                 keys=keys,
+                nt_hash=password_nt_hash(realm.config, password),
                 smartcard_required=smartcard_required,
                 must_change_password=must_change_password,
             )
@@ -251,7 +252,9 @@ def password(
                 ExitCode.DENIED,
             )
         keys = password_keys(realm.config, account.sam_account_name, text, next_kvno(account))
-        store.set_keys(account.account_id, keys)
+        store.set_keys(
+            account.account_id, keys, now=now(), nt_hash=password_nt_hash(realm.config, text)
+        )
         store.update_account(account.account_id, AccountChanges(must_change_password=False))
     click.echo(f"{account.sam_account_name} has a new password")
 

@@ -33,6 +33,8 @@ CERTIFICATE = {
         (("key", "list"), KEY),
         (("cert", "show", "alice.pem"), CERTIFICATE),
         (("service", "list"), {"name", "service_principal_names", "kvno", "disabled"}),
+        (("group", "list"), {"name", "sid", "members"}),
+        (("group", "show", "Domain Admins"), {"name", "sid", "members"}),
         (("keytab", "show", "kt"), {"principal", "kvno", "enctype", "timestamp"}),
     ],
 )
@@ -61,4 +63,4 @@ def test_every_read_takes_json() -> None:
             if name in ("list", "show", "logon"):
                 assert any(p.name == "as_json" for p in sub.params), f"{noun} {name}"
                 checked += 1
-    assert checked == 9
+    assert checked == 11
