@@ -1,6 +1,7 @@
 """`kdc logon`: a real logon with our own client."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,6 +14,13 @@ from kdc.cli.logon_errors import explain_client_error
 from kdc.cli.options import json_option, password_options, read_password, state_option
 from kdc.cli.output import iso, print_fields, print_json, read_time
 from kdc.cli.state import MAX_PEM_BYTES, state_folder
+from kdc.cli.tickets import (
+    ServiceTicket,
+    flag_names,
+    get_service_ticket,
+    ticket_fields,
+    ticket_json,
+)
 from kdc.client.as_exchange import AsExchange, AsOptions, AsResult, client_name
 from kdc.client.errors import ClientError
 from kdc.client.mechanism import Mechanism
@@ -34,7 +42,6 @@ from kdc.crypto.pkinit_kdf import (
 )
 from kdc.formats.ccache import Ccache, Setting, write_ccache
 from kdc.state_folder import StateFolder
-from kdc.wire.constants import TicketFlag
 from pki import ca
 from pki.cms_sign import CmsSigner
 from pki.errors import KeyFault, PkiError
@@ -45,12 +52,6 @@ KDFS = {
     "sha384": (ID_PKINIT_KDF_AH_SHA384,),
     "sha512": (ID_PKINIT_KDF_AH_SHA512,),
     "rfc4556": (),
-}
-
-FLAG_NAMES = {
-    flag: name.lower().replace("_", "-")
-    for name, flag in vars(TicketFlag).items()
-    if isinstance(flag, int)
 }
 
 
@@ -80,6 +81,13 @@ class _Target:
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="F",
     help="CA of the KDC's certificate (PEM); else pki/ca.pem.",
+)
+@click.option(
+    "--service",
+    "services",
+    multiple=True,
+    metavar="SPN",
+    help="Then ask for a ticket for this service; may be given several times.",
 )
 @click.option("--tcp", is_flag=True, help="Use TCP from the start.")
 @click.option("--udp", is_flag=True, help="Use UDP for requests of any size.")
@@ -115,6 +123,7 @@ def command(
     kdc_address: str | None,
     realm: str | None,
     anchor: Path | None,
+    services: tuple[str, ...],
     tcp: bool,
     udp: bool,
     ccache: Path | None,
@@ -128,8 +137,9 @@ def command(
     """Log on to a KDC for real, check the KDC's certificate as Windows does, keep the ticket.
 
     JSON: client, service, mechanism, transport, rounds, milliseconds, session_enctype, flags,
-    authtime, starttime, endtime, renew_till, clock_offset_s, ccache, and for PKINIT kex, kdf,
-    digest, key_etype, kdc_key, kdc_certificate_sha256.
+    authtime, starttime, endtime, renew_till, clock_offset_s, ccache, service_tickets (those of
+    `kdc ccache show`, and milliseconds), and for PKINIT kex, kdf, digest, key_etype, kdc_key,
+    kdc_certificate_sha256.
     """
     target = _target(state_folder(ctx), kdc_address, realm, anchor)
     name, _, suffix = user.rpartition("@")
@@ -169,10 +179,22 @@ def command(
     except ClientError as error:
         raise explain_client_error(error, user, address) from error
     elapsed = datetime.now(UTC) - started
+    tickets: list[ServiceTicket] = []
     kept = ccache or _default_ccache()
-    if kept is not None:
-        write_ccache(kept, _cache(result))
+    try:
+        for service in services:
+            tickets.append(get_service_ticket(result.credential, service, target.realm, address))
+    except ClientError as error:
+        missing = services[len(tickets)]
+        raise explain_client_error(error, f"{user} a ticket for {missing}", address) from error
+    finally:
+        # The logon itself worked, whatever became of the service tickets.
+        if kept is not None:
+            write_ccache(kept, _cache(result, tickets))
     shown = _shown(result)
+    shown["service_tickets"] = [
+        {**ticket_json(t.credential), "milliseconds": t.milliseconds} for t in tickets
+    ]
     shown["transport"] = transport
     shown["milliseconds"] = round(elapsed.total_seconds() * 1000, 1)
     shown["ccache"] = None if kept is None else str(kept)
@@ -180,6 +202,10 @@ def command(
         print_json(shown)
     else:
         _print(result, shown)
+        for ticket in tickets:
+            click.echo()
+            how = (f"TGT over {ticket.transport}", f"{ticket.milliseconds} ms")
+            print_fields([*ticket_fields(ticket.credential), ("by", ", ".join(how))])
 
 
 def run(state: AsExchange, address: KdcAddress) -> tuple[AsResult, Protocol]:
@@ -242,14 +268,14 @@ def _default_ccache() -> Path | None:
     return Path(name) if name else None
 
 
-def _cache(result: AsResult) -> Ccache:
+def _cache(result: AsResult, tickets: Sequence[ServiceTicket]) -> Ccache:
     credential = result.credential
     pa_type = Setting(
         name="pa_type", principal=credential.server, value=str(result.pa_type).encode()
     )
     return Ccache(
         default_principal=credential.client,
-        credentials=(credential,),
+        credentials=(credential, *(ticket.credential for ticket in tickets)),
         settings=(pa_type,),
         clock_offset_us=0,
     )
@@ -265,7 +291,7 @@ def _shown(result: AsResult) -> dict[str, object]:
         "rounds": result.rounds,
         "milliseconds": None,
         "session_enctype": enctype_name(credential.etype),
-        "flags": [name for flag, name in FLAG_NAMES.items() if credential.flags & flag],
+        "flags": flag_names(credential.flags),
         "authtime": iso(credential.authtime),
         "starttime": iso(credential.starttime),
         "endtime": iso(credential.endtime),

@@ -16,6 +16,8 @@ _ADVICE: dict[int, str] = {
     ErrorCode.KDC_ERR_ETYPE_NOSUPP: "check supported_enctypes in kdc.toml",
     ErrorCode.KDC_ERR_PADATA_TYPE_NOSUPP: "the KDC has no certificate: kdc cert issue-kdc",
     ErrorCode.KDC_ERR_CLIENT_REVOKED: "the account is disabled, locked or expired: kdc user show",
+    ErrorCode.KDC_ERR_TGT_REVOKED: "log on again; kdc user show: is it still the same account?",
+    ErrorCode.KDC_ERR_MUST_USE_USER2USER: "a user is no service; kdc service list shows them",
     ErrorCode.KDC_ERR_KEY_EXPIRED: "the password must be changed: kdc user password",
     ErrorCode.KDC_ERR_PREAUTH_FAILED: "wrong password, or it may not be used: kdc user show",
     ErrorCode.KRB_AP_ERR_SKEW: "set the clocks: client and KDC differ by more than clockskew",

@@ -63,4 +63,4 @@ def test_every_read_takes_json() -> None:
             if name in ("list", "show", "logon"):
                 assert any(p.name == "as_json" for p in sub.params), f"{noun} {name}"
                 checked += 1
-    assert checked == 11
+    assert checked == 12

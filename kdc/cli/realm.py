@@ -1,0 +1,35 @@
+"""`kdc realm`: the realm itself."""
+
+import click
+
+from kdc.cli.accounts import next_kvno, random_keys
+from kdc.cli.options import state_option
+from kdc.cli.state import open_realm
+
+KEPT_GENERATIONS = 1  # tickets under the last key live on until they expire
+
+
+@click.group("realm")
+def command() -> None:
+    """The realm itself."""
+
+
+@command.command("rotate-krbtgt")
+@state_option
+@click.pass_context
+def rotate_krbtgt(ctx: click.Context) -> None:
+    """Give krbtgt new random keys; tickets and freshness tokens under the last ones stay valid.
+
+    Two generations are kept: the second rotation ends every ticket from before the first. After a
+    theft of the key rotate twice; otherwise let max_life pass between two rotations.
+    """
+    realm = open_realm(ctx)
+    with realm.store(write=True) as store:
+        krbtgt = store.krbtgt()
+        kvno = next_kvno(krbtgt)
+        ended = [key.kvno for key in krbtgt.keys if key.kvno != krbtgt.keys[0].kvno]
+        keys = random_keys(realm.config, kvno)
+        store.set_keys(krbtgt.account_id, keys, keep_generations=KEPT_GENERATIONS)
+    click.echo(f"krbtgt/{realm.config.realm} has new keys, kvno {kvno}")
+    if ended:
+        click.echo(f"  tickets under kvno {min(ended)} and older are void now", err=True)
