@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from directory.model import LockoutPolicy
 from directory.sealing import MasterKey, read_secret_file
 from directory.store import Store
-from kdc.config import KdcConfig
+from kdc.config import ConfigError, KdcConfig
 from kdc.core import Core
 from kdc.crypto.key_agreement import GROUPS, Group
 from kdc.exchange.memory import ReplayMemory, RetransmitMemory
@@ -107,6 +107,19 @@ def build_realm(
     )
 
 
+BOUND_TO_START = (
+    "listen",
+    "workers",
+    "clockskew_s",
+    "max_connections",
+    "max_connections_per_source",
+    "exempt_sources",
+    "audit_failure",
+    "keycredential_check_keyid",
+)
+"""What a reload does not change: sockets, processes and shared files are made once."""
+
+
 class DirectoryAlarms:
     """Tells the operator once an hour of each thing in the directory that must be mended.
 
@@ -180,6 +193,11 @@ class RealmHandler:
             self._recorder = RefusalRecorder(self._folder.refusals)
 
     @property
+    def realm(self) -> Realm:
+        """The realm that requests are answered with now."""
+        return self._core.realm
+
+    @property
     def internal_errors(self) -> int:
         """How many requests ended in a bug since the worker started."""
         return self._core.internal_errors
@@ -190,9 +208,24 @@ class RealmHandler:
         Raises ConfigError, DirectoryError, PkiError or OSError and leaves everything as it was.
         What is bound to the start (listen, workers, clockskew of the replay map) stays until then.
         """
+        old = self._core.realm
         config = self._folder.load_config().config
-        self._core.realm = self._build(config)
+        realm = self._build(config)
+        if old.signers and not realm.signers:
+            raise ConfigError(
+                str(self._folder.kdc_certificate),
+                None,
+                "the KDC's certificate is gone",
+                "PKINIT would end with it",
+                "put it back or issue one: kdc cert issue-kdc",
+            )
         self._switch_recorder(config)
+        self._core.realm = realm
+        for name in sorted({*config.weak_forms()} - {*old.config.weak_forms()}):
+            log.warning("weak form accepted since the reload: %s", name)
+        waiting = [n for n in BOUND_TO_START if getattr(config, n) != getattr(old.config, n)]
+        if waiting:
+            log.warning("changed, but waits for a restart: %s", ", ".join(waiting))
 
     def close(self) -> None:
         """Close the store and the memories."""

@@ -145,6 +145,7 @@ class Supervisor:
         self._stopping = False
         self._announced = False
         self._reloading: set[int] = set()
+        self._reload_refused = False
         """Workers that have not told yet how their reload went."""
         self._wakeup, self._wakeup_write = socket.socketpair()
 
@@ -204,6 +205,7 @@ class Supervisor:
             self._reap()
         if signal.SIGHUP in received:
             log.info("reloading")
+            self._reload_refused = False
             reloading()
             for slot in self._slots:
                 if slot.control is not None:
@@ -228,19 +230,26 @@ class Supervisor:
             slot.ready = True
             self._announce()
         elif message in (RELOADED, RELOAD_FAILED):
-            self._note_reload(slot)
+            self._note_reload(slot, message == RELOADED)
         elif message.startswith(FAILED):
             error = decode_failure(message)
             if not self._announced:
                 raise error
             log.error("worker %d cannot start: %s", slot.index, error)
 
-    def _note_reload(self, slot: Slot) -> None:
-        """Tell systemd when the last worker has reloaded; how it went is in the log."""
-        if slot.index in self._reloading:
-            self._reloading.discard(slot.index)
-            if not self._reloading:
-                sd_notify("READY=1")
+    def _note_reload(self, slot: Slot, taken: bool) -> None:
+        """Tell the log and systemd when the last worker has reloaded."""
+        if slot.index not in self._reloading:
+            return
+        self._reloading.discard(slot.index)
+        self._reload_refused |= not taken
+        if not self._reloading:
+            if self._reload_refused:
+                log.error("not reloaded: the old configuration stays in use")
+            else:
+                log.info("reloaded")
+            self._reload_refused = False
+            sd_notify("READY=1")
 
     def _announce(self) -> None:
         if self._announced or not all(slot.ready for slot in self._slots):
@@ -352,7 +361,7 @@ class Supervisor:
             )
         if time.monotonic() - slot.started_at > QUICK_DEATH_S:
             slot.quick_deaths = 0
-        self._note_reload(slot)
+        self._note_reload(slot, True)
         log.error("worker %d (pid %d) ended with %s", slot.index, pid, how)
         self._back_off(slot)
 
