@@ -361,7 +361,7 @@ class Supervisor:
             )
         if time.monotonic() - slot.started_at > QUICK_DEATH_S:
             slot.quick_deaths = 0
-        self._note_reload(slot, True)
+        self._note_reload(slot, True)  # its replacement reads the files anew
         log.error("worker %d (pid %d) ended with %s", slot.index, pid, how)
         self._back_off(slot)
 
