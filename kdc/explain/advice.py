@@ -12,6 +12,7 @@ from directory.backend import DirectoryFault
 from kdc.explain.advice_proof import PROOF_ADVICE
 from kdc.explain.advice_request import REQUEST_ADVICE
 from kdc.explain.advice_text import MALFORMED_CAUSES, MALFORMED_FIXES, Advice
+from kdc.explain.advice_tgs import PAC_ADVICE, TGS_ADVICE
 from kdc.explain.steps import Step
 from pki.errors import CmsFault, DerFault, KeyFault
 
@@ -206,7 +207,13 @@ def _families() -> dict[str, Advice]:
     return out
 
 
-ADVICE: Mapping[str, Advice] = {**_families(), **REQUEST_ADVICE, **PROOF_ADVICE}
+ADVICE: Mapping[str, Advice] = {
+    **_families(),
+    **REQUEST_ADVICE,
+    **PROOF_ADVICE,
+    **TGS_ADVICE,
+    **PAC_ADVICE,
+}
 """Everything we can say, by the reason."""
 
 _NOTHING_KNOWN = Advice(

@@ -15,19 +15,6 @@ REQUEST_ADVICE: Mapping[str, Advice] = {
         causes=("another service's traffic on this port", "a port scanner"),
         fixes=("nothing, unless a Kerberos client was meant: check its kdc = address:port",),
     ),
-    "this KDC does not serve the TGS exchange": Advice(
-        step=Step.TGS,
-        rule="This release issues ticket-granting tickets only; service tickets come later.",
-        source="Keytrust: CHANGELOG",
-        causes=(
-            "the logon worked, and the client went on to ask for a service ticket",
-            "the client renews or validates its TGT",
-        ),
-        fixes=(
-            "nothing is wrong with the logon before it: its TGT is good",
-            "MIT's kinit -S gets a ticket for one service in the AS exchange",
-        ),
-    ),
     "the protocol version is not 5": Advice(
         step=Step.HEADER,
         rule="pvno is 5.",
@@ -37,7 +24,7 @@ REQUEST_ADVICE: Mapping[str, Advice] = {
     ),
     "msg-type does not match the message": Advice(
         step=Step.HEADER,
-        rule="msg-type is 10 in an AS-REQ.",
+        rule="msg-type is 10 in an AS-REQ, 12 in a TGS-REQ, 14 in the AP-REQ inside it.",
         source="RFC 4120 5.4.1",
         causes=("a faulty client", "a test"),
         fixes=("update the client",),
@@ -169,6 +156,13 @@ REQUEST_ADVICE: Mapping[str, Advice] = {
             "for an account that only logs on with a key: kdc user set {client} "
             "--smartcard-required",
         ),
+    ),
+    "PA-PAC-REQUEST is malformed": Advice(
+        step=Step.PAC_REQUEST,
+        rule="PA-PAC-REQUEST, when it is sent, is a KERB-PA-PAC-REQUEST.",
+        source="MS-KILE 2.2.3",
+        causes=("a faulty client", "a test"),
+        fixes=("look at the fault below padata type 128 in the tree",),
     ),
     # -- pre-authentication ----------------------------------------------------------------
     "no pre-authentication data": Advice(

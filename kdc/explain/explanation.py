@@ -15,7 +15,7 @@ from kdc.explain.names import error_text
 from kdc.explain.reader import Node
 from kdc.explain.steps import Stage, State, Step, stages
 from kdc.explain.text import count, escape
-from kdc.explain.tree import message_tree
+from kdc.explain.tree import message_name, message_tree
 
 WIDTH = 80
 MAX_TREE_LINES = 700
@@ -85,6 +85,7 @@ def explain(
             step,
             preauth if isinstance(preauth, int) else None,
             hide_unknown=hide,
+            tgs=message_name(subject.message) == "TGS-REQ",
             issued=not verdict.why and not verdict.code,
         )
         if verdict.judged_now:
@@ -106,7 +107,14 @@ def explain(
     )
 
 
-_FROM_MEMORY = (Step.MEMORY, Step.PK_REPLAY, Step.TS_MEMORY, Step.TS_REPLAY)
+_FROM_MEMORY = (
+    Step.MEMORY,
+    Step.PK_REPLAY,
+    Step.TS_MEMORY,
+    Step.TS_REPLAY,
+    Step.AUTH_MEMORY,
+    Step.AUTH_REPLAY,
+)
 
 
 def _forgotten(stage: Stage) -> Stage:

@@ -15,8 +15,9 @@ from kdc.explain.keys import key_text
 from kdc.explain.reader import time_text
 from kdc.explain.steps import Step
 from kdc.explain.text import escape, quoted, span
+from kdc.explain.tree import message_name
 from kdc.wire.constants import PaType
-from kdc.wire.rfc4120 import AsReq, PrincipalName
+from kdc.wire.rfc4120 import ApReq, AsReq, KdcReq, PrincipalName, TgsReq, Ticket
 from kdc.wire.rfc4556 import DH_PUBLIC_NUMBER, EC_PUBLIC_KEY, AuthPack, DomainParameters, PaPkAsReq
 from pki import asn1, cms
 from pki.certificate import Certificate
@@ -30,7 +31,10 @@ MAX_OWNERS = 8
 class Request:
     """The parts of a request that could be read; None for the others."""
 
-    as_req: AsReq | None = None
+    kdc_req: KdcReq | None = None
+    """An AS-REQ or a TGS-REQ."""
+    ticket: Ticket | None = None
+    """What a TGS-REQ shows, unopened."""
     auth_pack: AuthPack | None = None
     signed: cms.SignedData | None = None
     signer_key: PublicKey | None = None
@@ -47,11 +51,14 @@ class Known:
 
 
 def read_request(message: bytes) -> Request:
-    """Decode what can be decoded of an AS-REQ."""
+    """Decode what can be decoded of an AS-REQ or a TGS-REQ."""
     out = Request()
     try:
-        out.as_req = asn1.decode(AsReq, message)
-        for pa in out.as_req.padata or ():
+        tgs = message_name(message) == "TGS-REQ"
+        out.kdc_req = asn1.decode(TgsReq if tgs else AsReq, message)
+        for pa in out.kdc_req.padata or ():
+            if tgs and pa.padata_type == PaType.TGS_REQ:
+                out.ticket = asn1.decode(ApReq, pa.padata_value).ticket
             if pa.padata_type == PaType.PK_AS_REQ:
                 pa_pk_as_req = asn1.decode(PaPkAsReq, pa.padata_value)
                 out.signed = cms.parse_signed_data(pa_pk_as_req.signed_auth_pack)
@@ -97,18 +104,35 @@ def _name(name: PrincipalName | None) -> str:
 
 
 def _realm(case: _Case) -> list[str]:
-    if case.request.as_req is None:
+    if case.request.kdc_req is None:
         return []
-    out = [f"The request is for realm {quoted(case.request.as_req.req_body.realm)}."]
+    out = [f"The request is for realm {quoted(case.request.kdc_req.req_body.realm)}."]
     if case.config is not None:
         out.append(f"This KDC serves {case.config.realm} (NetBIOS {case.config.netbios}).")
     return out
 
 
-def _etype(case: _Case) -> list[str]:
-    if case.request.as_req is None:
+def _ticket(case: _Case) -> list[str]:
+    ticket = case.request.ticket
+    if ticket is None:
         return []
-    asked = ", ".join(map(names.etype_text, case.request.as_req.req_body.etype[:16]))
+    sealed = ticket.enc_part
+    return [
+        f"The ticket says it is for {_name(ticket.sname)} of realm {quoted(ticket.realm)}.",
+        f"It says it is sealed with key version {sealed.kvno}, {names.etype_text(sealed.etype)}.",
+    ]
+
+
+def _options(case: _Case) -> list[str]:
+    if case.request.kdc_req is None:
+        return []
+    return [f"kdc-options is {names.options_text(case.request.kdc_req.req_body.kdc_options)}."]
+
+
+def _etype(case: _Case) -> list[str]:
+    if case.request.kdc_req is None:
+        return []
+    asked = ", ".join(map(names.etype_text, case.request.kdc_req.req_body.etype[:16]))
     out = [f"The client offers: {asked or 'nothing at all'}."]
     if case.config is not None:
         ours = ", ".join(map(names.etype_text, case.config.supported_enctypes))
@@ -117,9 +141,9 @@ def _etype(case: _Case) -> list[str]:
 
 
 def _client(case: _Case) -> list[str]:
-    if case.request.as_req is None:
+    if case.request.kdc_req is None:
         return []
-    cname = case.request.as_req.req_body.cname
+    cname = case.request.kdc_req.req_body.cname
     kind = "" if cname is None else f", {names.name_type_text(cname.name_type)}"
     out = [f"The client calls itself {_name(cname)}{kind}."]
     if case.known.account is not None:
@@ -129,9 +153,9 @@ def _client(case: _Case) -> list[str]:
 
 
 def _service(case: _Case) -> list[str]:
-    if case.request.as_req is None:
+    if case.request.kdc_req is None:
         return []
-    return [f"The client asks for {_name(case.request.as_req.req_body.sname)}."]
+    return [f"The client asks for {_name(case.request.kdc_req.req_body.sname)}."]
 
 
 def _account(case: _Case) -> list[str]:
@@ -173,9 +197,9 @@ def _pk_clock(case: _Case) -> list[str]:
 
 
 def _times(case: _Case) -> list[str]:
-    if case.request.as_req is None:
+    if case.request.kdc_req is None:
         return []
-    body = case.request.as_req.req_body
+    body = case.request.kdc_req.req_body
     out = [f"till is {time_text(body.till)}; our clock said {time_text(case.time)}."]
     if body.from_ is not None:
         out.append(f"from is {time_text(body.from_)}.")
@@ -243,14 +267,20 @@ def _replay(case: _Case) -> list[str]:
 
 
 def _sealed(case: _Case) -> list[str]:
-    if case.request.as_req is None:
+    if case.request.kdc_req is None:
         return []
-    asked = ", ".join(map(names.etype_text, case.request.as_req.req_body.etype[:16]))
+    asked = ", ".join(map(names.etype_text, case.request.kdc_req.req_body.etype[:16]))
     return [f"The client offers: {asked}.", *_account(case)]
 
 
 _ABOUT: dict[Step, Callable[[_Case], list[str]]] = {
     Step.REALM: _realm,
+    Step.OPTIONS: _options,
+    Step.TGS_OPTIONS: _options,
+    Step.TGT_ASKED: _options,
+    Step.TGT_NAME: _ticket,
+    Step.TGT_OPENS: _ticket,
+    Step.SEALING_KEY: _service,
     Step.ETYPE: _etype,
     Step.CLIENT: _client,
     Step.SERVICE: _service,

@@ -1,6 +1,7 @@
 """The steps of an exchange in their order, and how far a refused request got.
 
-The order is that of `kdc.exchange`: as_exchange, then pkinit or enc_timestamp, then the reply.
+The order is that of `kdc.exchange`: as_exchange, then pkinit or enc_timestamp, then the reply; or
+tgs_exchange with tgs_open and tgs_decide.
 """
 
 from dataclasses import dataclass
@@ -13,7 +14,6 @@ class Step(Enum):
     """One check; the value is what is true of a request that passed it."""
 
     READ = "the message is a well-formed request"
-    TGS = "this KDC serves the exchange"
     HEADER = "it is Kerberos 5, and msg-type says what it is"
     REALM = "the realm is ours"
     OPTIONS = "kdc-options has nothing that an AS-REQ cannot have"
@@ -53,16 +53,38 @@ class Step(Enum):
     PASSWORD_STATE = "the password has not expired"  # noqa: S105  a sentence
     KDF = "a key derivation function in common"
     AGREEMENT = "the client's public value lies in its group"
+    PAC_REQUEST = "PA-PAC-REQUEST, if there is one, is well-formed"
     TICKET = "the ticket is sealed"
+
+    AP_REQ = "PA-TGS-REQ holds a ticket and an authenticator"
+    TGT_NAME = "the ticket is a TGT of this realm"
+    TGT_OPENS = "a krbtgt key that we have opens it"
+    TGT_VALID = "the TGT is valid now"
+    AUTH_OPENS = "the TGT's session key opens the authenticator"
+    AUTH_CLIENT = "authenticator and ticket name the same client"
+    AUTH_BODY = "the authenticator was made for this request"
+    AUTH_CLOCK = "the authenticator is within the clock skew"
+    AUTH_MEMORY = "the replay memory reaches back to the authenticator"
+    AUTH_ARMOR = "neither is for FAST armor only"
+    AUTH_ADDRESS = "the ticket may be used from this address"
+    AUTH_SUBKEY = "the authenticator's subkey, if any, is of a type we use"
+    AUTH_DATA = "the client's own authorization data, if any, open"
+    TGS_OPTIONS = "the request's options are allowed, and its TGT has what they need"
+    REQUESTER = "the TGT speaks for an account that still is that account"
+    TGT_PAC = "the TGT's PAC is whole and signed by us"
+    TGT_ASKED = "a TGT is asked for as one"
+    BROUGHT = "the client brings no authorization data that are not its own to give"
+    SEALING_KEY = "there is a key to seal the ticket with"
+    AUTH_REPLAY = "the authenticator was not used before"
 
 
 _OPENING = (
     Step.READ,
     Step.HEADER,
     Step.REALM,
-    Step.OPTIONS,
     Step.ETYPE,
     Step.CLIENT,
+    Step.OPTIONS,
     Step.SERVICE,
     Step.ACCOUNT,
     Step.MECHANISM,
@@ -97,10 +119,48 @@ _PASSWORD = (
     Step.TS_REPLAY,
 )
 _REPLY = {
-    PaType.PK_AS_REQ: (Step.PASSWORD_STATE, Step.KDF, Step.AGREEMENT, Step.TICKET),
-    PaType.ENC_TIMESTAMP: (Step.PASSWORD_STATE, Step.TICKET),
+    PaType.PK_AS_REQ: (
+        Step.PASSWORD_STATE,
+        Step.KDF,
+        Step.AGREEMENT,
+        Step.PAC_REQUEST,
+        Step.TICKET,
+    ),
+    PaType.ENC_TIMESTAMP: (Step.PASSWORD_STATE, Step.PAC_REQUEST, Step.TICKET),
 }
-_TGS = (Step.READ, Step.TGS)
+_TGS = (
+    Step.READ,
+    Step.HEADER,
+    Step.REALM,
+    Step.AP_REQ,
+    Step.TGT_NAME,
+    Step.TGT_OPENS,
+    Step.TGT_VALID,
+    Step.AUTH_OPENS,
+    Step.AUTH_CLIENT,
+    Step.AUTH_BODY,
+    Step.AUTH_CLOCK,
+    Step.AUTH_MEMORY,
+    Step.AUTH_ARMOR,
+    Step.AUTH_ADDRESS,
+    Step.AUTH_SUBKEY,
+    Step.AUTH_DATA,
+    Step.TGS_OPTIONS,
+    Step.TGT_PAC,
+    Step.REQUESTER,
+    Step.ACCOUNT,
+    Step.SERVICE,
+    Step.TGT_ASKED,
+    Step.BROUGHT,
+    Step.SEALING_KEY,
+    Step.ETYPE,
+    Step.TIMES,
+    Step.AUTH_REPLAY,
+    Step.TICKET,
+)
+_ONLY_TGS = frozenset(_TGS) - frozenset(
+    (*_OPENING, *_PKINIT, *_PASSWORD, *_REPLY[PaType.PK_AS_REQ])
+)
 
 
 class State(StrEnum):
@@ -120,13 +180,15 @@ class Stage:
     state: State
 
 
-def order_of(step: Step | None, preauth: int | None, hide_unknown: bool) -> tuple[Step, ...]:
+def order_of(
+    step: Step | None, preauth: int | None, hide_unknown: bool, *, tgs: bool = False
+) -> tuple[Step, ...]:
     """List the steps of an exchange: those of the proof that was brought, or of the failing one.
 
     preauth: the PA type that was judged, None before it was chosen.
-    hide_unknown: with it the account's state is judged after the proof.
+    hide_unknown: with it the account's state is judged after the proof. tgs: the TGS exchange.
     """
-    if step is Step.TGS:
+    if tgs or step in _ONLY_TGS:
         return _TGS
     opening: tuple[Step, ...] = _OPENING
     proof: tuple[Step, ...] = ()
@@ -148,13 +210,16 @@ def stages(
     preauth: int | None = None,
     *,
     hide_unknown: bool = False,
+    tgs: bool = False,
     issued: bool = False,
 ) -> tuple[Stage, ...]:
     """Say how each step went, given the one that failed.
 
     step: None when it is not known where the request stopped, or when nothing failed (`issued`).
     """
-    order = order_of(step, preauth, hide_unknown)
+    order = order_of(step, preauth, hide_unknown, tgs=tgs)
+    if order is _TGS and step is Step.TICKET:
+        step = Step.SEALING_KEY  # there, the service's key is looked for before anything is decided
     if step is None or step not in order:
         state = State.PASSED if issued else State.UNKNOWN
         return tuple(Stage(step=s, state=state) for s in order)

@@ -60,29 +60,12 @@ class Extension:
     extn_value: bytes = asn1.plain(asn1.OCTET_STRING)
 
 
-@asn1.sequence
-class ApReq:
-    """AP-REQ ::= [APPLICATION 14] SEQUENCE {
-
-    pvno [0] INTEGER (5), msg-type [1] INTEGER (14), ap-options [2] APOptions, ticket [3] Ticket,
-    authenticator [4] EncryptedData }
-
-    Declared for display only, by the SEQUENCE inside the APPLICATION tag.
-    """
-
-    pvno: int = asn1.explicit(0, asn1.INT32)
-    msg_type: int = asn1.explicit(1, asn1.INT32)
-    ap_options: int = asn1.explicit(2, asn1.FLAGS32)
-    ticket: rfc4120.Ticket = asn1.explicit(3, asn1.nested(rfc4120.Ticket))
-    authenticator: rfc4120.EncryptedData = asn1.explicit(4, asn1.nested(rfc4120.EncryptedData))
-
-
 _MESSAGES: Mapping[int, tuple[str, type]] = {
     0x60 | MessageType.AS_REQ: ("AS-REQ", rfc4120.AsReq),
     0x60 | MessageType.AS_REP: ("AS-REP", rfc4120.AsRep),
-    # KDC-REQ and KDC-REP are the same for both exchanges (RFC 4120 5.4.1, 5.4.2).
-    0x60 | MessageType.TGS_REQ: ("TGS-REQ", rfc4120.AsReq),
-    0x60 | MessageType.TGS_REP: ("TGS-REP", rfc4120.AsRep),
+    0x60 | MessageType.TGS_REQ: ("TGS-REQ", rfc4120.TgsReq),
+    0x60 | MessageType.TGS_REP: ("TGS-REP", rfc4120.TgsRep),
+    0x60 | MessageType.AP_REQ: ("AP-REQ", rfc4120.ApReq),
     0x60 | MessageType.KRB_ERROR: ("KRB-ERROR", rfc4120.KrbError),
 }
 
@@ -180,7 +163,7 @@ def _padata_value(reader: Reader, node: Node, at: Element, seen: Mapping[str, ob
     elif pa_type == PaType.PK_AS_REP:
         _pk_as_rep(reader, node, at)
     elif pa_type == PaType.TGS_REQ:
-        _ap_req(reader, node, at)
+        reader.nested(node, rfc4120.ApReq, "AP-REQ", at.start, at.end)
     elif pa_type == PaType.ENC_TIMESTAMP:
         reader.nested(node, rfc4120.EncryptedData, "EncryptedData", at.start, at.end)
     elif pa_type == PaType.PAC_REQUEST:
@@ -209,14 +192,6 @@ def _pk_as_rep(reader: Reader, node: Node, at: Element) -> None:
         reader.nested(child, rfc4556.DhRepInfo, "dhInfo", element.start, element.end)
     else:
         reader.any(child, element, tag)
-
-
-def _ap_req(reader: Reader, node: Node, at: Element) -> None:
-    got = reader.header(node, "AP-REQ", at.start, at.end)
-    if got is not None and got[0] == 0x60 | MessageType.AP_REQ:
-        reader.nested(node, ApReq, "AP-REQ", got[1].start, got[1].end)
-    elif got is not None:
-        reader.any(node, got[1], got[0])
 
 
 def _freshness(reader: Reader, node: Node, at: Element, _seen: Mapping[str, object]) -> None:
@@ -484,6 +459,8 @@ _CONTENTS: Mapping[tuple[str, str], Content] = {
 _TEXTS: Mapping[tuple[str, str], Text] = {
     ("AsReq", "msg_type"): names.message_type_text,
     ("AsRep", "msg_type"): names.message_type_text,
+    ("TgsReq", "msg_type"): names.message_type_text,
+    ("TgsRep", "msg_type"): names.message_type_text,
     ("ApReq", "msg_type"): names.message_type_text,
     ("KrbError", "msg_type"): names.message_type_text,
     ("KrbError", "error_code"): names.error_text,

@@ -14,6 +14,7 @@ from kdc.config import KEYS
 from kdc.errors import FAULT_CODES
 from kdc.explain.advice import ADVICE, advise
 from kdc.explain.steps import State, Step, order_of, stages
+from kdc.pac import PacFault
 from kdc.wire.constants import PaType
 from pki.errors import ChainFault, CmsFault, DerFault, Fault, KeyFault
 
@@ -78,6 +79,9 @@ class Phrases(ast.NodeVisitor):
             )
         elif isinstance(value, ast.Attribute) and value.attr == "why":
             return  # handed on
+        elif isinstance(value, ast.Attribute) and self.path.name == "pac_facts.py":
+            assert ast.unparse(value) == "error.fault.value"  # of a PacError
+            yield from (fault.value for fault in PacFault)
         elif isinstance(value, ast.IfExp):
             yield from self.texts(value.body)
             yield from self.texts(value.orelse)

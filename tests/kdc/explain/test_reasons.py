@@ -24,15 +24,16 @@ from kdc.explain.explanation import (
 )
 from kdc.explain.findings import Known, read_request
 from kdc.explain.redact import redact
-from kdc.explain.steps import State, Step
+from kdc.explain.steps import State, Step, stages
 from kdc.wire.constants import KdcOption, PaType
-from kdc.wire.rfc4120 import AsReq, KdcReqBody
+from kdc.wire.rfc4120 import ApReq, AsReq, EncryptedData, KdcReqBody, TgsReq, Ticket
 from kdc.wire.rfc4556 import AuthPack, PkAuthenticator
 from pki import asn1, ca, oids
 from pki.ca import IssuedCertificate
 from pki.x500 import simple_name
 from tests.kdc.builders import (
     BODY,
+    KRBTGT,
     NOW,
     Kdc,
     PkinitRequest,
@@ -42,6 +43,7 @@ from tests.kdc.builders import (
     enc_timestamp,
     hello_key,
     key_of,
+    name,
     padata,
     sign_auth_pack,
 )
@@ -317,9 +319,9 @@ def explained(kdc: Kdc, case: Case) -> Explanation:
     key = read_request(message).signer_key
     owners = () if key is None else kdc.store.accounts_by_key(key.digest)
     found = [kdc.store.account_by_id(owner) for owner in owners]
-    name = str(outcome.facts.get("account", ""))
+    account = str(outcome.facts.get("account", ""))
     known = Known(
-        account=kdc.store.account_by_name(name),
+        account=kdc.store.account_by_name(account),
         owners=tuple(owner.sam_account_name for owner in found if owner is not None),
     )
     verdict = Verdict(code=outcome.code, why=outcome.why, facts=outcome.facts)
@@ -405,8 +407,63 @@ def test_a_replayed_auth_pack_is_explained(kdc: Kdc) -> None:
     assert "somebody recorded and sent again" in flat(explanation)
 
 
+OPENING: tuple[tuple[Step, Callable[[KdcReqBody], KdcReqBody]], ...] = (
+    (Step.REALM, lambda body: replace(body, realm="OTHER.TEST")),
+    (Step.ETYPE, lambda body: replace(body, etype=(23,))),
+    (Step.CLIENT, lambda body: replace(body, cname=name("nosuch"))),
+    (Step.OPTIONS, lambda body: replace(body, kdc_options=KdcOption.RENEW)),
+    (Step.SERVICE, lambda body: replace(body, sname=name("host", "nosuch"))),
+)
+
+
+def test_the_steps_of_the_opening_are_in_the_order_of_the_code(kdc: Kdc) -> None:
+    """With all of them broken the first is refused; mended one by one, each in its turn."""
+    kdc.store.update_account(kdc.account_id("alice"), AccountChanges(disabled=True))
+    order = [stage.step for stage in stages(Step.TIMES)]
+    seen = []
+    for mended in range(len(OPENING) + 1):
+        body = BODY
+        for _, damage in OPENING[mended:]:
+            body = damage(body)
+        seen.append(ADVICE[kdc.ask(as_req(body)).why].step)
+    assert seen == [*(step for step, _ in OPENING), Step.ACCOUNT]
+    assert [step for step in order if step in seen] == seen
+
+
+def test_a_ticket_that_is_shown_is_told_by_what_it_says_of_itself(kdc: Kdc) -> None:
+    """TGS-REQ: the TGT's name and key version are in the clear; its steps are those of the TGS."""
+    ticket = Ticket(
+        tkt_vno=5,
+        realm="OLD.TEST",
+        sname=KRBTGT,
+        enc_part=EncryptedData(etype=18, kvno=7, cipher=bytes(range(40))),
+    )
+    authenticator = EncryptedData(etype=18, kvno=None, cipher=bytes(range(40)))
+    ap_req = ApReq(pvno=5, msg_type=14, ap_options=0, ticket=ticket, authenticator=authenticator)
+    message = asn1.encode(
+        TgsReq(
+            pvno=5,
+            msg_type=12,
+            padata=(padata(PaType.TGS_REQ, asn1.encode(ap_req)),),
+            req_body=replace(BODY, cname=None),
+        )
+    )
+    case = Case(
+        why="the ticket is not a TGT of this realm",
+        step=Step.TGT_NAME,
+        says=(),
+        message=lambda: message,
+    )
+    explanation = explained(kdc, case)
+    assert [s.step for s in explanation.stages if s.state is State.FAILED] == [Step.TGT_NAME]
+    text = flat(explanation)
+    assert 'for "krbtgt/LAB.TEST" of realm "OLD.TEST"' in text
+    assert "key version 7, 18 aes256-cts-hmac-sha1-96" in text
+    assert text.count("(40 octets, blanked before it was recorded)") == 2
+
+
 @pytest.mark.parametrize(
-    ("name", "shown"),
+    ("called", "shown"),
     [
         ("alice", "alice"),
         ("pc1$", "'pc1$'"),
@@ -419,10 +476,10 @@ def test_a_replayed_auth_pack_is_explained(kdc: Kdc) -> None:
         ("{realm}", "'{realm}'"),
     ],
 )
-def test_a_name_in_a_command_is_safe_to_copy(name: str, shown: str) -> None:
+def test_a_name_in_a_command_is_safe_to_copy(called: str, shown: str) -> None:
     """What a client calls itself must not become an option or a second command."""
     subject = Subject(message=b"", time=NOW, origin="test")
-    verdict = Verdict(code=6, why="the account is disabled", facts={"client": name})
+    verdict = Verdict(code=6, why="the account is disabled", facts={"client": called})
     explanation = explain(subject, verdict, None, Known())
     assert explanation.client == shown
     assert any(line == f"kdc user enable {shown}" for line in fixes_of(explanation))
