@@ -4,7 +4,9 @@ Rules (design requirements 9 and 11; rows T01 to T08, T20)
   1. The client's name leads to the account by exactly that name: no "$" is added, no UPN tried
      (CVE-2021-42278). The SID in the TGT's PAC must be that account's (CVE-2021-42287).
   2. The account is judged as at a logon, however old the TGT is.
-  3. A realm that issues no PACs knows no SIDs either: there the account must be older than the TGT.
+  3. A TGT of a key-trust logon ends with the last key of its account.
+  4. Where tickets have no PAC (a realm without, an account without a SID), the account must be
+     older than the TGT.
 """
 
 from dataclasses import dataclass
@@ -13,9 +15,21 @@ from datetime import datetime
 from directory.backend import Directory
 from directory.model import Account, AccountKind
 from kdc.errors import KdcError
+from kdc.exchange.as_exchange import name_text
+from kdc.exchange.pac_facts import pac_facts, refusal_from_pac
 from kdc.exchange.principals import account_by_parts
 from kdc.exchange.realm import Realm
 from kdc.exchange.tgt import OpenTgt
+from kdc.pac import (
+    KEY_TRUST,
+    PAC_WAS_GIVEN_IMPLICITLY,
+    PacError,
+    PacFacts,
+    VerifiedPac,
+    parse_pac,
+    split_ticket,
+    verify_pac,
+)
 from kdc.policy import check_account_state
 from kdc.wire.constants import ErrorCode
 from kdc.wire.rfc4120 import PrincipalName
@@ -28,22 +42,67 @@ class Requester:
     account: Account
     name: PrincipalName
     """As the TGT has it; the new ticket says the same."""
+    pac: PacFacts | None
+    """What the new ticket's PAC says: the account of today, and how it was proven at the logon."""
 
 
 def verify_requester(tgt: OpenTgt, realm: Realm, now: datetime) -> Requester:
     """Find the account a TGT speaks for and check that it may still have tickets.
 
-    Raises KdcError: KDC_ERR_TGT_REVOKED (the account is gone or another one),
-    KDC_ERR_CLIENT_REVOKED, KDC_ERR_POLICY (state of the account).
+    Raises KdcError: KDC_ERR_TGT_REVOKED (no PAC, the account is gone or another one, its keys are),
+    those of `refusal_from_pac`, KDC_ERR_CLIENT_REVOKED, KDC_ERR_POLICY (state of the account).
     """
     part = tgt.part
+    verified = _verified_pac(tgt)
     account = _account_of(part.cname, realm.directory)
     if account is None:
         raise KdcError(ErrorCode.KDC_ERR_TGT_REVOKED, "the TGT's account does not exist any more")
-    if account.created_at.replace(microsecond=0) > part.authtime:
-        raise KdcError(ErrorCode.KDC_ERR_TGT_REVOKED, "the account is younger than the TGT")
+    if verified is not None:
+        _check_requestor(verified, account)
     check_account_state(account, now)
-    return Requester(account=account, name=part.cname)
+    carried = None if verified is None else verified.carried
+    facts = pac_facts(
+        account,
+        realm,
+        name=name_text(part.cname),
+        logon_time=part.authtime,
+        asserted=() if carried is None else carried.asserted_sids,
+        pac_attributes=PAC_WAS_GIVEN_IMPLICITLY
+        if carried is None or carried.pac_attributes is None
+        else carried.pac_attributes,
+    )
+    if carried is None:
+        if facts is not None:
+            raise KdcError(ErrorCode.KDC_ERR_TGT_REVOKED, "the TGT has no PAC")
+        if account.created_at.replace(microsecond=0) > part.authtime:
+            raise KdcError(ErrorCode.KDC_ERR_TGT_REVOKED, "the account is younger than the TGT")
+    elif KEY_TRUST in carried.asserted_sids and not any(c.usable for c in account.key_credentials):
+        raise KdcError(
+            ErrorCode.KDC_ERR_TGT_REVOKED, "the keys of a key-trust logon were removed since"
+        )
+    return Requester(account=account, name=part.cname, pac=facts)
+
+
+def _verified_pac(tgt: OpenTgt) -> VerifiedPac | None:
+    """Verify the PAC of a TGT; None when it has none."""
+    try:
+        octets = split_ticket(tgt.plain).pac
+        if octets is None:
+            return None
+        key = tgt.sealing_key
+        return verify_pac(parse_pac(octets), server_key=key, krbtgt_keys=(key,), ticket=None)
+    except PacError as error:
+        raise refusal_from_pac(error) from None
+
+
+def _check_requestor(verified: VerifiedPac, account: Account) -> None:
+    """Compare the SID of a TGT's PAC with the account's: rows T02, T03."""
+    if verified.requestor is None:
+        raise KdcError(ErrorCode.KDC_ERR_TGT_REVOKED, "the TGT's PAC has no requestor")
+    if verified.requestor != account.sid:
+        raise KdcError(
+            ErrorCode.KDC_ERR_TGT_REVOKED, "the TGT was issued to another account of this name"
+        )
 
 
 def _account_of(cname: PrincipalName, directory: Directory) -> Account | None:

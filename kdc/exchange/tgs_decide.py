@@ -49,8 +49,8 @@ class TgsGrant:
     """A ticket that was agreed to. Only `decide_tgs` makes one."""
 
     requester: Requester
+    service: Account
     sname: PrincipalName
-    is_tgt: bool
     ticket: TicketGrant
     session_etype: EncType
     sealing: SealingKey
@@ -92,8 +92,8 @@ def decide_tgs(
     address_change = options & (KdcOption.FORWARDED | KdcOption.PROXY)
     return TgsGrant(
         requester=requester,
+        service=target.account,
         sname=target.name,
-        is_tgt=is_tgt,
         ticket=_times(opened, target, is_tgt, realm, now),
         session_etype=session_etype,
         sealing=sealing,

@@ -4,6 +4,7 @@ from kdc.crypto.etypes import CONFOUNDER_BYTES, KEY_BYTES, KeyUsage, encrypt
 from kdc.exchange.realm import Realm
 from kdc.exchange.tgs_decide import TgsGrant
 from kdc.exchange.tgs_open import OpenTgsReq
+from kdc.exchange.ticket import encode_ticket_part
 from kdc.wire.constants import PVNO, MessageType
 from kdc.wire.rfc4120 import (
     EncryptedData,
@@ -37,9 +38,8 @@ def issue_tgs_rep(grant: TgsGrant, opened: OpenTgsReq, realm: Realm) -> bytes:
         authorization_data=grant.authorization_data or None,
     )
     sealing = grant.sealing
-    ticket_cipher = encrypt(
-        sealing.key, KeyUsage.TICKET, asn1.encode(ticket_part), entropy(CONFOUNDER_BYTES)
-    )
+    plain = encode_ticket_part(ticket_part, grant.requester.pac, grant.service, sealing.key, realm)
+    ticket_cipher = encrypt(sealing.key, KeyUsage.TICKET, plain, entropy(CONFOUNDER_BYTES))
     client_part = EncTgsRepPart(
         key=session,
         last_req=(LastReqEntry(lr_type=0, lr_value=ticket.authtime),),

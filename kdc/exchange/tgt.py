@@ -1,6 +1,6 @@
 """Opening a TGT of ours, in PA-TGS-REQ or as a second ticket (RFC 4120 3.3.3)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from directory.model import PrincipalKey, match_key
@@ -19,8 +19,10 @@ class OpenTgt:
     """A TGT that a living krbtgt key of ours sealed. Only `open_tgt` makes one."""
 
     part: EncTicketPart
+    plain: bytes = field(repr=False)
+    """The DER of `part` as it was sealed: what PAC signatures cover."""
     session_key: ProtocolKey
-    sealing_key: PrincipalKey
+    sealing_key: ProtocolKey
     """The key of krbtgt it is sealed with; its PAC is signed with the same one."""
 
 
@@ -40,11 +42,9 @@ def open_tgt(
         raise KdcError(ErrorCode.KRB_AP_ERR_BADVERSION, "the ticket's version is not 5")
     if not is_tgs_name(ticket, realm):
         raise KdcError(ErrorCode.KRB_AP_ERR_NOT_US, "the ticket is not a TGT of this realm")
-    sealing_key = _sealing_key(ticket, realm)
+    ready = realm.service_keys.ready(_sealing_key(ticket, realm))
     try:
-        plain = decrypt(
-            realm.service_keys.ready(sealing_key), KeyUsage.TICKET, ticket.enc_part.cipher
-        )
+        plain = decrypt(ready, KeyUsage.TICKET, ticket.enc_part.cipher)
     except CryptoError:
         raise KdcError(
             ErrorCode.KRB_AP_ERR_BAD_INTEGRITY, "the TGT does not open with the krbtgt key"
@@ -57,7 +57,7 @@ def open_tgt(
             ErrorCode.KDC_ERR_ETYPE_NOSUPP, "the TGT's session key is of a type we do not use"
         ) from None
     _check_validity(part, realm, now, may_be_invalid)
-    return OpenTgt(part=part, session_key=session_key, sealing_key=sealing_key)
+    return OpenTgt(part=part, plain=plain, session_key=session_key, sealing_key=ready)
 
 
 def is_tgs_name(ticket: Ticket, realm: Realm) -> bool:
