@@ -5,6 +5,7 @@ accounts' keys are derived from their names (`tests.fuzz.realm`), so old records
 """
 
 import json
+import sys
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -20,13 +21,17 @@ from kdc.formats.ccache import Ccache, Credential, Principal, Setting, encode_cc
 from kdc.server.framing import frame
 from kdc.wire.constants import KdcOption, NameType, PaType, TypedData
 from kdc.wire.rfc4120 import (
+    AUTHORIZATION_DATA,
     ETYPE_INFO2,
     AsRep,
+    AuthorizationDataElement,
     EncAsRepPart,
     EncryptionKey,
+    EncTicketPart,
     EtypeInfo2Entry,
     HostAddress,
     LastReqEntry,
+    TransitedEncoding,
 )
 from kdc.wire.rfc4556 import (
     TD_CMS_DIGEST_ALGORITHMS,
@@ -116,7 +121,49 @@ def as_requests() -> None:
     _write("as_req", **requests)
     _write("as_req_signed", **packs)
     _write("auth_pack", **packs)
-    _write("tgs_req", **{k: b"\x6c" + v[1:] for k, v in requests.items() if len(v) < 800})
+
+
+def tgs_requests() -> None:
+    """Record TGS-REQs, and the parts that the holder of a TGT seals."""
+    tgt, other = realm.new_tgt(), realm.new_tgt()
+    own = builders.name("krbtgt", REALM, name_type=NameType.SRV_INST)
+    subkey = EncryptionKey(keytype=18, keyvalue=bytes(range(32)))
+    bodies = {
+        "web": realm.tgs_body(),
+        "renew": realm.tgs_body(sname=own, kdc_options=KdcOption.RENEW),
+        "forward": realm.tgs_body(
+            sname=own, kdc_options=KdcOption.FORWARDED | KdcOption.FORWARDABLE
+        ),
+        "user_to_user": realm.tgs_body(
+            sname=builders.name("pat"),
+            kdc_options=KdcOption.ENC_TKT_IN_SKEY,
+            additional_tickets=(other.ticket,),
+        ),
+    }
+    requests, sealed = {}, {}
+    for name, value in bodies.items():
+        body = asn1.encode(value)
+        requests[f"pat_{name}"] = realm.tgs_req(tgt, body, realm.authenticator(tgt, body, subkey))
+        sealed[f"body_{name}"] = b"\x01" + body
+    # A ticket of the target's own making is not known here: its authenticator proves nothing.
+    body = asn1.encode(bodies["web"])
+    sealed["authenticator"] = b"\x00" + realm.authenticator(tgt, body, subkey)
+    data = (AuthorizationDataElement(ad_type=1, ad_data=b"\x30\x00"),)
+    sealed["authorization_data"] = b"\x02" + asn1.encode_as(AUTHORIZATION_DATA, data)
+    sealed["ticket"] = b"\x03" + asn1.encode(
+        EncTicketPart(
+            flags=0x50E00000,
+            key=subkey,
+            crealm=REALM,
+            cname=builders.name("pat"),
+            transited=TransitedEncoding(tr_type=1, contents=b""),
+            authtime=NOW,
+            endtime=NOW + timedelta(hours=10),
+            authorization_data=data,
+        )
+    )
+    _write("tgs_req", **requests)
+    _write("tgs_req_sealed", **sealed)
 
 
 def signed_data() -> None:
@@ -339,9 +386,10 @@ def key_files() -> None:
 
 
 def main() -> None:
-    """Record everything."""
+    """Record everything, or what is named: `python -m tests.fuzz.make_corpus tgs_requests`."""
     for make in (
         as_requests,
+        tgs_requests,
         signed_data,
         key_credentials,
         certificates,
@@ -350,7 +398,8 @@ def main() -> None:
         kdc_replies,
         key_files,
     ):
-        make()
+        if len(sys.argv) == 1 or make.__name__ in sys.argv[1:]:
+            make()
 
 
 if __name__ == "__main__":

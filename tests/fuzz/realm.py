@@ -11,22 +11,48 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import cache
 from pathlib import Path
+from typing import TypedDict, Unpack
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from directory.changes import NewAccount
 from directory.model import AccountKind
 from directory.store import Store
-from kdc.crypto.etypes import EncType, KeyUsage, ProtocolKey, decrypt
+from kdc.crypto.etypes import (
+    CHECKSUM_TYPES,
+    EncType,
+    KeyUsage,
+    ProtocolKey,
+    decrypt,
+    encrypt,
+    make_checksum,
+)
 from kdc.outcome import Outcome, Peer
 from kdc.server.audit import encode_record
-from kdc.wire.rfc4120 import AsRep, AsReq, EncTicketPart, KrbError
+from kdc.wire.constants import KdcOption, PaType
+from kdc.wire.rfc4120 import (
+    METHOD_DATA,
+    ApReq,
+    AsRep,
+    AsReq,
+    Authenticator,
+    Checksum,
+    EncryptedData,
+    EncryptionKey,
+    EncTicketPart,
+    KdcReqBody,
+    KrbError,
+    PrincipalName,
+    TgsRep,
+    TgsReq,
+    Ticket,
+)
 from kdc.wire.rfc4556 import PaPkAsReq
-from pki import asn1, ca, cms, oids
+from pki import asn1, ca, cms, der, oids
 from pki.ca import IssuedCertificate, KeyType, PrivateKey
-from pki.errors import PkiError
 from pki.keys import PublicKey, public_key_from_cryptography
 from pki.x500 import simple_name
+from tests.fuzz.targets import recorded
 from tests.kdc import builders
 from tests.kdc.builders import NOW, REALM, Kdc
 
@@ -155,17 +181,24 @@ def answer(message: bytes) -> Outcome:
     return outcome
 
 
+_REPLIES: dict[bytes, type[AsRep] | type[TgsRep]] = {b"\x6b": AsRep, b"\x6d": TgsRep}
+
+
 def ticket_owner(outcome: Outcome) -> str | None:
     """Open the ticket of an outcome with the service's key and name its client; None: no ticket.
 
     The name outside and the name inside must be the same.
     """
-    if outcome.reply is None or outcome.reply[:1] != b"\x6b":
+    kind = _REPLIES.get(outcome.reply[:1]) if outcome.reply is not None else None
+    if kind is None or outcome.reply is None:
         assert outcome.reply is None or outcome.code != 0
         return None
     assert outcome.code == 0
-    reply = asn1.decode(AsRep, outcome.reply)
+    reply = asn1.decode(kind, outcome.reply)
     sealed = reply.ticket.enc_part
+    if sealed.kvno is None:
+        # User to user: sealed with another ticket's session key.
+        return reply.cname.name_string[0].lower()
     service = "krbtgt" if reply.ticket.sname.name_string[0].lower() == "krbtgt" else "web"
     (key,) = (k for k in builders.random_keys(service) if k.etype == sealed.etype)
     plain = decrypt(ProtocolKey(EncType(key.etype), key.key), KeyUsage.TICKET, sealed.cipher)
@@ -185,7 +218,10 @@ class Proof:
 
     owner: str
     parts: tuple[bytes, ...]
-    """PKINIT: KDC-REQ-BODY and AuthPack. Password: the ciphertext of the timestamp."""
+    """PKINIT: KDC-REQ-BODY and AuthPack. Password: the ciphertext of the timestamp.
+
+    TGS: KDC-REQ-BODY, the ciphertexts of TGT and authenticator.
+    """
 
     def is_in(self, message: bytes) -> bool:
         """Tell whether a message holds every part of the proof, unaltered."""
@@ -194,15 +230,114 @@ class Proof:
 
 def proof_of(owner: str, message: bytes) -> Proof | None:
     """Read the proof out of a request as it was recorded; None when it has none."""
-    try:
-        request = asn1.decode(AsReq, message)
-    except PkiError:
-        return None
+    request = asn1.decode(TgsReq if message[:1] == b"\x6c" else AsReq, message)
     for padata in request.padata or ():
         if padata.padata_type == 16:
             signed = asn1.decode(PaPkAsReq, padata.padata_value).signed_auth_pack
             content = cms.parse_signed_data(signed).content
             return Proof(owner=owner, parts=(request.req_body.raw, content))
+        if padata.padata_type == 1:
+            ap_req = asn1.decode(ApReq, padata.padata_value)
+            ciphers = (ap_req.ticket.enc_part.cipher, ap_req.authenticator.cipher)
+            return Proof(owner=owner, parts=(request.req_body.raw, *ciphers))
         if padata.padata_type == 2:
             return Proof(owner=owner, parts=(padata.padata_value[-40:],))
     return None
+
+
+def recorded_proofs(target: str) -> tuple[Proof, ...]:
+    """Read the proofs of a target's recorded requests: their names begin with their owners'."""
+    found = (
+        proof_of(name.partition("-")[0], message) for name, message in recorded(target).items()
+    )
+    return tuple(proof for proof in found if proof is not None)
+
+
+# -- the TGS exchange ------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tgt:
+    """A ticket-granting ticket of pat's, and its session key."""
+
+    ticket: Ticket
+    session_key: ProtocolKey
+
+
+def new_tgt() -> Tgt:
+    """Get a TGT by pat's password."""
+    key = builders.key_of(18)
+    body = replace(
+        builders.body_for("pat"),
+        kdc_options=KdcOption.FORWARDABLE | KdcOption.PROXIABLE | KdcOption.RENEWABLE,
+    )
+    outcome = answer(builders.as_req(body, builders.enc_timestamp(key)))
+    opened = builders.open_password_reply(outcome, key, kdc(), body)
+    session = opened.part.key
+    return Tgt(
+        ticket=opened.as_rep.ticket,
+        session_key=ProtocolKey(EncType(session.keytype), session.keyvalue),
+    )
+
+
+def tgs_body(**changes: Unpack["TgsFields"]) -> KdcReqBody:
+    """Return the body of a request for a ticket to host/web.lab.test."""
+    body = KdcReqBody(
+        kdc_options=KdcOption.FORWARDABLE,
+        realm=REALM,
+        sname=builders.name("host", "web.lab.test"),
+        till=NOW + timedelta(hours=8),
+        nonce=builders.NONCE,
+        etype=builders.ENCTYPES,
+    )
+    return replace(body, **changes)
+
+
+class TgsFields(TypedDict, total=False):
+    """What is changed of `tgs_body`."""
+
+    kdc_options: int
+    sname: PrincipalName
+    additional_tickets: tuple[Ticket, ...]
+    enc_authorization_data: EncryptedData
+
+
+def authenticator(tgt: Tgt, body: bytes, subkey: EncryptionKey | None = None) -> bytes:
+    """Encode the authenticator of a request with this body."""
+    key = tgt.session_key
+    mac = make_checksum(key, KeyUsage.TGS_REQ_AUTHENTICATOR_CHECKSUM, body)
+    return asn1.encode(
+        Authenticator(
+            authenticator_vno=5,
+            crealm=REALM,
+            cname=builders.name("pat"),
+            cksum=Checksum(cksumtype=CHECKSUM_TYPES[key.enctype], checksum=mac),
+            cusec=1,
+            ctime=NOW,
+            subkey=subkey,
+        )
+    )
+
+
+def tgs_req(tgt: Tgt, body: bytes, sealed: bytes) -> bytes:
+    """Encode a TGS-REQ around the DER of a body and of an authenticator."""
+    cipher = encrypt(
+        tgt.session_key, KeyUsage.TGS_REQ_AUTHENTICATOR, sealed, builders.client_entropy(16)
+    )
+    ap_req = ApReq(
+        pvno=5,
+        msg_type=14,
+        ap_options=0,
+        ticket=tgt.ticket,
+        authenticator=EncryptedData(etype=tgt.session_key.enctype, cipher=cipher),
+    )
+    padata = builders.padata(PaType.TGS_REQ, asn1.encode(ap_req))
+    return der.tlv(
+        0x6C,
+        der.sequence(
+            der.explicit(1, der.encode_integer(5)),
+            der.explicit(2, der.encode_integer(12)),
+            der.explicit(3, asn1.encode_as(METHOD_DATA, (padata,))),
+            der.explicit(4, body),
+        ),
+    )

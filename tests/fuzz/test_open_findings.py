@@ -26,6 +26,23 @@ def test_kdc_certificate_of_an_unknown_version_is_not_trusted() -> None:
         )
 
 
+@pytest.mark.xfail(strict=True, reason="ValueError leaves the client", raises=ValueError)
+def test_kdc_certificate_whose_subject_is_not_utf8_is_not_trusted() -> None:
+    """The library loads it, and reads the subject only when it builds the chain."""
+    good = kdc_certificate().certificate_der
+    organization = b"\x0c\x08LAB.TEST"
+    at = good.rindex(organization) + 2
+    with pytest.raises(ClientError):
+        verify_kdc_certificate(
+            good[:at] + b"\xcc" + good[at + 1 :],
+            (),
+            anchors=(root().certificate_der,),
+            realm=REALM,
+            domain="lab.test",
+            now=NOW,
+        )
+
+
 @pytest.mark.xfail(strict=True, reason="int() refuses more than 4300 digits with a ValueError")
 def test_number_of_5000_digits_is_a_config_error() -> None:
     """The ValueError of int() leaves tomllib, and then us."""

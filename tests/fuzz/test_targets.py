@@ -4,8 +4,9 @@ import time
 
 import pytest
 
+from tests.fuzz.realm import answer, ticket_owner
 from tests.fuzz.run import fuzz_plainly
-from tests.fuzz.targets import CORPUS, TARGETS, corpus, load
+from tests.fuzz.targets import CORPUS, TARGETS, corpus, load, recorded
 
 MUTATIONS = 1500
 ENOUGH_S = 3.0
@@ -36,17 +37,14 @@ def test_damaged_inputs_keep_the_targets_invariant(target: str) -> None:
 
 
 def test_the_recorded_requests_still_get_their_tickets() -> None:
-    """Else the target for AS-REQs would prove nothing: its realm's keys and clock are fixed."""
-    from tests.fuzz.realm import answer, ticket_owner
-
-    owners = {
-        path.name: ticket_owner(answer(path.read_bytes())) for path in (CORPUS / "as_req").iterdir()
-    }
+    """Else the targets for requests would prove nothing: their realm's keys and clock are fixed."""
+    requests = recorded("as_req") | recorded("tgs_req")
+    owners = {name: ticket_owner(answer(message)) for name, message in requests.items()}
     expected = {
         name: None if name.startswith("nobody") else name.partition("-")[0] for name in owners
     }
-    assert owners == expected
-    assert len(owners) > 10
+    assert owners == expected, "record them again: python -m tests.fuzz.make_corpus"
+    assert len(owners) > 15
 
 
 def test_every_folder_of_recorded_inputs_belongs_to_a_target() -> None:

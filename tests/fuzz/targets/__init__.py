@@ -12,6 +12,7 @@ TARGETS = (
     "as_req",
     "as_req_signed",
     "tgs_req",
+    "tgs_req_sealed",
     "cms_signed_data",
     "auth_pack",
     "key_credential",
@@ -35,4 +36,9 @@ def load(target: str) -> Callable[[bytes], None]:
 
 def corpus(target: str) -> tuple[bytes, ...]:
     """Return the recorded inputs of a target, in the order of their names."""
-    return tuple(path.read_bytes() for path in sorted((CORPUS / target).iterdir()))
+    return tuple(recorded(target).values())
+
+
+def recorded(target: str) -> dict[str, bytes]:
+    """Return the recorded inputs of a target by their names."""
+    return {path.name: path.read_bytes() for path in sorted((CORPUS / target).iterdir())}

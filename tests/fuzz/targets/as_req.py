@@ -6,18 +6,13 @@ the ciphertext of its timestamp (RFC 4120 protects no more of the request).
 
 from functools import cache
 
-from tests.fuzz.realm import Proof, answer, proof_of, ticket_owner
-from tests.fuzz.targets import CORPUS
+from tests.fuzz.realm import Proof, answer, recorded_proofs, ticket_owner
 
 
 @cache
 def proofs() -> tuple[Proof, ...]:
-    """Read what the recorded requests prove; their files begin with their owners' names."""
-    found = (
-        proof_of(path.name.partition("-")[0], path.read_bytes())
-        for path in (CORPUS / "as_req").iterdir()
-    )
-    return tuple(proof for proof in found if proof is not None)
+    """Read what the recorded requests prove."""
+    return recorded_proofs("as_req")
 
 
 def one(data: bytes) -> None:
