@@ -70,8 +70,10 @@ class Sid:
 
     def to_bytes(self) -> bytes:
         """Encode the binary form: revision, count, authority (big-endian), sub-authorities."""
-        head = bytes((1, len(self.sub_authorities))) + self.authority.to_bytes(6, "big")
-        return head + b"".join(part.to_bytes(4, "little") for part in self.sub_authorities)
+        parts = self.sub_authorities
+        count = len(parts)
+        head = bytes((1, count)) + self.authority.to_bytes(6, "big")
+        return head + struct.pack(f"<{count}I", *parts)
 
     def __str__(self) -> str:
         authority = str(self.authority) if self.authority < 1 << 32 else f"0x{self.authority:012X}"
@@ -81,6 +83,12 @@ class Sid:
     def rid(self) -> int:
         """The last sub-authority: the account's number in its domain."""
         return self.sub_authorities[-1]
+
+    def is_in(self, domain: "Sid") -> bool:
+        """Tell whether this is the SID of an account or group of that domain."""
+        return self.sub_authorities[:-1] == domain.sub_authorities and (
+            self.authority == domain.authority
+        )
 
     @property
     def domain(self) -> "Sid":

@@ -104,7 +104,7 @@ def pac_facts(
     directory = realm.directory
     domain = directory.domain()
     sid = account.sid
-    if sid is None or sid.domain != domain.sid:
+    if sid is None or not sid.is_in(domain.sid):
         return None
     return PacFacts(
         account=account,

@@ -164,9 +164,9 @@ def encode_logon_info(
     Raises ValueError for an account that has no SID in this domain.
     """
     sid, domain_sid = account.sid, domain.sid
-    if sid is None or sid.domain != domain_sid:
-        raise ValueError("the account has no SID in this domain")
     authority, prefix = domain_sid.authority, domain_sid.sub_authorities
+    if sid is None or not sid.is_in(domain_sid):
+        raise ValueError("the account has no SID in this domain")
     rids = []
     extra = list(extra_sids)
     for group in groups:
@@ -259,25 +259,21 @@ class LogonInfo:
 def decode_logon_info(data: bytes) -> LogonInfo:
     """Decode LOGON_INFO. Raises PacError(MALFORMED)."""
     reader = NdrReader(data)
-    fields = list(_LOGON_INFO.unpack(reader.take(_LOGON_INFO.size)))
-    take = fields.pop
-    logon_time = from_filetime(take(0))
-    del fields[:5]
-    names = [(take(0), take(0), take(0)) for _ in range(6)]
-    del fields[:2]
-    user_id, primary, group_count, groups_at, flags = (take(0) for _ in range(5))
-    del fields[0]
-    server = (take(0), take(0), take(0))
-    netbios = (take(0), take(0), take(0))
-    domain_at = take(0)
-    del fields[0]
-    control = take(0)
-    del fields[:4]
-    extra_count, extra_at, resource_at, resource_count, resource_ids_at = fields
-    texts = [reader.string(at, size, maximum) for size, maximum, at in names]
+    # The struct's fields by their place in it: 6 times, 6 strings of 3 fields, 2 counters ...
+    fields = _LOGON_INFO.unpack(reader.take(_LOGON_INFO.size))
+    user_id, primary, group_count, groups_at, flags = fields[26:31]
+    domain_at, _, control = fields[38:41]
+    extra_count, extra_at, resource_at, resource_count, resource_ids_at = fields[45:50]
+
+    def string(place: int) -> str:
+        size, maximum, pointer = fields[place : place + 3]
+        return reader.string(pointer, size, maximum)
+
+    effective_name = string(6)
+    for place in range(9, 24, 3):
+        string(place)
     group_ids = _read_groups(reader, groups_at, group_count)
-    logon_server = reader.string(server[2], server[0], server[1])
-    domain_name = reader.string(netbios[2], netbios[0], netbios[1])
+    logon_server, domain_name = string(32), string(35)
     domain_sid = reader.sid() if domain_at else None
     extra = _read_extra_sids(reader, extra_at, extra_count)
     resource_domain = reader.sid() if resource_at else None
@@ -286,8 +282,8 @@ def decode_logon_info(data: bytes) -> LogonInfo:
         raise malformed("resource groups without their domain")
     reader.finish()
     return LogonInfo(
-        logon_time=logon_time,
-        effective_name=texts[0],
+        logon_time=from_filetime(fields[0]),
+        effective_name=effective_name,
         user_id=user_id,
         primary_group_id=primary,
         group_ids=group_ids,

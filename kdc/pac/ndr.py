@@ -6,6 +6,7 @@ than the octets that are there. Source: MS-RPCE 2.2.6, MS-PAC 2.2.
 """
 
 import struct
+from functools import lru_cache
 
 from directory.model import MAX_SUB_AUTHORITIES, Sid
 from kdc.pac.faults import malformed
@@ -18,9 +19,7 @@ _COMMON_HEADER = bytes.fromhex("01100800cccccccc")
 _HEADER = struct.Struct("<8sIII")
 HEADER_BYTES = 16  # common and private header
 _COUNTS = struct.Struct("<III")
-_U16 = struct.Struct("<H")
 _U32 = struct.Struct("<I")
-_U64 = struct.Struct("<Q")
 
 
 # -- writing ---------------------------------------------------------------------------------
@@ -113,12 +112,12 @@ class NdrReader:
             if length:
                 raise malformed("string without its octets")
             return ""
-        units = self.u32()
-        offset, actual = self.u32(), self.u32()
+        self.align()
+        units, offset, actual = _COUNTS.unpack(self.take(_COUNTS.size))
         if offset or actual * 2 != length or actual > units or length > maximum:
             raise malformed("string lengths differ")
         try:
-            return self.take(length).decode("utf-16-le")
+            return self.take(length).decode("utf-16-le") if length else ""
         except UnicodeDecodeError:
             raise malformed("string is not UTF-16") from None
 
@@ -135,8 +134,12 @@ class NdrReader:
             raise malformed("octets after the NDR object")
 
 
+@lru_cache(maxsize=1024)
 def read_sid(data: bytes) -> Sid:
-    """Decode a SID that fills `data`. Raises PacError(MALFORMED)."""
+    """Decode a SID that fills `data`. Raises PacError(MALFORMED).
+
+    Remembered, because the domain's SID and S-1-18-x are in every PAC.
+    """
     try:
         return Sid.from_bytes(data)
     except ValueError:
