@@ -27,8 +27,8 @@ from tests.fuzz.realm import hello, kdc_certificate, root
 from tests.kdc import builders
 from tests.kdc.builders import NOW, REALM
 
-# What escapes `verify_kdc_certificate` for a certificate of an unknown version, and for one whose
-# subject is not UTF-8; tests/fuzz/test_open_findings.py fails when that is mended.
+# What escapes `verify_kdc_certificate` for a certificate of an unknown version, and for one not
+# valid now whose subject is not UTF-8; tests/fuzz/test_open_findings.py fails when that is mended.
 OPEN_FINDINGS = (x509.InvalidVersion, ValueError)
 
 _ETYPE = EncType.AES256_CTS_HMAC_SHA1_96
