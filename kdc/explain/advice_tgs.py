@@ -241,8 +241,36 @@ TGS_ADVICE: Mapping[str, Advice] = {
         ("the account was deleted or renamed after the logon", _FORGED),
         ("kdc user list", _LOG_ON_AGAIN),
     ),
-    "the account is younger than the TGT": _advice(
+    "the TGT's PAC has no requestor": _advice(
         Step.REQUESTER,
+        "A TGT's PAC says in PAC_REQUESTOR whose SID it was issued to.",
+        "MS-PAC 2.15; CVE-2021-42287; row T02 (KDC_ERR_TGT_REVOKED)",
+        (_FORGED,),
+        (_LOG_ON_AGAIN,),
+    ),
+    "the TGT was issued to another account of this name": _advice(
+        Step.REQUESTER,
+        "The SID in the TGT's PAC is that of the account that has its name today.",
+        "CVE-2021-42287; row T03 (KDC_ERR_TGT_REVOKED)",
+        ("the account was deleted and made again, or renamed, after the logon", _FORGED),
+        (SHOW_ACCOUNT, _LOG_ON_AGAIN),
+    ),
+    "the TGT has no PAC": _advice(
+        Step.TGT_CURRENT,
+        "In a realm with PACs, the TGT of an account with a SID has one.",
+        "CVE-2020-25719; row T01 (KDC_ERR_TGT_REVOKED)",
+        ("a TGT of before pac = true in kdc.toml", _FORGED),
+        (_LOG_ON_AGAIN, "kdc config show --origin           (pac)"),
+    ),
+    "the keys of a key-trust logon were removed since": _advice(
+        Step.TGT_CURRENT,
+        "A TGT that was got with a registered key ends with the last key of its account.",
+        "own rule; row T20 (KDC_ERR_TGT_REVOKED)",
+        ("the key was taken from the account: a lost device, or an administrator's clean-up",),
+        ("kdc key list {client}", "kdc key enroll {client} --out {client}.pem     (a new key)"),
+    ),
+    "the account is younger than the TGT": _advice(
+        Step.TGT_CURRENT,
         "A TGT speaks for the account it was issued to, not for another of the same name.",
         "CVE-2021-42287; row T03 (KDC_ERR_TGT_REVOKED)",
         ("the account was deleted and made again after the logon", _FORGED),

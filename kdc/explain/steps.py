@@ -72,6 +72,7 @@ class Step(Enum):
     TGS_OPTIONS = "the request's options are allowed, and its TGT has what they need"
     REQUESTER = "the TGT speaks for an account that still is that account"
     TGT_PAC = "the TGT's PAC is whole and signed by us"
+    TGT_CURRENT = "what the TGT was issued on still holds"
     TGT_ASKED = "a TGT is asked for as one"
     BROUGHT = "the client brings no authorization data that are not its own to give"
     SEALING_KEY = "there is a key to seal the ticket with"
@@ -149,6 +150,7 @@ _TGS = (
     Step.TGT_PAC,
     Step.REQUESTER,
     Step.ACCOUNT,
+    Step.TGT_CURRENT,
     Step.SERVICE,
     Step.TGT_ASKED,
     Step.BROUGHT,
