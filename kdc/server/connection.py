@@ -9,7 +9,8 @@ Rules.
 3. While a reply waits to be read by its client, nothing more is read from it.
 4. A message the handler drops ends the connection: a client waiting in vain helps nobody.
 5. When the queue would keep the worker busy for longer than MAX_WAIT_S, no more connections are
-   accepted; at twice that, the connection whose message comes last is closed.
+   accepted. Those made in quiet times can still be too many: a message that would wait for
+   SHED_WAIT_S closes its connection.
 """
 
 import asyncio
@@ -35,11 +36,14 @@ MAX_WAIT_S: Final = 0.1
 """What waits in the listen queue and in the socket of datagrams comes on top; all of it together
 stays under a quarter of a second, while clients wait for one second at least."""
 
-MAX_ROOM: Final = 1024
-"""Before anything is known."""
+SHED_WAIT_S: Final = 0.5
+"""Past it an answer would come when the client has asked elsewhere or given up."""
 
-_SMOOTHING: Final = 0.1
-"""The share of the last turn in the mean time per message."""
+EXPECTED_S: Final = 0.001
+"""The time per message before any was measured: a logon by key takes about as long."""
+
+_MEMORY: Final = 32
+"""Messages over which that time is averaged."""
 
 LINGER_BYTES: Final = 1024 * 1024
 """How much is read and thrown away after a refused length."""
@@ -56,6 +60,7 @@ class ConnectionTable:
         sources: SourceCounts,
         *,
         max_connections: int,
+        expected_s: float = EXPECTED_S,
     ) -> None:
         self.loop = loop
         self.dispatcher = dispatcher
@@ -70,7 +75,7 @@ class ConnectionTable:
         self._turn_due = False
         self._turn_ended = 0.0
         """When the last turn ended, if it left something in the queue; else 0."""
-        self._mean_s = 0.0
+        self._mean_s = expected_s
         """From one answer to the next while there is a queue, datagrams in between included."""
         self.draining = False
 
@@ -95,8 +100,6 @@ class ConnectionTable:
     @property
     def room(self) -> int:
         """How many more messages may wait without keeping the worker busy for too long."""
-        if not self._mean_s:
-            return MAX_ROOM
         # One fits always: only a message that is answered can show that things are faster again.
         return max(1, int(MAX_WAIT_S / self._mean_s)) - len(self._ready)
 
@@ -107,7 +110,7 @@ class ConnectionTable:
 
     def enqueue(self, connection: "Connection") -> None:
         """Let a connection with a whole message wait for its turn, or close it."""
-        if len(self._ready) * self._mean_s > 2 * MAX_WAIT_S and not self.draining:
+        if len(self._ready) * self._mean_s > SHED_WAIT_S and not self.draining:
             self.dispatcher.counters.connections_shed += 1
             connection.close()
             return
@@ -126,8 +129,7 @@ class ConnectionTable:
             now = time.monotonic()
         # Bounded, or a single pause of the whole machine would count for long.
         last_s = min((now - (self._turn_ended or began)) / answered, MAX_WAIT_S)
-        # The first turn says all that is known.
-        self._mean_s += (last_s - self._mean_s) * (_SMOOTHING if self._mean_s else 1.0)
+        self._mean_s += (last_s - self._mean_s) * answered / _MEMORY
         self._turn_due = bool(self._ready)
         self._turn_ended = now if self._ready else 0.0
         if self._ready:

@@ -93,10 +93,14 @@ class SourceCounts:
         slot = self._slots.find(address)
         if slot is None:
             return True
-        if sum(self._counts[slot::SLOTS][: self._workers]) >= self._limit:
-            return False
         own = self._own + slot
-        self._counts[own] = min(self._counts[own] + 1, _MAX_COUNT)
+        before = self._counts[own]
+        # Counted first and then judged: of two workers at the limit one may refuse too much, but
+        # never both allow too much.
+        self._counts[own] = min(before + 1, _MAX_COUNT)
+        if sum(self._counts[slot::SLOTS][: self._workers]) > self._limit:
+            self._counts[own] = before
+            return False
         return True
 
     def give_back(self, address: str) -> None:

@@ -81,8 +81,10 @@ def wait_for_line(process: subprocess.Popen[bytes]) -> str:
     """Return the ready line, or "" when the server ends without one."""
     if process.stdout is None:
         raise ValueError("stdout is not a pipe")
-    readable, _, _ = select.select([process.stdout], [], [], READY_S)
-    return process.stdout.readline().decode() if readable else ""
+    # Not select.select, which knows no descriptor over 1023.
+    poll = select.poll()
+    poll.register(process.stdout, select.POLLIN)
+    return process.stdout.readline().decode() if poll.poll(READY_S * 1000) else ""
 
 
 @contextmanager
