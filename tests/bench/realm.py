@@ -1,0 +1,119 @@
+"""A realm and a server of it for a measurement, and what the system knows of its processes."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+REALM: Final = "BENCH.TEST"
+PASSWORD: Final = "Correct-Horse-7"  # noqa: S105  of a realm that lives for one measurement
+_ROOT: Final = Path(__file__).parents[2]
+
+
+def _kdc(*arguments: str, text: str | None = None) -> None:
+    subprocess.run(
+        [sys.executable, "-m", "kdc", *arguments],
+        cwd=_ROOT,
+        check=True,
+        input=text,
+        text=True,
+        stdout=subprocess.DEVNULL,
+    )
+
+
+def make_realm(folder: Path, *, key_users: int = 4, settings: str = "") -> None:
+    """Make BENCH.TEST with `pat` (password) and users `user0000`... with Hello keys in `keys`.
+
+    settings: lines to add to its kdc.toml. A folder that has a realm already is left as it is.
+    """
+    if (folder / "kdc.toml").exists():
+        return
+    state = ("--state", str(folder))
+    _kdc("init", "--realm", REALM, *state)
+    _kdc("user", "add", "pat", "--password-stdin", *state, text=PASSWORD + "\n")
+    _kdc("user", "bulk-add", "--count", str(key_users), "--keys", str(folder / "keys"), *state)
+    with (folder / "kdc.toml").open("a") as config:
+        config.write('exempt_sources = ["127.0.0.0/8"]\n' + settings)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Server:
+    """A running server."""
+
+    supervisor: subprocess.Popen[str]
+    address: tuple[str, int]
+    log: Path
+
+    def workers(self) -> list[int]:
+        """Return the pids of the workers that are alive."""
+        pid = self.supervisor.pid
+        return [int(pid) for pid in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+    def counters(self) -> dict[str, int]:
+        """Return the counters over all workers, asked for with SIGUSR1."""
+        before = self.log.read_text().count("counters: ")
+        self.supervisor.send_signal(signal.SIGUSR1)
+        for _ in range(100):
+            lines = [line for line in self.log.read_text().splitlines() if "counters: " in line]
+            if len(lines) > before:
+                return {name: int(count) for name, count in re.findall(r"(\w+)=(\d+)", lines[-1])}
+            time.sleep(0.02)
+        raise TimeoutError("no counters in the log")
+
+
+@contextmanager
+def serving(folder: Path, *, workers: int, cores: set[int] | None = None) -> Iterator[Server]:
+    """Run `kdc serve` on a free port, on some cores only; its log is `log` in the folder."""
+    log = folder / "log"
+    command = [sys.executable, "-m", "kdc", "serve", "--state", str(folder)]
+    with log.open("w") as errors:
+        supervisor = subprocess.Popen(
+            [*command, "--listen", f"127.0.0.1:{_free_port()}", "--workers", str(workers)],
+            cwd=_ROOT,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            # Before the workers are forked, so that they inherit it.
+            preexec_fn=(lambda: os.sched_setaffinity(0, cores)) if cores else None,
+        )
+    try:
+        ready = supervisor.stdout.readline() if supervisor.stdout else ""
+        found = re.search(r"127\.0\.0\.1:(\d+) ", ready)
+        if found is None:
+            raise RuntimeError(f"the server did not start: {log.read_text()}")
+        yield Server(supervisor=supervisor, address=("127.0.0.1", int(found[1])), log=log)
+    finally:
+        supervisor.terminate()
+        supervisor.wait(15)
+
+
+def _free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port: int = sock.getsockname()[1]
+        return port
+
+
+def cpu_s(pids: list[int]) -> float:
+    """Return the seconds that processes have spent on a core."""
+    total = sum(int(Path(f"/proc/{pid}/schedstat").read_text().split()[0]) for pid in pids)
+    return total / 1e9
+
+
+def resident_kib(pid: int) -> int:
+    """Return the anonymous memory of a process in KiB; what files are mapped does not count."""
+    found = re.search(r"RssAnon:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    return int(found[1]) if found else 0
+
+
+def descriptors(pid: int) -> int:
+    """Return how many files a process has open."""
+    return len(os.listdir(f"/proc/{pid}/fd"))
