@@ -13,7 +13,7 @@ def escape(text: str, limit: int = MAX_TEXT_CHARS) -> str:
     shown: list[str] = []
     length = 0
     for character in text[: limit + 1]:
-        piece = _escaped(character)
+        piece = escaped_character(character)
         length += len(piece)
         if length > limit:
             shown.append("...")
@@ -22,7 +22,8 @@ def escape(text: str, limit: int = MAX_TEXT_CHARS) -> str:
     return "".join(shown)
 
 
-def _escaped(character: str) -> str:
+def escaped_character(character: str) -> str:
+    """Return a character, or its escape when it is not printable; see `escape`."""
     if character == "\\":
         return r"\\"
     if character.isprintable():

@@ -24,6 +24,7 @@ from typing import Final, Literal
 
 import msgspec
 
+from kdc.explain.text import escaped_character
 from kdc.outcome import Outcome, Peer
 from kdc.server.alarm import Alarm
 
@@ -207,24 +208,10 @@ def escape(text: str) -> str:
     shown: list[str] = []
     length = 0
     for character in text:
-        piece = _escaped_character(character)
+        piece = escaped_character(character)
         if length + len(piece) > MAX_TEXT_CHARS - 1:
             shown.append("…")
             break
         shown.append(piece)
         length += len(piece)
     return "".join(shown)
-
-
-def _escaped_character(character: str) -> str:
-    if character == "\\":
-        return r"\\"
-    if character.isprintable():
-        return character
-    code = ord(character)
-    if 0xDC80 <= code <= 0xDCFF:
-        # surrogateescape: the octet that was no UTF-8, as it arrived.
-        return f"\\x{code - 0xDC00:02x}"
-    if code < 0x100:
-        return f"\\x{code:02x}"
-    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
