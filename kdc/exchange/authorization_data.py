@@ -8,6 +8,8 @@ Rules
      AD-KDC-ISSUED, no authentication indicator. Whoever brings such a thing gets no ticket.
 """
 
+from dataclasses import dataclass
+
 from kdc.errors import KdcError
 from kdc.wire.constants import AdType, ErrorCode
 from kdc.wire.rfc4120 import AUTHORIZATION_DATA, AuthorizationDataElement
@@ -51,21 +53,36 @@ def check_brought(brought: tuple[AuthorizationDataElement, ...]) -> None:
                 )
 
 
-def without_pac(
-    elements: tuple[AuthorizationDataElement, ...] | None,
-) -> tuple[AuthorizationDataElement, ...]:
-    """Return a ticket's authorization data without its PAC.
+@dataclass(slots=True, kw_only=True)
+class TicketData:
+    """A ticket's authorization data, taken apart."""
 
-    Raises PkiError for an AD-IF-RELEVANT that is not DER.
+    pac: bytes | None
+    """None: the ticket has no PAC."""
+    others: tuple[AuthorizationDataElement, ...]
+
+
+def take_apart(elements: tuple[AuthorizationDataElement, ...]) -> TicketData:
+    """Part a ticket's PAC, in AD-IF-RELEVANT (MS-PAC 2.11), from the other authorization data.
+
+    Raises KdcError: KRB_ERR_GENERIC for two PACs; PkiError for an AD-IF-RELEVANT that is not DER.
     """
-    if not elements:
-        return ()
-    return tuple(element for element in elements if not _is_pac(element))
-
-
-def _is_pac(element: AuthorizationDataElement) -> bool:
-    if element.ad_type != AdType.IF_RELEVANT:
-        return element.ad_type == AdType.WIN2K_PAC
-    inner = asn1.decode_as(AUTHORIZATION_DATA, element.ad_data)
-    # A PAC stands alone in its container (MS-PAC 2.11); with others beside it, they go as well.
-    return any(one.ad_type == AdType.WIN2K_PAC for one in inner)
+    pac = None
+    others = []
+    for element in elements:
+        if element.ad_type != AdType.IF_RELEVANT:
+            others.append(element)
+            continue
+        found = [
+            inner.ad_data
+            for inner in asn1.decode_as(AUTHORIZATION_DATA, element.ad_data)
+            if inner.ad_type == AdType.WIN2K_PAC
+        ]
+        if not found:
+            others.append(element)
+        elif pac is not None or len(found) > 1:
+            raise KdcError(ErrorCode.KRB_ERR_GENERIC, "more than one PAC in the ticket")
+        else:
+            # It stands alone in its container; what is beside it is not ours and goes with it.
+            pac = found[0]
+    return TicketData(pac=pac, others=tuple(others))

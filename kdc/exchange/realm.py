@@ -5,7 +5,7 @@ a new `Realm` and swaps it whole.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from directory.backend import Directory
@@ -14,6 +14,7 @@ from kdc.config import KdcConfig
 from kdc.crypto.etypes import EncType, ProtocolKey
 from kdc.crypto.key_agreement import Group, KeyPair, generate
 from kdc.exchange.memory import ReplayMemory, RetransmitMemory
+from kdc.exchange.open_tgt import OpenTgts
 from pki.cms import CmsPolicy
 from pki.cms_sign import CmsSigner
 from pki.keys import KeyPolicy
@@ -114,3 +115,4 @@ class Realm:
     service_keys: LongTermKeys
     """Keys of krbtgt and services; clients' keys are too many and seldom used again."""
     lockout: LockoutPolicy
+    open_tgts: OpenTgts = field(default_factory=OpenTgts)

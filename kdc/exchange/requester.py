@@ -16,10 +16,11 @@ from directory.backend import Directory
 from directory.model import Account, AccountKind
 from kdc.errors import KdcError
 from kdc.exchange.as_exchange import name_text
+from kdc.exchange.authorization_data import take_apart
+from kdc.exchange.open_tgt import OpenTgt
 from kdc.exchange.pac_facts import pac_facts, refusal_from_pac
 from kdc.exchange.principals import account_by_parts
 from kdc.exchange.realm import Realm
-from kdc.exchange.tgt import OpenTgt
 from kdc.pac import (
     KEY_TRUST,
     PAC_WAS_GIVEN_IMPLICITLY,
@@ -27,7 +28,6 @@ from kdc.pac import (
     PacFacts,
     VerifiedPac,
     parse_pac,
-    split_ticket,
     verify_pac,
 )
 from kdc.policy import check_account_state
@@ -84,15 +84,18 @@ def verify_requester(tgt: OpenTgt, realm: Realm, now: datetime) -> Requester:
 
 
 def _verified_pac(tgt: OpenTgt) -> VerifiedPac | None:
-    """Verify the PAC of a TGT; None when it has none."""
-    try:
-        octets = split_ticket(tgt.plain).pac
-        if octets is None:
-            return None
-        key = tgt.sealing_key
-        return verify_pac(parse_pac(octets), server_key=key, krbtgt_keys=(key,), ticket=None)
-    except PacError as error:
-        raise refusal_from_pac(error) from None
+    """Verify the PAC of a TGT, the first time it is shown; None when it has none."""
+    if tgt.others is None:
+        found = take_apart(tgt.part.authorization_data or ())
+        if found.pac is not None:
+            key = tgt.sealing_key
+            try:
+                pac = parse_pac(found.pac)
+                tgt.pac = verify_pac(pac, server_key=key, krbtgt_keys=(key,), ticket=None)
+            except PacError as error:
+                raise refusal_from_pac(error) from None
+        tgt.others = found.others
+    return tgt.pac
 
 
 def _check_requestor(verified: VerifiedPac, account: Account) -> None:

@@ -6,7 +6,7 @@ from datetime import datetime
 from directory.model import Account, AccountKind
 from kdc.crypto.etypes import EncType, ProtocolKey
 from kdc.errors import KdcError
-from kdc.exchange.authorization_data import check_brought, without_pac
+from kdc.exchange.authorization_data import check_brought
 from kdc.exchange.principals import Named
 from kdc.exchange.realm import Realm
 from kdc.exchange.requester import Requester, verify_requester
@@ -98,7 +98,7 @@ def decide_tgs(
         session_etype=session_etype,
         sealing=sealing,
         caddr=body.addresses if address_change else part.caddr,
-        authorization_data=without_pac(part.authorization_data) + opened.brought,
+        authorization_data=(opened.tgt.others or ()) + opened.brought,
     )
 
 

@@ -23,9 +23,10 @@ from kdc.crypto.etypes import (
     verify_checksum,
 )
 from kdc.errors import KdcError
+from kdc.exchange.open_tgt import OpenTgt
 from kdc.exchange.principals import is_our_realm
 from kdc.exchange.realm import Realm
-from kdc.exchange.tgt import OpenTgt, open_tgt
+from kdc.exchange.tgt import open_tgt
 from kdc.wire.constants import PVNO, AdType, ErrorCode, KdcOption, MessageType, PaType
 from kdc.wire.rfc4120 import (
     AUTHORIZATION_DATA,

@@ -1,29 +1,17 @@
 """Opening a TGT of ours, in PA-TGS-REQ or as a second ticket (RFC 4120 3.3.3)."""
 
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from directory.model import PrincipalKey, match_key
 from kdc.crypto.etypes import CryptoError, EncType, KeyUsage, ProtocolKey, decrypt
 from kdc.errors import KdcError
+from kdc.exchange.open_tgt import OpenTgt
 from kdc.exchange.principals import KRBTGT, is_our_realm
 from kdc.exchange.realm import Realm
 from kdc.policy import end_of_tgt
 from kdc.wire.constants import PVNO, ErrorCode, TicketFlag
 from kdc.wire.rfc4120 import EncTicketPart, Ticket
 from pki import asn1
-
-
-@dataclass(slots=True, kw_only=True)
-class OpenTgt:
-    """A TGT that a living krbtgt key of ours sealed. Only `open_tgt` makes one."""
-
-    part: EncTicketPart
-    plain: bytes = field(repr=False)
-    """The DER of `part` as it was sealed: what PAC signatures cover."""
-    session_key: ProtocolKey
-    sealing_key: ProtocolKey
-    """The key of krbtgt it is sealed with; its PAC is signed with the same one."""
 
 
 def open_tgt(
@@ -42,9 +30,19 @@ def open_tgt(
         raise KdcError(ErrorCode.KRB_AP_ERR_BADVERSION, "the ticket's version is not 5")
     if not is_tgs_name(ticket, realm):
         raise KdcError(ErrorCode.KRB_AP_ERR_NOT_US, "the ticket is not a TGT of this realm")
-    ready = realm.service_keys.ready(_sealing_key(ticket, realm))
+    sealing_key = realm.service_keys.ready(_sealing_key(ticket, realm))
+    cipher = ticket.enc_part.cipher
+    tgt = realm.open_tgts.get(cipher, sealing_key)
+    if tgt is None:
+        tgt = _decrypt(cipher, sealing_key)
+        realm.open_tgts.keep(cipher, tgt)
+    _check_validity(tgt.part, realm, now, may_be_invalid)
+    return tgt
+
+
+def _decrypt(cipher: bytes, sealing_key: ProtocolKey) -> OpenTgt:
     try:
-        plain = decrypt(ready, KeyUsage.TICKET, ticket.enc_part.cipher)
+        plain = decrypt(sealing_key, KeyUsage.TICKET, cipher)
     except CryptoError:
         raise KdcError(
             ErrorCode.KRB_AP_ERR_BAD_INTEGRITY, "the TGT does not open with the krbtgt key"
@@ -56,8 +54,7 @@ def open_tgt(
         raise KdcError(
             ErrorCode.KDC_ERR_ETYPE_NOSUPP, "the TGT's session key is of a type we do not use"
         ) from None
-    _check_validity(part, realm, now, may_be_invalid)
-    return OpenTgt(part=part, plain=plain, session_key=session_key, sealing_key=ready)
+    return OpenTgt(part=part, session_key=session_key, sealing_key=sealing_key)
 
 
 def is_tgs_name(ticket: Ticket, realm: Realm) -> bool:

@@ -1,0 +1,46 @@
+"""A TGT that was opened, and a worker's memory of those it opened lately."""
+
+from dataclasses import dataclass
+
+from kdc.crypto.etypes import ProtocolKey
+from kdc.pac import VerifiedPac
+from kdc.wire.rfc4120 import AuthorizationDataElement, EncTicketPart
+
+MAX_OPEN_TGTS = 1024  # about 6 KiB each
+
+
+@dataclass(slots=True, kw_only=True)
+class OpenTgt:
+    """A TGT that a living krbtgt key of ours sealed. Only `kdc.exchange.tgt` makes one."""
+
+    part: EncTicketPart
+    session_key: ProtocolKey
+    sealing_key: ProtocolKey
+    """The key of krbtgt it is sealed with; its PAC is signed with the same one."""
+    pac: VerifiedPac | None = None
+    """None: not verified yet, or the TGT has none."""
+    others: tuple[AuthorizationDataElement, ...] | None = None
+    """Its authorization data without the PAC; None: neither was looked at yet."""
+
+
+class OpenTgts:
+    """What is in the TGTs that were shown lately, for a client asks for many tickets with one.
+
+    All that is kept is a function of the ticket's octets and the krbtgt key. What depends on the
+    time, the configuration or the account is judged for each request.
+    Owner: the worker. Bound: MAX_OPEN_TGTS; a full memory starts anew.
+    """
+
+    def __init__(self) -> None:
+        self._kept: dict[bytes, OpenTgt] = {}
+
+    def get(self, cipher: bytes, sealing_key: ProtocolKey) -> OpenTgt | None:
+        """Return the TGT with this ciphertext, if this very key opened it."""
+        tgt = self._kept.get(cipher)
+        return tgt if tgt is not None and tgt.sealing_key is sealing_key else None
+
+    def keep(self, cipher: bytes, tgt: OpenTgt) -> None:
+        """Keep a TGT."""
+        if len(self._kept) >= MAX_OPEN_TGTS:
+            self._kept.clear()
+        self._kept[cipher] = tgt
