@@ -14,10 +14,13 @@ from uuid import UUID
 from directory.keycredential import KeySource, NewKeyCredential, encode_blob, format_dn_binary
 from directory.keymaterial import MaterialForm, encode_key_material
 from directory.keytab import KeytabEntry, encode_keytab
+from kdc.crypto.etypes import EncType, KeyUsage, ProtocolKey, decrypt
 from kdc.crypto.pkinit_kdf import ID_PKINIT_KDF_AH_SHA256, ID_PKINIT_KDF_AH_SHA512
 from kdc.exchange.freshness import make_freshness_token
 from kdc.exchange.pkinit import typed_data
 from kdc.formats.ccache import Ccache, Credential, Principal, Setting, encode_ccache
+from kdc.pac import DelegationInfo, parse_pac, split_ticket
+from kdc.pac.buffers import encode_delegation_info
 from kdc.server.framing import frame
 from kdc.wire.constants import KdcOption, NameType, PaType, TypedData
 from kdc.wire.rfc4120 import (
@@ -49,6 +52,7 @@ from tests.fuzz.targets.kdc_reply import entropy
 from tests.kdc import builders
 from tests.kdc.builders import BODY, ENCTYPES, NOW, REALM, PkinitRequest, body_for, padata
 
+_READ_BUFFERS = (1, 10, 12, 17, 18)  # those with contents, no signatures
 _VECTORS = Path(__file__).resolve().parents[1] / "vectors"
 _CONF = Path(__file__).resolve().parents[2] / "conf"
 
@@ -164,6 +168,25 @@ def tgs_requests() -> None:
     )
     _write("tgs_req", **requests)
     _write("tgs_req_sealed", **sealed)
+
+
+def pacs() -> None:
+    """Record a TGT's inside, its PAC and each of the PAC's buffers."""
+    sealed = realm.new_tgt().ticket.enc_part
+    (key,) = (k for k in builders.random_keys("krbtgt") if k.etype == sealed.etype)
+    plain = decrypt(ProtocolKey(EncType(key.etype), key.key), KeyUsage.TICKET, sealed.cipher)
+    octets = split_ticket(plain).pac
+    assert octets is not None
+    places = parse_pac(octets).buffers
+    buffers = {
+        f"buffer_{kind}": octets[at : at + size]
+        for kind, (at, size) in places.items()
+        if kind in _READ_BUFFERS
+    }
+    delegation = DelegationInfo(proxy_target="web", transited=("host/web.lab.test@LAB.TEST",))
+    _write(
+        "pac", pac=octets, ticket=plain, delegation=encode_delegation_info(delegation), **buffers
+    )
 
 
 def signed_data() -> None:
@@ -390,6 +413,7 @@ def main() -> None:
     for make in (
         as_requests,
         tgs_requests,
+        pacs,
         signed_data,
         key_credentials,
         certificates,

@@ -16,7 +16,7 @@ from typing import TypedDict, Unpack
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from directory.changes import NewAccount
-from directory.model import AccountKind
+from directory.model import AccountKind, Sid
 from directory.store import Store
 from kdc.crypto.etypes import (
     CHECKSUM_TYPES,
@@ -131,6 +131,7 @@ def _make_store(folder: Path) -> None:
         netbios="LAB",
         krbtgt_keys=builders.random_keys("krbtgt"),
         now=NOW - timedelta(days=30),
+        domain_sid=Sid.parse("S-1-5-21-1004336348-1177238915-682003330"),
     )
     created = NOW - timedelta(days=20)
     for name in PEOPLE:
