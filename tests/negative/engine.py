@@ -158,21 +158,31 @@ def judge(world: World, logon: Plain, answer: Answer) -> Result:
     return Result(ticket=ticket, port=answer.port)
 
 
+def open_ticket(world: World, ticket: Ticket) -> bytes | None:
+    """Decrypt a TGT as its KDC would; None where the krbtgt's key is not known.
+
+    Raises WrongTicketError.
+    """
+    reply = ticket.reply
+    key = world.krbtgt.get((reply.ticket_etype, reply.ticket_kvno or 0))
+    if key is None or ticket.sname != kerberos.krbtgt(world.realm):
+        return None
+    try:
+        return crypto.decrypt(reply.ticket_etype, key, crypto.USAGE_TICKET, reply.ticket_cipher)
+    except crypto.WrongKeyError as error:
+        raise WrongTicketError(f"a ticket that its service cannot open: {error}") from error
+
+
 def _check_identity(world: World, owner: str, ticket: Ticket) -> None:
     name = "/".join(str(part) for part in ticket.cname.parts)
     if not owner or name.lower() != owner.lower() or ticket.crealm != world.realm:
         raise WrongTicketError(
             f"a ticket for {name}@{ticket.crealm}, proven by {owner or 'nobody'}"
         )
-    reply = ticket.reply
-    key = world.krbtgt.get((reply.ticket_etype, reply.ticket_kvno or 0))
-    if key is None or ticket.sname != kerberos.krbtgt(world.realm):
+    plain = open_ticket(world, ticket)
+    if plain is None:
         return
-    try:
-        plain = crypto.decrypt(reply.ticket_etype, key, crypto.USAGE_TICKET, reply.ticket_cipher)
-        inside = kerberos.read_ticket_part(plain)
-    except (crypto.WrongKeyError, der.UnreadableError) as error:
-        raise WrongTicketError(f"a ticket that its service cannot open: {error}") from error
+    inside = kerberos.read_ticket_part(plain)
     if (
         (inside.cname, inside.crealm) != (ticket.cname, ticket.crealm)
         or (inside.key_type, inside.key) != (ticket.part.key_type, ticket.part.key)

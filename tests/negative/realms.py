@@ -6,6 +6,7 @@ the account store directly. The client knows nothing of this module.
 
 import contextlib
 import json
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -25,6 +26,7 @@ from tests.negative.wire import keycredential
 from tests.negative.wire.certificate import Certificate
 from tests.negative.wire.keys import RsaKey, SigningKey, new_ec, rsa_of, rsa_roca
 from tests.negative.wire.logon import Identity
+from tests.negative.wire.transport import send
 from tests.negative.world import Person, World
 from tests.rig.realm import LiveRealm, make_realm
 
@@ -36,11 +38,12 @@ SWITCHES = {
         "legacy_sha1_cms = true\nlegacy_dh_group2 = true\ncms_require_content_type = false\n"
         'keycredential_check_keyid = false\nroca_policy = "audit"\n'
     ),
-    "small": "kdc_max_dgram_reply_size = 1465\nmax_connections_per_source = 8\n",
+    "small": "kdc_max_dgram_reply_size = 1465\n",
 }
 """The realms that cases name, and what their kdc.toml says beyond `kdc init`."""
 
 SERVICE = ("host", "web.lab.test")
+_WORKERS_S = 20.0
 _PASSWORD = "Correct-Horse-"  # noqa: S105  # the test users' own
 
 
@@ -70,7 +73,7 @@ def key_of(name: str) -> SigningKey:
     if name == "small":
         return rsa_of(1024, 65537)
     p, q = next(_pairs())
-    return RsaKey(n=p * q, e=65537, d=pow(65537, -1, (p - 1) * (q - 1)))
+    return RsaKey(n=p * q, e=65537, d=pow(65537, -1, (p - 1) * (q - 1)), primes=(p, q))
 
 
 def rsa_key_of(name: str) -> RsaKey:
@@ -277,4 +280,16 @@ def served(folder: Path, realm: str = "main", *, switches: str | None = None) ->
         spare=lambda name: identity_of(f"stranger {name}"),
     )
     with live.served(workers=2):
-        yield Target(live=live, world=world, audit=AuditReader(path=live.state / "audit.jsonl"))
+        target = Target(live=live, world=world, audit=AuditReader(path=live.state / "audit.jsonl"))
+        _wait_for_workers(target)
+        yield target
+
+
+def _wait_for_workers(target: Target) -> None:
+    # The port is bound before the workers are there; on a busy machine that shows.
+    end = time.monotonic() + _WORKERS_S
+    while len(target.workers()) < 2 and time.monotonic() < end:
+        time.sleep(0.05)
+    message = target.world.plain("pat").message()
+    answer = send(target.world.address, message, "tcp", timeout_s=_WORKERS_S)
+    assert answer.reply is not None, "no worker answers"

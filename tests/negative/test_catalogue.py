@@ -49,7 +49,8 @@ def test_tests_named_elsewhere_exist() -> None:
             for name in row.tested_by:
                 path, _, function = name.partition("::")
                 tree = ast.parse((peers.ROOT / path).read_text())
-                names = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+                kinds = (ast.FunctionDef, ast.AsyncFunctionDef)
+                names = {node.name for node in tree.body if isinstance(node, kinds)}
                 assert function in names, f"{row.id}: {name}"
 
 

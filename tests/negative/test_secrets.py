@@ -1,6 +1,7 @@
 """Row S08: no key, password or token of these tests is in any log, or unsealed in any file."""
 
 import base64
+import re
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from tests.negative.wire.logon import PkinitLogon
 
 pytestmark = pytest.mark.e2e
 
+_ZEROS = re.compile(rb"\0{33,}")
 _SECRET_FILES = {"master.key", "kdc.key"}
 
 
@@ -71,7 +73,8 @@ def test_no_secret_is_in_any_log(targets: Targets) -> None:
     for realm, target in targets.served.items():
         secrets = _secrets(target)
         for path in _files(target):
-            content = path.read_bytes()
+            # The shared memories are 90 MB of zeros with little in them.
+            content = _ZEROS.sub(b"\0", path.read_bytes())
             for name, secret in secrets.items():
                 assert not any(form in content for form in _forms(secret)), (realm, name, path.name)
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from tests.negative.engine import Exchange, add, case
 from tests.negative.wire import der, mutate
 from tests.negative.wire.cms import SIGNING_TIME, attribute
-from tests.negative.wire.kerberos import Body, padata
+from tests.negative.wire.kerberos import PA_PAC_REQUEST, Body, padata
 from tests.negative.wire.logon import PasswordLogon, PkinitLogon
 from tests.negative.wire.mutate import Change, rewrite
 from tests.negative.world import World
@@ -99,6 +99,29 @@ _cms("E01.econtent_constructed", lambda logon: setattr(logon.signed, "econtent",
 def _constructed(content: bytes) -> bytes:
     """Cut the OCTET STRING in two, as BER producers do with long ones."""
     return der.explicit(0, der.tlv(0x24, der.octets(content[:100]) + der.octets(content[100:])))
+
+
+def _pac_request(case_id: str, value: bytes) -> None:
+    """Register a PA-PAC-REQUEST, which holds the only BOOLEAN of an AS-REQ."""
+
+    def build(world: World) -> PasswordLogon:
+        logon = world.password()
+        logon.after = [padata(PA_PAC_REQUEST, value)]
+        return logon
+
+    add(case_id, build, control="password")
+
+
+def _boolean(content: bytes) -> bytes:
+    return der.sequence(der.explicit(0, der.tlv(der.BOOLEAN, content)))
+
+
+_pac_request("E01.boolean_01", _boolean(b"\x01"))
+_pac_request("E01.boolean_fe", _boolean(b"\xfe"))
+_pac_request("E01.boolean_empty", _boolean(b""))
+_pac_request("E01.boolean_two_octets", _boolean(b"\xff\xff"))
+_pac_request("E01.boolean_ff", _boolean(b"\xff"))
+_pac_request("E01.boolean_00", _boolean(b"\x00"))
 
 
 # -- E02: behind the message -----------------------------------------------------------------

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 
-from tests.negative.engine import add, case
+from tests.negative.engine import Exchange, Result, add, case, open_ticket
 from tests.negative.wire import der
 from tests.negative.wire import keycredential as kc
 from tests.negative.wire.certificate import (
@@ -340,6 +340,42 @@ for _role in ("disabled", "locked", "expired", "hours", "password_expired", "mus
     )
 add("K15.must_change_card_only", lambda world: world.pkinit("must_change_card"))
 add("K15.password_expired_card_only", lambda world: world.pkinit("password_expired_card"))
+
+
+# -- K16: what a key's flags put into the PAC ------------------------------------------------
+
+
+def _flags(name: str, flags: bytes, sid: int, *, present: bool) -> None:
+    """Register a key with CustomKeyInformation flags; sid: S-1-18-5 MFA, S-1-18-6 attested."""
+    case_id = f"K16.{name}"
+    order = (1, 2, 3, 4, 5, 6, 7, 8, 9)
+
+    def values(key: RsaKey, dn: str) -> list[str]:
+        entries: dict[int, bytes | None] = {kc.CUSTOM: b"\x01" + flags}
+        made = KeyCredential(material=bcrypt(key), entries=entries, order=order)
+        return [made.text(dn)]
+
+    def check(world: World, result: Result) -> None:
+        assert result.ticket is not None
+        plain = open_ticket(world, result.ticket)
+        assert plain is not None
+        # In the PAC's ExtraSids: revision 1, one sub-authority, authority 18, the number.
+        octets = b"\x01\x01" + bytes(5) + b"\x12"
+        assert octets in plain, "no SID of S-1-18 at all"
+        assert (octets + sid.to_bytes(4, "little") in plain) is present
+
+    HOLDERS[case_id] = Holder(name="u-k16-" + name.replace("_", "-"), values=values)
+    add(
+        case_id,
+        lambda world: Exchange(logon=world.pkinit(case_id), check=check),
+        control="key of credential",
+    )
+
+
+_flags("mfa_not_used", b"\x02", 5, present=False)
+_flags("mfa_used", b"\x00", 5, present=True)
+_flags("not_attested", b"\x00", 6, present=False)
+_flags("attested", b"\x01", 6, present=True)
 
 
 # -- K20: genuine shapes ---------------------------------------------------------------------

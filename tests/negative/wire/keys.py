@@ -76,6 +76,8 @@ class RsaKey:
     n: int
     e: int
     d: int = field(default=0, repr=False)
+    primes: tuple[int, int] | None = field(default=None, repr=False)
+    """Make signing three times as fast."""
 
     @cached_property
     def size(self) -> int:
@@ -107,7 +109,12 @@ class RsaKey:
 
     def raw(self, encoded: bytes) -> bytes:
         """Apply the private exponent to a padded message."""
-        return pow(int.from_bytes(encoded, "big"), self.d, self.n).to_bytes(self.size, "big")
+        message = int.from_bytes(encoded, "big")
+        if self.primes is None:
+            return pow(message, self.d, self.n).to_bytes(self.size, "big")
+        p, q = self.primes
+        low, high = pow(message, self.d % (q - 1), q), pow(message, self.d % (p - 1), p)
+        return (low + q * ((high - low) * pow(q, -1, p) % p)).to_bytes(self.size, "big")
 
     def sign(self, name: str, data: bytes) -> bytes:
         """Sign with PKCS #1 v1.5; a key without d gives random octets."""
@@ -146,7 +153,7 @@ class EcKey:
 def new_rsa() -> RsaKey:
     """Make an ordinary RSA-2048 key."""
     made = rsa.generate_private_key(public_exponent=65537, key_size=2048).private_numbers()
-    return RsaKey(n=made.public_numbers.n, e=65537, d=made.d)
+    return RsaKey(n=made.public_numbers.n, e=65537, d=made.d, primes=(made.p, made.q))
 
 
 def new_ec() -> EcKey:
