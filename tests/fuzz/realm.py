@@ -265,15 +265,16 @@ class Tgt:
     session_key: ProtocolKey
 
 
-def new_tgt() -> Tgt:
-    """Get a TGT by pat's password."""
-    key = builders.key_of(18)
+def new_tgt(of: Kdc | None = None, name: str = "pat") -> Tgt:
+    """Get a TGT of `of` (else of this realm) by the tests' password."""
+    key = builders.key_of(18, name)
     body = replace(
-        builders.body_for("pat"),
+        builders.body_for(name),
         kdc_options=KdcOption.FORWARDABLE | KdcOption.PROXIABLE | KdcOption.RENEWABLE,
     )
-    outcome = answer(builders.as_req(body, builders.enc_timestamp(key)))
-    opened = builders.open_password_reply(outcome, key, kdc(), body)
+    asked = of or kdc()
+    outcome = asked.ask(builders.as_req(body, builders.enc_timestamp(key)))
+    opened = builders.open_password_reply(outcome, key, asked, body)
     session = opened.part.key
     return Tgt(
         ticket=opened.as_rep.ticket,
@@ -303,16 +304,23 @@ class TgsFields(TypedDict, total=False):
     enc_authorization_data: EncryptedData
 
 
-def authenticator(tgt: Tgt, body: bytes, subkey: EncryptionKey | None = None) -> bytes:
-    """Encode the authenticator of a request with this body."""
+def authenticator(
+    tgt: Tgt,
+    body: bytes,
+    subkey: EncryptionKey | None = None,
+    *,
+    name: str = "pat",
+    cksum: Checksum | None = None,
+) -> bytes:
+    """Encode the authenticator of a request with this body; cksum: another than the right one."""
     key = tgt.session_key
     mac = make_checksum(key, KeyUsage.TGS_REQ_AUTHENTICATOR_CHECKSUM, body)
     return asn1.encode(
         Authenticator(
             authenticator_vno=5,
             crealm=REALM,
-            cname=builders.name("pat"),
-            cksum=Checksum(cksumtype=CHECKSUM_TYPES[key.enctype], checksum=mac),
+            cname=builders.name(name),
+            cksum=cksum or Checksum(cksumtype=CHECKSUM_TYPES[key.enctype], checksum=mac),
             cusec=1,
             ctime=NOW,
             subkey=subkey,

@@ -537,12 +537,12 @@ def make_prepared_realm(folder: Path) -> LiveRealm:
 
 
 def workers_of(supervisor: int) -> dict[int, tuple[int, int]]:
-    """List a supervisor's workers: pid -> (resident KiB, open descriptors)."""
+    """List a supervisor's workers: pid -> (private KiB, open descriptors)."""
     found = {}
     for pid in map(int, Path(f"/proc/{supervisor}/task/{supervisor}/children").read_text().split()):
         status = Path(f"/proc/{pid}/status").read_text()
-        resident = int(status.partition("VmRSS:")[2].split()[0])
-        found[pid] = (resident, len(list(Path(f"/proc/{pid}/fd").iterdir())))
+        private = int(status.partition("RssAnon:")[2].split()[0])
+        found[pid] = (private, len(list(Path(f"/proc/{pid}/fd").iterdir())))
     return found
 
 
@@ -606,10 +606,10 @@ class Report:
         yield "tickets for mutants: " + _listed(self.judge.mutant_tickets)
         yield "valid requests at the end of their turn: " + _listed(self.judge.honest)
         yield "codes: " + _listed(self.judge.codes)
-        for pid, (resident, descriptors) in self.workers_after.items():
+        for pid, (private, descriptors) in self.workers_after.items():
             before = self.workers_before.get(pid, (0, 0))
             yield (
-                f"worker {pid}: {before[0]} -> {resident} KiB resident, "
+                f"worker {pid}: {before[0]} -> {private} KiB private, "
                 f"{before[1]} -> {descriptors} descriptors"
             )
         yield from (f"FINDING: {finding}" for finding in self.findings)
