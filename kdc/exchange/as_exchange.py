@@ -139,9 +139,7 @@ def answer_as_req(
     return issue_as_rep(
         AsReply(
             request=request,
-            crealm=config.realm,
             cname=client.name,
-            srealm=config.realm,
             sname=service.name,
             service=service.account,
             grant=grant,

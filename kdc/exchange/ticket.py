@@ -7,29 +7,19 @@ from directory.model import Account, AccountKind, PrincipalKey
 from kdc.crypto.etypes import CHECKSUM_TYPES, EncType, KeyUsage, ProtocolKey, encrypt, make_checksum
 from kdc.errors import KdcError
 from kdc.exchange.realm import Realm
-from kdc.pac import (
-    PLACEHOLDER,
-    PacFacts,
-    fill_placeholder,
-    service_pac,
-    tgt_pac,
-    wrap_if_relevant,
-)
+from kdc.exchange.reply_der import ReplyDer, enc_ticket_part
+from kdc.pac import PLACEHOLDER, PacFacts, service_pac, tgt_pac, wrap_if_relevant
 from kdc.policy import TicketGrant
-from kdc.wire.constants import PVNO, ErrorCode, MessageType, PaType, TicketFlag
+from kdc.wire.constants import ErrorCode, MessageType, PaType, TicketFlag
 from kdc.wire.ms_kile import PA_SUPPORTED_ENCTYPES_BITS
 from kdc.wire.rfc4120 import (
-    AsRep,
     AsReq,
+    AuthorizationDataElement,
     Checksum,
-    EncAsRepPart,
     EncryptedData,
     EncryptionKey,
-    EncTicketPart,
-    LastReqEntry,
     PaData,
     PrincipalName,
-    Ticket,
     TransitedEncoding,
 )
 from pki import asn1
@@ -38,7 +28,8 @@ CONFOUNDER_BYTES = 16
 KEY_BYTES = {17: 16, 18: 32, 19: 16, 20: 32}
 
 # RFC 4120 3.3.3.2: a ticket that crossed no realm has an empty DOMAIN-X500-COMPRESS list.
-_NOT_TRANSITED = TransitedEncoding(tr_type=1, contents=b"")
+NOT_TRANSITED = TransitedEncoding(tr_type=1, contents=b"")
+_WITHOUT_PAC = asn1.encode(wrap_if_relevant(PLACEHOLDER))
 
 
 @dataclass(slots=True, kw_only=True)
@@ -46,9 +37,7 @@ class AsReply:
     """What goes into one AS-REP."""
 
     request: AsReq
-    crealm: str
     cname: PrincipalName
-    srealm: str
     sname: PrincipalName
     service: Account
     grant: TicketGrant
@@ -86,97 +75,68 @@ def _enc_pa_rep(reply: AsReply, supported: tuple[int, ...]) -> tuple[PaData, ...
 
 
 def encode_ticket_part(
-    part: EncTicketPart, pac: PacFacts | None, service: Account, key: ProtocolKey, realm: Realm
+    fields: bytes,
+    others: tuple[AuthorizationDataElement, ...],
+    pac: PacFacts | None,
+    service: Account,
+    key: ProtocolKey,
+    realm: Realm,
 ) -> bytes:
     """Encode an EncTicketPart, with a PAC as the first element of its authorization data.
 
+    fields: from `ReplyDer.ticket_fields`. others: authorization data besides the PAC.
     key: the service's, that the ticket is sealed with. A service ticket has no PAC when its client
     asked for none (attributes 0); a TGT has one that says so.
     """
+    rest = b"".join(asn1.encode(element) for element in others)
     if pac is None or (service.kind is not AccountKind.KRBTGT and not pac.pac_attributes):
-        return asn1.encode(part)
-    others = part.authorization_data or ()
+        return enc_ticket_part(fields, rest)
     if service.kind is AccountKind.KRBTGT:
-        part.authorization_data = (wrap_if_relevant(tgt_pac(pac, key)), *others)
-        return asn1.encode(part)
-    part.authorization_data = (wrap_if_relevant(PLACEHOLDER), *others)
-    signed = asn1.encode(part)
-    krbtgt = service_key(realm.directory.krbtgt(), realm.config.supported_enctypes)
-    krbtgt_key = realm.service_keys.ready(krbtgt)
-    return fill_placeholder(signed, service_pac(pac, key, krbtgt_key, signed))
+        octets = tgt_pac(pac, key)
+    else:
+        # The ticket signature covers the ticket with one zero octet as its PAC (MS-PAC 2.8.3).
+        signed = enc_ticket_part(fields, _WITHOUT_PAC + rest)
+        krbtgt = service_key(realm.directory.krbtgt(), realm.config.supported_enctypes)
+        octets = service_pac(pac, key, realm.service_keys.ready(krbtgt), signed)
+    return enc_ticket_part(fields, asn1.encode(wrap_if_relevant(octets)) + rest)
 
 
 def issue_as_rep(reply: AsReply, realm: Realm) -> bytes:
     """Make the session key, seal ticket and client's part, and encode the AS-REP."""
     entropy = realm.entropy
-    grant = reply.grant
-    flags = grant.flags
+    flags = reply.grant.flags
     encrypted_pa_data = None
     if any(pa.padata_type == PaType.REQ_ENC_PA_REP for pa in reply.request.padata or ()):
         flags |= TicketFlag.ENC_PA_REP
         encrypted_pa_data = _enc_pa_rep(reply, realm.config.supported_enctypes)
     etype = reply.session_etype
-    session = EncryptionKey(keytype=etype, keyvalue=entropy(KEY_BYTES[etype]))
-    addresses = reply.request.req_body.addresses
-    ticket_part = EncTicketPart(
-        flags=flags,
-        key=session,
-        crealm=reply.crealm,
+    der = ReplyDer(
+        kind=MessageType.AS_REP,
+        realm=realm.config.realm,
         cname=reply.cname,
-        transited=_NOT_TRANSITED,
-        authtime=grant.authtime,
-        starttime=grant.starttime,
-        endtime=grant.endtime,
-        renew_till=grant.renew_till,
-        caddr=addresses,
-        authorization_data=None,
+        sname=reply.sname,
+        session=EncryptionKey(keytype=etype, keyvalue=entropy(KEY_BYTES[etype])),
+        flags=flags,
+        grant=reply.grant,
+        caddr=reply.request.req_body.addresses,
     )
     sealing = service_key(reply.service, realm.config.supported_enctypes)
     ticket_key = realm.service_keys.ready(sealing)
-    ticket_cipher = encrypt(
-        ticket_key,
-        KeyUsage.TICKET,
-        encode_ticket_part(ticket_part, reply.pac, reply.service, ticket_key, realm),
-        entropy(CONFOUNDER_BYTES),
-    )
-    client_part = EncAsRepPart(
-        key=session,
-        last_req=(LastReqEntry(lr_type=0, lr_value=grant.authtime),),
+    fields = der.ticket_fields(NOT_TRANSITED)
+    ticket_part = encode_ticket_part(fields, (), reply.pac, reply.service, ticket_key, realm)
+    client_part = der.client_part(
         nonce=reply.nonce,
         key_expiration=reply.key_expiration,
-        flags=flags,
-        authtime=grant.authtime,
-        starttime=grant.starttime,
-        endtime=grant.endtime,
-        renew_till=grant.renew_till,
-        srealm=reply.srealm,
-        sname=reply.sname,
-        caddr=addresses,
         encrypted_pa_data=encrypted_pa_data,
     )
+    ticket_cipher = encrypt(ticket_key, KeyUsage.TICKET, ticket_part, entropy(CONFOUNDER_BYTES))
     client_cipher = encrypt(
-        reply.reply_key,
-        KeyUsage.AS_REP_ENC_PART,
-        asn1.encode(client_part),
-        entropy(CONFOUNDER_BYTES),
+        reply.reply_key, KeyUsage.AS_REP_ENC_PART, client_part, entropy(CONFOUNDER_BYTES)
     )
-    return asn1.encode(
-        AsRep(
-            pvno=PVNO,
-            msg_type=MessageType.AS_REP,
-            padata=reply.padata or None,
-            crealm=reply.crealm,
-            cname=reply.cname,
-            ticket=Ticket(
-                tkt_vno=PVNO,
-                realm=reply.srealm,
-                sname=reply.sname,
-                enc_part=EncryptedData(
-                    etype=sealing.etype, kvno=sealing.kvno, cipher=ticket_cipher
-                ),
-            ),
-            enc_part=EncryptedData(
-                etype=reply.reply_key.enctype, kvno=reply.reply_key_kvno, cipher=client_cipher
-            ),
-        )
+    return der.message(
+        padata=reply.padata,
+        ticket=EncryptedData(etype=sealing.etype, kvno=sealing.kvno, cipher=ticket_cipher),
+        client=EncryptedData(
+            etype=reply.reply_key.enctype, kvno=reply.reply_key_kvno, cipher=client_cipher
+        ),
     )

@@ -1,0 +1,163 @@
+"""The DER of a reply and its two sealed parts, spliced: what they say alike is encoded once.
+
+Encoding the three through their declared types costs a tenth of a whole TGS exchange. A test
+compares each with what the declared types give.
+"""
+
+from datetime import datetime
+from functools import lru_cache
+
+from kdc.policy import TicketGrant
+from kdc.wire.constants import PVNO, MessageType
+from kdc.wire.rfc4120 import (
+    HOST_ADDRESSES,
+    METHOD_DATA,
+    EncryptedData,
+    EncryptionKey,
+    HostAddress,
+    PaData,
+    PrincipalName,
+    TransitedEncoding,
+)
+from pki import asn1
+from pki.der import (
+    GENERAL_STRING,
+    GENERALIZED_TIME,
+    INTEGER,
+    OCTET_STRING,
+    SEQUENCE,
+    generalized_time_content,
+    integer_content,
+    tlv,
+)
+
+_FLAGS_HEAD = b"\x03\x05\x00"  # BIT STRING of 32 bits
+_ENC_TICKET_PART = 0x63
+_TICKET = 0x61
+_ENC_PART = {MessageType.AS_REP: 0x79, MessageType.TGS_REP: 0x7A}
+_VERSION = tlv(0xA0, tlv(INTEGER, bytes((PVNO,))))
+_HEADS = {
+    kind: _VERSION + tlv(0xA1, tlv(INTEGER, bytes((kind,))))
+    for kind in (MessageType.AS_REP, MessageType.TGS_REP)
+}
+
+
+# Realms are one or two; names come from the accounts that there are, and their spellings.
+@lru_cache(maxsize=64)
+def _realm(text: str) -> bytes:
+    return tlv(GENERAL_STRING, asn1.GENERAL_STRING.write(text))
+
+
+@lru_cache(maxsize=2048)
+def _name(name_type: int, name_string: tuple[str, ...]) -> bytes:
+    return asn1.encode(PrincipalName(name_type=name_type, name_string=name_string))
+
+
+def _time(tag: int, value: datetime) -> bytes:
+    return bytes((tag, 17, GENERALIZED_TIME, 15)) + generalized_time_content(value)
+
+
+def _integer(tag: int, value: int) -> bytes:
+    content = integer_content(value)
+    return bytes((tag, len(content) + 2, INTEGER, len(content))) + content
+
+
+def _encrypted(sealed: EncryptedData) -> bytes:
+    out = _integer(0xA0, sealed.etype)
+    if sealed.kvno is not None:
+        out += _integer(0xA1, sealed.kvno)
+    return tlv(SEQUENCE, out + tlv(0xA2, tlv(OCTET_STRING, sealed.cipher)))
+
+
+class ReplyDer:
+    """Writes an AS-REP or TGS-REP: the ticket's part, then the client's, then the message."""
+
+    __slots__ = (
+        "_addresses",
+        "_authtime",
+        "_client",
+        "_flags",
+        "_key",
+        "_kind",
+        "_realm",
+        "_service",
+        "_times",
+    )
+
+    def __init__(
+        self,
+        *,
+        kind: MessageType,
+        realm: str,
+        cname: PrincipalName,
+        sname: PrincipalName,
+        session: EncryptionKey,
+        flags: int,
+        grant: TicketGrant,
+        caddr: tuple[HostAddress, ...] | None,
+    ) -> None:
+        """Encode what both parts say.
+
+        kind: AS_REP or TGS_REP. realm: the client's and the service's. flags: instead of grant's.
+        """
+        self._kind = kind
+        self._realm = _realm(realm)
+        self._client = _name(cname.name_type, cname.name_string)
+        self._service = _name(sname.name_type, sname.name_string)
+        self._flags = _FLAGS_HEAD + flags.to_bytes(4, "big")
+        key = _integer(0xA0, session.keytype) + tlv(0xA1, tlv(OCTET_STRING, session.keyvalue))
+        self._key = tlv(SEQUENCE, key)
+        self._authtime = generalized_time_content(grant.authtime)
+        times = _time(0xA5, grant.authtime) + _time(0xA6, grant.starttime)
+        times += _time(0xA7, grant.endtime)
+        if grant.renew_till is not None:
+            times += _time(0xA8, grant.renew_till)
+        self._times = times
+        self._addresses = None if caddr is None else asn1.encode_as(HOST_ADDRESSES, caddr)
+
+    def ticket_fields(self, transited: TransitedEncoding) -> bytes:
+        """Return the fields of EncTicketPart up to its authorization data."""
+        out = tlv(0xA0, self._flags) + tlv(0xA1, self._key)
+        out += tlv(0xA2, self._realm) + tlv(0xA3, self._client)
+        out += tlv(0xA4, asn1.encode(transited)) + self._times
+        return out if self._addresses is None else out + tlv(0xA9, self._addresses)
+
+    def client_part(
+        self,
+        *,
+        nonce: int,
+        key_expiration: datetime | None = None,
+        encrypted_pa_data: tuple[PaData, ...] | None = None,
+    ) -> bytes:
+        """Return EncASRepPart or EncTGSRepPart."""
+        last_req = tlv(SEQUENCE, b"\xa0\x03\x02\x01\x00\xa1\x11\x18\x0f" + self._authtime)
+        out = tlv(0xA0, self._key) + tlv(0xA1, tlv(SEQUENCE, last_req)) + _integer(0xA2, nonce)
+        if key_expiration is not None:
+            out += _time(0xA3, key_expiration)
+        out += tlv(0xA4, self._flags) + self._times + tlv(0xA9, self._realm)
+        out += tlv(0xAA, self._service)
+        if self._addresses is not None:
+            out += tlv(0xAB, self._addresses)
+        if encrypted_pa_data is not None:
+            out += tlv(0xAC, asn1.encode_as(METHOD_DATA, encrypted_pa_data))
+        return tlv(_ENC_PART[self._kind], tlv(SEQUENCE, out))
+
+    def message(
+        self, *, padata: tuple[PaData, ...] | None, ticket: EncryptedData, client: EncryptedData
+    ) -> bytes:
+        """Return the whole reply. ticket, client: the sealed parts."""
+        sealed = _VERSION + tlv(0xA1, self._realm) + tlv(0xA2, self._service)
+        sealed += tlv(0xA3, _encrypted(ticket))
+        out = _HEADS[self._kind]
+        if padata:
+            out += tlv(0xA2, asn1.encode_as(METHOD_DATA, padata))
+        out += tlv(0xA3, self._realm) + tlv(0xA4, self._client)
+        out += tlv(0xA5, tlv(_TICKET, tlv(SEQUENCE, sealed))) + tlv(0xA6, _encrypted(client))
+        return tlv(0x60 | self._kind, tlv(SEQUENCE, out))
+
+
+def enc_ticket_part(fields: bytes, authorization_data: bytes) -> bytes:
+    """Return EncTicketPart. fields: from `ticket_fields`; authorization_data: its elements' DER."""
+    if authorization_data:
+        fields += tlv(0xAA, tlv(SEQUENCE, authorization_data))
+    return tlv(_ENC_TICKET_PART, tlv(SEQUENCE, fields))
