@@ -17,7 +17,7 @@ from typing import TypedDict, Unpack
 from directory.changes import NewAccount
 from directory.keycredential import NewKeyCredential, encode_key_credential
 from directory.keymaterial import MaterialForm
-from directory.model import AccountKind, PrincipalKey
+from directory.model import AccountKind, PrincipalKey, Sid
 from directory.sealing import MasterKey
 from directory.store import Store
 from kdc.config import DhReuse, KdcConfig, RocaPolicy
@@ -120,6 +120,8 @@ class Settings(TypedDict, total=False):
     hide_unknown: bool
     roca_policy: RocaPolicy
     implicit_dollar: bool
+    pac: bool
+    legacy_ntlm: bool
     legacy_sha1_cms: bool
     legacy_dh_group2: bool
     cms_require_content_type: bool
@@ -316,6 +318,8 @@ class UserFields(TypedDict, total=False):
     preauth_not_required: bool
     logon_hours: bytes
     keys: tuple[PrincipalKey, ...]
+    nt_hash: bytes
+    sid: Sid
     key_credentials: tuple[str, ...]
 
 
