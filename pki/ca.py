@@ -100,7 +100,7 @@ def certificates_from_pem(data: bytes) -> tuple[bytes, ...]:
     """Read all certificates of a PEM file, as DER in the order of the file. Raises PkiError."""
     try:
         found = x509.load_pem_x509_certificates(data)
-    except ValueError:
+    except (ValueError, x509.InvalidVersion):
         raise PkiError(ChainFault.MALFORMED, "certificate PEM") from None
     return tuple(c.public_bytes(serialization.Encoding.DER) for c in found)
 

@@ -155,7 +155,7 @@ def check_kdc_certificate(
     try:
         certificate = x509.load_der_x509_certificate(certificate_der)
         extensions = certificate.extensions
-    except (ValueError, x509.DuplicateExtension, UnsupportedAlgorithm):
+    except (ValueError, x509.InvalidVersion, x509.DuplicateExtension, UnsupportedAlgorithm):
         return ("it is not a well-formed X.509 certificate",)
     if certificate.version is not x509.Version.v3 or not len(extensions):
         return ("it is not a version 3 certificate with extensions",)
