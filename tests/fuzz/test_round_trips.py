@@ -27,8 +27,8 @@ from pki.keys import PublicKey
 from tests.fuzz import strategies
 
 _TYPES = strategies.declared_types()
-_FEW = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-_SOME = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+_FEW = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+_SOME = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def test_every_type_of_the_wire_and_of_cms_is_among_them() -> None:
