@@ -1,6 +1,6 @@
 """The privilege attribute certificate (MS-PAC): what a ticket says about its client.
 
-Building: `PacFacts`, `tgt_pac`, `service_pac`, `wrap_if_relevant`, `fill_placeholder`.
+Building: `PacFacts`, `tgt_pac`, `service_pac`, `wrap_if_relevant`.
 Judging: `split_ticket`, `parse_pac`, `verify_pac` -> `VerifiedPac`, whose `carried` is all that a
 new ticket may take over.
 """
@@ -24,7 +24,6 @@ from kdc.pac.read import Carried, Pac, VerifiedPac, parse_pac, verify_pac
 from kdc.pac.ticket import (
     PLACEHOLDER,
     TicketPac,
-    fill_placeholder,
     split_ticket,
     wrap_if_relevant,
 )
@@ -48,7 +47,6 @@ __all__ = [
     "PacType",
     "TicketPac",
     "VerifiedPac",
-    "fill_placeholder",
     "parse_pac",
     "seal_credential_info",
     "service_pac",

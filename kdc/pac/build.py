@@ -87,9 +87,8 @@ def service_pac(
 ) -> bytes:
     """Build the PAC of a service ticket: four signatures, the server's by the service's key.
 
-    enc_ticket_part_with_placeholder: DER of the EncTicketPart, final in every field, whose PAC is
-    `PLACEHOLDER`: `asn1.encode(EncTicketPart(..., authorization_data=
-    (wrap_if_relevant(PLACEHOLDER), ...)))`. `fill_placeholder` then puts this PAC in its place.
+    enc_ticket_part_with_placeholder: DER of the EncTicketPart, final in every field, with
+    `wrap_if_relevant(PLACEHOLDER)` where the PAC will be: the ticket signature covers it.
     ATTRIBUTES, REQUESTOR and CREDENTIAL_INFO are left out. Whether a PAC belongs into the ticket
     at all is the caller's to decide: not when the TGT's attributes are 0.
     """

@@ -2,10 +2,9 @@
 
 How a service ticket is made with its ticket signature:
 
-    part = EncTicketPart(..., authorization_data=(wrap_if_relevant(PLACEHOLDER), ...))
-    signed = asn1.encode(part)                 # the PAC stands there as one zero octet
+    signed = EncTicketPart with (wrap_if_relevant(PLACEHOLDER), ...) as authorization data
     pac = service_pac(facts, service_key, krbtgt_key, signed)
-    plain = fill_placeholder(signed, pac)      # what is encrypted into the ticket
+    plain = EncTicketPart with (wrap_if_relevant(pac), ...), all else alike: what is encrypted
 
 and how one is judged, from the decrypted octets as they arrived:
 
@@ -79,14 +78,6 @@ def split_ticket(enc_ticket_part: bytes) -> TicketPac:
         pac=enc_ticket_part[place.content : place.end],
         signed=_replace(enc_ticket_part, path, PLACEHOLDER),
     )
-
-
-def fill_placeholder(enc_ticket_part: bytes, pac: bytes) -> bytes:
-    """Put the PAC in the place kept for it. Raises PacError(MISSING_BUFFER) without one."""
-    path = _find(enc_ticket_part)
-    if path is None:
-        raise PacError(PacFault.MISSING_BUFFER, "no place for a PAC in the ticket")
-    return _replace(enc_ticket_part, path, pac)
 
 
 def _replace(buf: bytes, path: list[_Level], value: bytes) -> bytes:
