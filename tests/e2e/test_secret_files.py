@@ -181,7 +181,7 @@ def broken_key(live: LiveRealm) -> str:
 def missing_key(live: LiveRealm) -> str:
     """Remove the key."""
     (live.state / "pki/kdc.key").unlink()
-    return "no file"
+    return "kdc.key"
 
 
 def broken_certificate(live: LiveRealm) -> str:
