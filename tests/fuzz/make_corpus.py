@@ -47,10 +47,11 @@ from pki import asn1, names, oids, x500
 from pki.certificate import Certificate
 from pki.keys import public_key_from_spki
 from tests.fuzz import realm
-from tests.fuzz.targets import CORPUS
+from tests.fuzz.targets import CORPUS, recorded
 from tests.fuzz.targets.kdc_reply import entropy
 from tests.kdc import builders
 from tests.kdc.builders import BODY, ENCTYPES, NOW, REALM, PkinitRequest, body_for, padata
+from tests.kdc.explain import captures
 
 _READ_BUFFERS = (1, 10, 12, 17, 18)  # those with contents, no signatures
 _VECTORS = Path(__file__).resolve().parents[1] / "vectors"
@@ -363,6 +364,20 @@ def _digests() -> bytes:
     )
 
 
+def explanations() -> None:
+    """Record requests worth an explanation, and captures of one."""
+    requests = recorded("as_req") | recorded("tgs_req")
+    names_of = ("alice-modp14-freshness", "pat-etype18", "nobody-unknown", "pat-user-to-user")
+    small = requests["nobody-no-padata"]
+    frame_of = captures.ethernet(captures.ipv4(captures.udp(small), 17))
+    _write(
+        "explanation",
+        pcap=captures.pcap([frame_of]),
+        pcapng=captures.pcapng([frame_of]),
+        **{name: requests[name] for name in names_of},
+    )
+
+
 def key_files() -> None:
     """Record keytabs and credential caches."""
     entries = tuple(
@@ -421,6 +436,7 @@ def main() -> None:
         config,
         kdc_replies,
         key_files,
+        explanations,
     ):
         if len(sys.argv) == 1 or make.__name__ in sys.argv[1:]:
             make()

@@ -23,6 +23,7 @@ TARGETS = (
     "config",
     "kdc_reply",
     "key_files",
+    "explanation",
 )
 CORPUS = Path(__file__).resolve().parents[1] / "corpus"
 
