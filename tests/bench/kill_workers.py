@@ -19,6 +19,7 @@ from tests.bench.realm import Server, make_realm, serving
 from tests.bench.requests import KeyUsers, password_requests
 
 INTERVAL_S = 5.0
+SHOWN = 20
 
 
 class _Load(threading.Thread):
@@ -97,9 +98,10 @@ def main() -> None:
                 f"{load.by}: {len(load.outcome.tickets())} tickets of {len(load.outcome.requests)},"
                 f" p50 {load.outcome.latency_ms(0.5):.1f} p99 {load.outcome.latency_ms(0.99):.1f}"
                 f" max {load.outcome.latency_ms(1):.0f} ms, lost {len(missing)}: "
-                f"{[_describe(one, kills) for one in missing]}"
+                f"{[_describe(one, kills) for one in missing[:SHOWN]]}"
             )
-        print(f"lost {lost / (2 * count):.3%}, counters {server.counters()}")
+        print(f"lost {lost / (2 * count):.3%}")
+        print({name: number for name, number in server.counters().items() if number})
 
 
 if __name__ == "__main__":

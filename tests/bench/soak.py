@@ -4,8 +4,8 @@ python -m tests.bench.soak --folder F [--requests 500000]
 
 Requests are made on the other core while the server works, none twice: half of them logons by
 password, a tenth requests without proof, the rest hostile: damaged ones, unknown names, junk, and
-connections that break off. Growth counts from a warm-up that fills the worker's caches, that of
-unknown names above all.
+connections that break off. Growth counts from a warm-up that fills the worker's caches: those of
+names and of the databases' pages.
 """
 
 import argparse
@@ -22,6 +22,7 @@ from tests.bench.requests import password_requests, plain_requests
 BATCH = 10_000
 WARM_UP_NAMES = 20_000
 """More than a worker remembers."""
+WARM_UP_BATCHES = 6
 
 
 def _batch(number: int, luck: random.Random) -> list[bytes]:
@@ -62,7 +63,7 @@ def main() -> None:
     with serving(arguments.folder, workers=arguments.workers) as server:
         names = (f"stranger{number}" for number in range(WARM_UP_NAMES))
         offer(server.address, [plain_requests(1, name)[0] for name in names], window=64)
-        for _ in range(3):
+        for _ in range(WARM_UP_BATCHES):
             offer(server.address, _batch(BATCH, luck), transport="tcp", window=32)
         began, sent, step = time.monotonic(), 0, max(BATCH, arguments.requests // 10)
         warm = {pid: resident_kib(pid) for pid in server.workers()}
