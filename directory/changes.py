@@ -75,5 +75,7 @@ class AccountSummary:
     upn: str | None
     disabled: bool
     expires_at: datetime | None
+    must_change_password: bool
+    smartcard_required: bool
     key_credentials: int
     """How many values the account holds, good or bad."""

@@ -9,6 +9,7 @@ Rules
 
 import os
 import secrets
+import shlex
 import stat
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,8 +26,27 @@ TAG_BYTES = 16
 CREDENTIALS_DIRECTORY = "CREDENTIALS_DIRECTORY"  # systemd.exec(5), with LoadCredential=
 
 
-def _denied(detail: str) -> NoReturn:
-    raise DirectoryError(DirectoryFault.DENIED, detail)
+class SecretFileError(DirectoryError):
+    """A file of secrets cannot be used; the three texts are made to be shown to its owner."""
+
+    def __init__(self, kind: DirectoryFault, detail: str, why: str, remedy: str) -> None:
+        super().__init__(kind, detail)
+        self.why = why
+        self.remedy = remedy
+
+
+def wrong_master_key(store: Path) -> SecretFileError:
+    """Make the error for a master key that is not the one a store was sealed under."""
+    return SecretFileError(
+        DirectoryFault.DENIED,
+        f"the master key does not open {store}",
+        "this is not the master.key of this store",
+        "restore the master.key that was backed up with this store",
+    )
+
+
+def _denied(path: Path, detail: str, why: str, remedy: str) -> NoReturn:
+    raise SecretFileError(DirectoryFault.DENIED, f"{path} {detail}", why, remedy)
 
 
 def read_secret_file(path: Path, limit: int, trusted_paths: Sequence[Path] = ()) -> bytes:
@@ -35,31 +55,55 @@ def read_secret_file(path: Path, limit: int, trusted_paths: Sequence[Path] = ())
     trusted_paths: files, or folders of files, whose mode and owner are not looked at: the
     configuration's trusted_secret_paths. The folder of the service's systemd credentials is exempt
     as well: systemd sets its modes, and they differ between versions.
-    Raises DirectoryError: NOT_FOUND, DENIED (mode, owner, not a file), INVALID (over `limit`).
+    Raises SecretFileError: NOT_FOUND, DENIED (mode, owner, not a file), INVALID (over `limit`).
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except FileNotFoundError:
-        raise DirectoryError(DirectoryFault.NOT_FOUND, f"no file {path}") from None
+        raise SecretFileError(
+            DirectoryFault.NOT_FOUND,
+            f"there is no {path}",
+            "the file is missing",
+            f"restore {path.name} from the backup of this folder; no other one fits",
+        ) from None
     except OSError as error:
-        raise DirectoryError(
-            DirectoryFault.DENIED, f"cannot read {path}: {error.strerror}"
+        raise SecretFileError(
+            DirectoryFault.DENIED,
+            f"{path} cannot be read",
+            (error.strerror or "input/output error").lower(),
+            "run this as the user that the file belongs to",
         ) from error
     try:
         info = os.fstat(descriptor)
         if not stat.S_ISREG(info.st_mode):
-            _denied(f"{path} is not a regular file")
+            _denied(path, "is no regular file", "a secret lies in a file", "check the path")
         if not _is_trusted(path, trusted_paths):
             if info.st_mode & 0o077:
-                _denied(f"{path} can be used by group or others (mode {info.st_mode & 0o777:04o})")
+                mode = f"{info.st_mode & 0o777:04o}"
+                _denied(
+                    path,
+                    f"can be used by group or others (mode {mode})",
+                    "a secret is for its owner alone",
+                    f"chmod 600 {shlex.quote(str(path))}",
+                )
             if info.st_uid not in (os.geteuid(), 0):
-                _denied(f"{path} belongs to neither the service user nor root")
+                _denied(
+                    path,
+                    "belongs to neither the service user nor root",
+                    f"its owner is user {info.st_uid}, and this is user {os.geteuid()}",
+                    "run this as its owner, or give it to the service user with chown",
+                )
         with open(descriptor, "rb", closefd=False) as file:
             data = file.read(limit + 1)
     finally:
         os.close(descriptor)
     if len(data) > limit:
-        raise DirectoryError(DirectoryFault.INVALID, f"{path} is too large")
+        raise SecretFileError(
+            DirectoryFault.INVALID,
+            f"{path} is too large",
+            f"it has more than {limit} bytes",
+            f"restore {path.name} from the backup of this folder",
+        )
     return data
 
 
@@ -128,10 +172,15 @@ class MasterKey:
 
     @classmethod
     def load(cls, path: Path, *, trusted_paths: Sequence[Path] = ()) -> "MasterKey":
-        """Read the master key after the checks of `read_secret_file`. Raises DirectoryError."""
+        """Read the master key after the checks of `read_secret_file`. Raises SecretFileError."""
         key = read_secret_file(path, MASTER_KEY_BYTES, trusted_paths)
         if len(key) != MASTER_KEY_BYTES:
-            raise DirectoryError(DirectoryFault.INVALID, f"{path} does not hold 32 octets")
+            raise SecretFileError(
+                DirectoryFault.INVALID,
+                f"{path} does not hold 32 octets",
+                f"it has {len(key)}: it is no master key",
+                f"restore the {path.name} that was backed up with this store",
+            )
         return cls(key)
 
     def seal(self, aad: bytes, plaintext: bytes) -> bytes:

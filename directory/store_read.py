@@ -40,10 +40,10 @@ from directory.model import (
     Sid,
     match_key,
 )
-from directory.sealing import MasterKey
+from directory.sealing import MasterKey, wrong_master_key
 from directory.store_groups import (
+    GroupGraph,
     count_members,
-    membership_sids,
     read_group,
     read_groups,
     read_members,
@@ -117,7 +117,7 @@ class StoreReader:
         self._weight = 0
         self._krbtgt: Account | None = None
         self._groups: dict[int, tuple[Sid, ...]] = {}
-        self._group_sids: dict[bytes, Sid] = {}
+        self._graph = GroupGraph(self._all)
         self._memberships = 0
         self._check_store()
 
@@ -132,9 +132,7 @@ class StoreReader:
         except DirectoryError as error:
             if error.kind is not DirectoryFault.CORRUPT:
                 raise
-            raise DirectoryError(
-                DirectoryFault.DENIED, f"the master key does not open {self.path}"
-            ) from None
+            raise wrong_master_key(self.path) from None
         self.realm = str(self.setting("realm"))
         self.netbios = str(self.setting("netbios"))
         self.domain_sid = Sid.parse(str(self.setting("domain_sid")))
@@ -209,10 +207,10 @@ class StoreReader:
         self._weight = 0
         self._krbtgt = None
         self._forget_groups()
+        self._graph.forget()
 
     def _forget_groups(self) -> None:
         self._groups.clear()
-        self._group_sids.clear()
         self._memberships = 0
 
     def account_by_id(self, account_id: int) -> Account | None:
@@ -287,7 +285,7 @@ class StoreReader:
     def groups_of(self, account_id: int) -> tuple[Sid, ...]:
         """List an account's groups: the primary one, then all others, nested ones too.
 
-        Raises DirectoryError(CORRUPT) for more than `store_groups.MAX_GROUPS`.
+        Raises DirectoryError(CORRUPT) past `store_groups.MAX_GROUPS` or MAX_NESTING.
         """
         found = self._groups.get(account_id)
         if found is not None:
@@ -296,21 +294,13 @@ class StoreReader:
         if account is None:
             return ()
         primary = self.domain_sid.with_rid(account.primary_group_id)
-        others = membership_sids(self._all, account_id, primary)
-        groups = (primary, *map(self._group_sid, others))
+        groups = self._graph.flatten(account_id, primary)
         self._memberships += len(groups)
         if self._memberships > MAX_CACHED_MEMBERSHIPS or len(self._groups) >= CACHED_ACCOUNTS:
             self._forget_groups()
             self._memberships = len(groups)
         self._groups[account_id] = groups
         return groups
-
-    def _group_sid(self, data: bytes) -> Sid:
-        """Decode a group's SID once for all its members."""
-        sid = self._group_sids.get(data)
-        if sid is None:
-            sid = self._group_sids[data] = Sid.from_bytes(data)
-        return sid
 
     def nt_hash(self, account_id: int) -> bytes | None:
         """Return the NT hash of an account's password, None when none is kept.
@@ -335,6 +325,10 @@ class StoreReader:
     def password_failures(self, account_id: int) -> int:
         """Return how many wrong passwords in a row are on record."""
         return self._lockout.failures(account_id)
+
+    def locked_until(self, account_id: int) -> datetime | None:
+        """Return until when an account was locked last; None when it never was."""
+        return self._lockout.locked_until(account_id)
 
     def unlock(self, account_id: int) -> bool:
         """End an account's lock; return whether any wrong password was on record."""
@@ -509,6 +503,8 @@ class StoreReader:
                 upn=upn,
                 disabled=bool(flags & _DISABLED),
                 expires_at=from_micros(expires),
+                must_change_password=bool(flags & _MUST_CHANGE_PASSWORD),
+                smartcard_required=bool(flags & _SMARTCARD_REQUIRED),
                 key_credentials=count,
             )
             for account_id, name, kind_text, upn, flags, expires, count in cast(

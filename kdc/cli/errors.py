@@ -1,8 +1,10 @@
 """What a command says when it fails: three short lines, and an exit code that scripts rely on."""
 
 from enum import IntEnum
+from pathlib import Path
 
 from directory.backend import DirectoryError, DirectoryFault
+from directory.sealing import SecretFileError
 from kdc.config import ConfigError
 from pki.errors import PkiError
 
@@ -51,6 +53,8 @@ def explain(error: Exception) -> CliError | None:
     if isinstance(error, ConfigError):
         what = f"{error.place}: {error.what}"
         return CliError(what, error.why, error.remedy, ExitCode.CONFIGURATION)
+    if isinstance(error, SecretFileError):
+        return CliError(error.detail, error.why, error.remedy, _DIRECTORY[error.kind][0])
     if isinstance(error, DirectoryError):
         code, remedy = _DIRECTORY[error.kind]
         return CliError(error.detail or error.kind.value, error.kind.value, remedy, code)
@@ -63,6 +67,24 @@ def explain(error: Exception) -> CliError | None:
     if isinstance(error, OSError):
         return from_os_error(error)
     return None
+
+
+def cannot_write(path: Path, error: OSError) -> CliError:
+    """Say that a file could not be written, by the name that the user gave it."""
+    what, why = f"{path} cannot be written", (error.strerror or "input/output error").lower()
+    if isinstance(error, FileNotFoundError):
+        return CliError(
+            what,
+            f"there is no folder {path.parent}",
+            "make the folder, or choose another path",
+            ExitCode.NOT_FOUND,
+        )
+    if isinstance(error, FileExistsError):
+        return CliError(what, why, "choose another path", ExitCode.EXISTS)
+    if isinstance(error, PermissionError):
+        remedy = "choose another path, or check the folder's owner and mode"
+        return CliError(what, why, remedy, ExitCode.DENIED)
+    return CliError(what, why, "choose another path, or check the disk")
 
 
 def from_os_error(error: OSError) -> CliError:

@@ -150,7 +150,7 @@ def claim_addresses(listen: Sequence[str]) -> list[Address]:
 
     The trial is made without SO_REUSEPORT: with it, a second server of the same user would bind the
     same port without an error, and the kernel would give it half of the requests.
-    Raises StartError: in use or unreachable (6), not permitted (5).
+    Raises StartError: in use (1), not an address of this machine (6), not permitted (5).
     """
     claimed: list[Address] = []
     chosen_port: dict[int, int] = {}
@@ -213,7 +213,6 @@ def bind_error(address: Address, error: OSError) -> StartError:
             what,
             why="another program uses this port already",
             remedy=f"stop it (ss -lnptu 'sport = :{address.port}' shows it) or use another port",
-            exit_code=EXIT_UNREACHABLE,
         )
     return StartError(
         what,

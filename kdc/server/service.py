@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from directory.backend import DirectoryError, DirectoryFault
+from directory.sealing import SecretFileError
 from kdc.config import ConfigError
 from kdc.outcome import Outcome, Peer
 from kdc.server.audit import AuditFailurePolicy
@@ -68,6 +69,13 @@ def start_error(error: ConfigError | DirectoryError | PkiError | OSError) -> Sta
             why=(error.strerror or "the system refuses it").lower(),
             remedy="check the state folder, its owner, the modes of its files and the disk",
             exit_code=EXIT_DENIED if isinstance(error, PermissionError) else EXIT_FAILED,
+        )
+    if isinstance(error, SecretFileError):
+        return StartError(
+            error.detail,
+            why=error.why,
+            remedy=error.remedy,
+            exit_code=EXIT_DENIED if error.kind is DirectoryFault.DENIED else EXIT_FAILED,
         )
     if isinstance(error, DirectoryError):
         denied = error.kind is DirectoryFault.DENIED

@@ -399,7 +399,8 @@ class Supervisor:
                         log.error("worker %d did not end in time and is killed", slot.index)
                         os.kill(slot.pid, signal.SIGKILL)
             time.sleep(_EXIT_POLL_S)
-        self._log_counters()
+        if self._announced:
+            self._log_counters()
         for slot in self._slots:
             if slot.control is not None:
                 slot.control.close()

@@ -68,7 +68,7 @@ def test_port_in_use_by_our_own_kind_is_noticed(kind: socket.SocketKind) -> None
         port = taken.getsockname()[1]
         with pytest.raises(StartError) as caught:
             listen.claim_addresses([f"127.0.0.1:{port}"])
-    assert caught.value.exit_code == 6
+    assert caught.value.exit_code == 1
     assert "another program uses this port" in caught.value.why
 
 
