@@ -12,6 +12,8 @@ from pki.certificate import Certificate
 from pki.errors import PkiError
 
 MIN_RSA_BITS = 2048
+NO_KRBTGT_SAN = "no id-pkinit-san"
+"""How the problem begins that a realm with compat = tools has on purpose."""
 RENEW_BEFORE = timedelta(days=14)  # time to notice and renew before logons stop
 
 _KNOWN_EXTENSIONS = frozenset(
@@ -83,7 +85,7 @@ def _name_problems(certificate_der: bytes, realm: str, host: str) -> Problems:
         for name in alternative.pkinit
     ):
         problems.append(
-            f"no id-pkinit-san krbtgt/{realm}@{realm} in its subjectAltName: "
+            f"{NO_KRBTGT_SAN} krbtgt/{realm}@{realm} in its subjectAltName: "
             "MIT and Heimdal ask for it"
         )
     present = {name.lower() for name in alternative.dns}

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
+from directory.backend import Directory, DirectoryError
 from directory.model import LockoutPolicy
 from directory.sealing import MasterKey, read_secret_file
 from directory.store import Store
@@ -27,7 +28,7 @@ from kdc.state_folder import StateFolder
 from pki.ca import certificates_from_pem, private_key_from_pem
 from pki.cms import CmsPolicy
 from pki.cms_sign import CmsSigner
-from pki.kdc_certificate import check_kdc_certificate
+from pki.kdc_certificate import NO_KRBTGT_SAN, check_kdc_certificate
 from pki.keys import KeyPolicy
 
 log = logging.getLogger(__name__)
@@ -64,11 +65,15 @@ def load_signers(folder: StateFolder, config: KdcConfig) -> KdcSigners:
     trusted = tuple(Path(p) for p in config.trusted_secret_paths)
     rsa = ec = None
     for certificate_path, key_path in folder.kdc_certificates():
+        leaf_name = certificate_path.name
         leaf, *chain = certificates_from_pem(certificate_path.read_bytes())
         key = private_key_from_pem(read_secret_file(key_path, MAX_PEM_BYTES, trusted))
         signer = CmsSigner(key, leaf, tuple(chain))
         for problem in check_kdc_certificate(leaf, config.realm, config.domain):
-            log.warning("%s: %s", certificate_path.name, problem)
+            if config.compat == "tools" and problem.startswith(NO_KRBTGT_SAN):
+                log.info("%s: %s, left out on purpose by compat = tools", leaf_name, NO_KRBTGT_SAN)
+            else:
+                log.warning("%s: %s", leaf_name, problem)
         if isinstance(key, RSAPrivateKey):
             rsa = signer
         else:
@@ -126,7 +131,8 @@ class DirectoryAlarms:
     Owner: the worker. Bound: MAX_ALARMS.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, directory: Directory) -> None:
+        self._directory = directory
         self._raised: dict[tuple[object, object], datetime] = {}
 
     def notice(self, outcome: Outcome, now: datetime) -> None:
@@ -140,11 +146,22 @@ class DirectoryAlarms:
             self._raised.clear()
         self._raised[key] = now
         log.error(
-            "alarm: %s (key digest %s, accounts %s)",
+            "alarm: %s (key digest %s, accounts: %s)",
             facts["alarm"],
             facts.get("key_digest", "-"),
-            facts.get("account_ids", "-"),
+            self._names(facts.get("account_ids")) or "-",
         )
+
+    def _names(self, account_ids: object) -> str:
+        """Name accounts for people; one that cannot be read now keeps its number."""
+        names = []
+        for account_id in account_ids if isinstance(account_ids, tuple | list) else ():
+            try:
+                account = self._directory.account_by_id(account_id)
+            except DirectoryError:
+                account = None
+            names.append(f"number {account_id}" if account is None else account.sam_account_name)
+        return ", ".join(names)
 
 
 class RealmHandler:
@@ -167,7 +184,7 @@ class RealmHandler:
             now=datetime.now(UTC),
         )
         self._retransmit = FileRetransmitMemory(self._folder.retransmit_map)
-        self._alarms = DirectoryAlarms()
+        self._alarms = DirectoryAlarms(self._store)
         self._recorder: RefusalRecorder | None = None
         self._switch_recorder(config)
         self._core = Core(self._build(config))

@@ -16,7 +16,7 @@ from kdc.client.errors import ClientError
 from kdc.client.kdc_certificate import verify_kdc_certificate
 from pki import ca, oids
 from pki.certificate import Certificate
-from pki.kdc_certificate import MIN_RSA_BITS, check_kdc_certificate
+from pki.kdc_certificate import MIN_RSA_BITS, NO_KRBTGT_SAN, check_kdc_certificate
 from pki.keys import public_key_from_certificate, public_key_from_cryptography
 
 RENEW_KDC = timedelta(days=30)
@@ -26,7 +26,6 @@ MAX_CRL_BYTES = 16 * 1024 * 1024
 
 _ISSUE = "kdc cert issue-kdc, then SIGHUP to the server"
 _NEW_REALM = "kdc init --force makes a new realm; clients need its new pki/ca.pem"
-_KRBTGT_SAN = "no id-pkinit-san"
 
 
 def check_certificates(patient: Patient) -> Iterator[Finding]:
@@ -67,7 +66,7 @@ def _check_kdc(
     problems = check_kdc_certificate(leaf, config.realm, config.domain)
     if config.compat == "tools":
         # The impacket family cannot read it, so such a realm's certificate is made without.
-        problems = tuple(p for p in problems if not p.startswith(_KRBTGT_SAN))
+        problems = tuple(p for p in problems if not p.startswith(NO_KRBTGT_SAN))
     for problem in problems:
         yield fail("certificates.kdc", f"{name}: {problem}", _ISSUE)
     if not problems:

@@ -2,13 +2,16 @@
 
 import logging
 from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from kdc.cli.main import run
 from kdc.config import ConfigError
-from kdc.server.build import RealmHandler, build_handler
+from kdc.outcome import Outcome
+from kdc.server.build import DirectoryAlarms, RealmHandler, build_handler, load_signers
 from kdc.state_folder import StateFolder
 
 
@@ -84,3 +87,46 @@ def test_refusals_are_recorded_until_that_is_switched_off(
     _add(folder, "record_refusals = false")
     handler.reload()
     assert not folder.refusals.exists()
+
+
+def test_alarm_names_the_accounts(
+    folder: StateFolder, handler: RealmHandler, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Row K07: whoever reads the log knows names, not numbers; once an hour is enough."""
+    for name in ("alice", "bob"):
+        assert run(["--state", str(folder.root), "user", "add", name]) == 0
+    directory = handler.realm.directory
+    directory.refresh()
+    found = [directory.account_by_name(name) for name in ("alice", "bob")]
+    numbers = [account.account_id for account in found if account is not None]
+    outcome = Outcome(
+        reply=b"",
+        exchange="AS",
+        code=62,
+        why="the key is on several accounts",
+        reference="",
+        facts={"alarm": "shared key", "key_digest": "00ff", "account_ids": (*numbers, 999)},
+    )
+    alarms = DirectoryAlarms(directory)
+    for _ in range(2):
+        alarms.notice(outcome, datetime(2026, 1, 1, tzinfo=UTC))
+    (record,) = [r for r in caplog.records if "alarm" in r.getMessage()]
+    assert record.getMessage() == (
+        "alarm: shared key (key digest 00ff, accounts: alice, bob, number 999)"
+    )
+
+
+def test_certificate_that_is_meant_to_lack_a_name_is_no_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Compat = tools leaves id-pkinit-san out; a strict realm with that certificate is warned."""
+    folder = StateFolder(tmp_path / "tools")
+    arguments = ["--state", str(folder.root), "init", "--realm", "LAB.TEST", "--compat", "tools"]
+    assert run(arguments) == 0
+    config = folder.load_config().config
+    with caplog.at_level(logging.INFO):
+        load_signers(folder, config)
+        load_signers(folder, replace(config, compat="strict"))
+    (meant, missing) = [r for r in caplog.records if "id-pkinit-san" in r.getMessage()]
+    assert (meant.levelno, missing.levelno) == (logging.INFO, logging.WARNING)
+    assert meant.getMessage().endswith("left out on purpose by compat = tools")
