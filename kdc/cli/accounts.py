@@ -2,9 +2,14 @@
 
 import os
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 
-from directory.model import Account, KeyCredential, PrincipalKey
-from kdc.cli.output import iso
+from directory.backend import DirectoryError, DirectoryFault
+from directory.changes import AccountSummary
+from directory.model import Account, AccountKind, KeyCredential, PrincipalKey
+from directory.store import Store
+from kdc.cli.errors import CliError, ExitCode
+from kdc.cli.output import iso, read_time
 from kdc.config import KdcConfig, enctype_name
 from kdc.crypto.etypes import KEY_BYTES, EncType, string_to_key
 from kdc.crypto.md4 import nt_hash
@@ -44,7 +49,36 @@ def random_keys(config: KdcConfig, kvno: int = 1) -> tuple[PrincipalKey, ...]:
     )
 
 
-def account_json(account: Account) -> dict[str, object]:
+def refuse_krbtgt(account: Account) -> None:
+    """Refuse to treat krbtgt as a user: the realm would end. Raises CliError(DENIED)."""
+    if account.kind is AccountKind.KRBTGT:
+        raise CliError(
+            "krbtgt stays as it is",
+            "every ticket of the realm is issued by this account",
+            "kdc realm rotate-krbtgt gives it new keys; nothing else of it changes",
+            ExitCode.DENIED,
+        )
+
+
+def state_of(
+    account: Account | AccountSummary, locked_until: datetime | None, moment: datetime
+) -> str:
+    """Say in words what state an account is in; `enabled` when nothing stands in its way."""
+    words = []
+    if account.disabled:
+        words.append("disabled")
+    if locked_until is not None and moment < locked_until:
+        words.append(f"locked until {read_time(locked_until)}")
+    if account.expires_at is not None and account.expires_at <= moment:
+        words.append("expired")
+    if account.smartcard_required:
+        words.append("smart card required")
+    if account.must_change_password:
+        words.append("password must be changed")
+    return ", ".join(words) or "enabled"
+
+
+def account_json(store: Store, account: Account) -> dict[str, object]:
     """Show an account with stable keys; no long-term key is in it."""
     return {
         "name": account.sam_account_name,
@@ -61,7 +95,9 @@ def account_json(account: Account) -> dict[str, object]:
         "created_at": iso(account.created_at),
         "kvno": account.keys[0].kvno if account.keys else None,
         "enctypes": enctypes(account.newest_keys()),
-        "keys": [credential_json(account.sam_account_name, c) for c in account.key_credentials],
+        "keys": [
+            credential_json(store, account.sam_account_name, c) for c in account.key_credentials
+        ],
     }
 
 
@@ -70,13 +106,45 @@ def enctypes(keys: Iterable[PrincipalKey]) -> list[str]:
     return [enctype_name(key.etype) for key in keys]
 
 
-def credential_json(account: str, credential: KeyCredential) -> dict[str, object]:
+def owners_of(store: Store, credential: KeyCredential) -> tuple[str, ...]:
+    """Name the accounts on which a credential's key is registered and usable: two are too many."""
+    if not credential.usable or credential.public_key is None:
+        return ()
+    return owner_names(store, store.accounts_by_key(credential.public_key.digest))
+
+
+def owner_names(store: Store, account_ids: Iterable[int]) -> tuple[str, ...]:
+    """Name accounts by their numbers; `account 7` when its row is gone or does not open."""
+    found = []
+    for account_id in account_ids:
+        try:
+            account = store.account_by_id(account_id)
+        except DirectoryError as error:
+            if error.kind is not DirectoryFault.CORRUPT:
+                raise
+            account = None
+        found.append(f"account {account_id}" if account is None else account.sam_account_name)
+    return tuple(found)
+
+
+def credential_state(store: Store, credential: KeyCredential) -> str:
+    """Say in words whether a key may log on: it must be usable, and on one account only."""
+    if not credential.usable:
+        return f"not usable: {credential.reason}"
+    owners = owners_of(store, credential)
+    if len(owners) > 1:
+        return f"on {len(owners)} accounts: refused"
+    return "usable"
+
+
+def credential_json(store: Store, account: str, credential: KeyCredential) -> dict[str, object]:
     """Show a key credential with stable keys."""
     key = credential.public_key
     return {
         "account": account,
         "key_id": credential.key_id.hex(),
         "usable": credential.usable,
+        "accounts": list(owners_of(store, credential)),
         "reason": credential.reason,
         "warnings": list(credential.warnings),
         "key": None if key is None else f"{key.kind} {key.bits}",

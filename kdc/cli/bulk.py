@@ -11,6 +11,7 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from directory.backend import DirectoryError, DirectoryFault
 from directory.changes import NewAccount
 from directory.keycredential import NewKeyCredential, encode_key_credential
 from directory.model import AccountKind
@@ -60,13 +61,22 @@ def import_csv(realm: RealmState, path: Path) -> int:
         raise _bad_line(path, reader.line_num, str(error)) from None
     moment = now()
     with realm.store(write=True) as store, progress("users", len(rows)) as done:
+        line = 1  # the one whose account is being inserted
 
         def accounts() -> Iterator[NewAccount]:
-            for number, (line, row) in enumerate(rows, 1):
+            nonlocal line
+            for number, (line, row) in enumerate(rows, 1):  # read when it fails
                 yield _account(realm, path, line, row, moment)
                 done(number)
 
-        return store.add_accounts(accounts())
+        try:
+            return store.add_accounts(accounts())
+        except DirectoryError as error:
+            if error.kind not in (DirectoryFault.EXISTS, DirectoryFault.INVALID) or not rows:
+                raise
+            name = next((row["name"] for at, row in rows if at == line), "").strip()
+            code = ExitCode.EXISTS if error.kind is DirectoryFault.EXISTS else ExitCode.FAILED
+            raise _bad_line(path, line, f"{name}: {error.detail}", code) from None
 
 
 def _account(
@@ -104,8 +114,8 @@ def _account(
     )
 
 
-def _bad_line(path: Path, line: int, why: str) -> CliError:
-    return CliError(f"{path}:{line} cannot be imported", why, "correct it; no user was added")
+def _bad_line(path: Path, line: int, why: str, code: ExitCode = ExitCode.FAILED) -> CliError:
+    return CliError(f"{path}:{line} cannot be imported", why, "correct it; no user was added", code)
 
 
 # -- test users ------------------------------------------------------------------------------

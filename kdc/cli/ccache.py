@@ -34,9 +34,9 @@ def command() -> None:
 )
 @json_option
 def show(file: Path, keytab: Path | None, as_json: bool) -> None:
-    """List the tickets of a credential cache; with a keytab also what is sealed in them.
+    """List the tickets of a credential cache.
 
-    Neither keys nor tickets are printed.
+    With a keytab also what is sealed in them. Neither keys nor tickets are printed.
 
     JSON: default_principal, tickets: a list of service, client, session_enctype, ticket_enctype,
     kvno, flags, authtime, starttime, endtime, renew_till and opened: null, or key, client,

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import click
 
-from kdc.cli.cert_verdict import describe, judge_certificate
+from kdc.cli.cert_verdict import describe, judge_certificate, purpose_name
 from kdc.cli.errors import CliError
 from kdc.cli.init import KDC_KEYS, issue_kdc_certificates
-from kdc.cli.options import json_option, read_input_file, state_option
+from kdc.cli.options import HostName, json_option, read_input_file, state_option
 from kdc.cli.output import print_fields, print_json
 from kdc.cli.state import MAX_PEM_BYTES, RealmState, open_realm
 from pki import ca, names, oids
@@ -27,18 +27,19 @@ def command() -> None:
 @state_option
 @click.pass_context
 def show(ctx: click.Context, file: Path, as_json: bool) -> None:
-    """Show a certificate, and say whether a logon with it would be accepted, and why.
+    """Show a certificate and judge it.
+
+    Says whether a logon with it would be accepted, and why.
 
     JSON: subject, issuer, serial_number, not_before, not_after, key, sha256, sha1, purposes,
     upns, dns_names, principals, sid, kind (logon or kdc), accepted, account, code, reasons.
     """
-    data = read_input_file(file, MAX_PEM_BYTES)
-    is_pem = b"-----BEGIN" in data
-    certificate = Certificate(ca.certificates_from_pem(data)[0] if is_pem else data)
+    certificate = _read_certificate(file)
     realm = open_realm(ctx)
     with realm.store() as store:
         verdict = judge_certificate(certificate, realm.config, store)
     shown = describe(certificate)
+    purposes = shown["purposes"] if isinstance(shown["purposes"], list) else []
     if as_json:
         print_json(
             {
@@ -52,6 +53,7 @@ def show(ctx: click.Context, file: Path, as_json: bool) -> None:
         )
         return
     rows = []
+    shown["purposes"] = list(map(purpose_name, purposes))
     for name, value in shown.items():
         text = ", ".join(map(str, value)) if isinstance(value, list) else str(value or "")
         if text:
@@ -63,11 +65,32 @@ def show(ctx: click.Context, file: Path, as_json: bool) -> None:
         click.echo(f"  {reason}")
 
 
+def _read_certificate(file: Path) -> Certificate:
+    data = read_input_file(file, MAX_PEM_BYTES)
+    try:
+        is_pem = b"-----BEGIN" in data
+        certificate = Certificate(ca.certificates_from_pem(data)[0] if is_pem else data)
+        describe(certificate)
+    except PkiError as error:
+        raise CliError(
+            f"{file} is no certificate",
+            f"it does not read as one, PEM or DER: {error.detail or error.fault.value}",
+            "give a certificate file; kdc cert show pki/kdc.pem shows the KDC's",
+        ) from None
+    return certificate
+
+
 @command.command("issue-kdc")
 @click.option(
     "--kdc-key", type=click.Choice(list(KDC_KEYS)), help="Else of the same kind as before."
 )
-@click.option("--dns", multiple=True, metavar="NAME", help="Host name of the KDC; else as before.")
+@click.option(
+    "--dns",
+    multiple=True,
+    type=HostName(),
+    metavar="NAME",
+    help="Host name of the KDC; else as before.",
+)
 @click.option("--crl-url", metavar="URL", help="Where the CA's CRL will be fetched from.")
 @state_option
 @click.pass_context

@@ -7,6 +7,7 @@ from cryptography import x509
 
 from directory.keymaterial import MaterialForm, encode_key_material
 from directory.store import Store
+from kdc.cli.options import is_host_name
 from kdc.cli.output import iso
 from kdc.cli.state import now
 from kdc.config import KdcConfig
@@ -18,7 +19,7 @@ from kdc.wire.constants import ErrorCode
 from pki import names, oids
 from pki.certificate import Certificate
 from pki.errors import PkiError
-from pki.kdc_certificate import check_kdc_certificate
+from pki.kdc_certificate import NO_KRBTGT_SAN, check_kdc_certificate
 from pki.keys import KeyPolicy, PublicKey, check_key, public_key_from_spki
 from pki.x500 import decode_name, render_rfc4514
 
@@ -53,6 +54,34 @@ def _purposes(certificate: Certificate) -> list[str]:
     except (ValueError, x509.ExtensionNotFound, x509.DuplicateExtension):
         return []
     return [purpose.dotted_string for purpose in usage]
+
+
+_PURPOSE_NAMES = {
+    oids.ID_KP_SERVER_AUTH: "server authentication",
+    oids.ID_KP_CLIENT_AUTH: "client authentication",
+    oids.ID_PKINIT_KP_CLIENT_AUTH: "PKINIT client authentication",
+    oids.ID_PKINIT_KP_KDC: "PKINIT KDC",
+    oids.ID_MS_KP_SMARTCARD_LOGON: "smart card logon",
+}
+
+
+def purpose_name(oid: str) -> str:
+    """Name a purpose of extKeyUsage for people."""
+    name = _PURPOSE_NAMES.get(oid)
+    return oid if name is None else f"{name} ({oid})"
+
+
+def _kdc_problems(certificate: Certificate, config: KdcConfig) -> tuple[str, ...]:
+    """Say what would make a client refuse a KDC's certificate in this realm."""
+    problems = []
+    for problem in check_kdc_certificate(certificate.der, config.realm, config.domain, now()):
+        wanted = config.compat == "tools" and problem.startswith(NO_KRBTGT_SAN)
+        problems.append(f"{problem} (left out on purpose: compat = tools)" if wanted else problem)
+    for name in _names(certificate).dns:
+        # Windows looks for the NetBIOS name as well, and that may have an underscore.
+        if not is_host_name(name) and name != config.netbios:
+            problems.append(f"its dNSName {name!r} is no host name: no client will look for it")
+    return tuple(problems)
 
 
 def _key(certificate: Certificate) -> PublicKey:
@@ -97,7 +126,7 @@ def _sid(certificate: Certificate) -> str | None:
 def judge_certificate(certificate: Certificate, config: KdcConfig, store: Store) -> Verdict:
     """Judge a certificate as this realm's KDC would, or its clients for a KDC's certificate."""
     if oids.ID_PKINIT_KP_KDC in _purposes(certificate):
-        problems = check_kdc_certificate(certificate.der, config.realm, config.domain, now())
+        problems = _kdc_problems(certificate, config)
         return Verdict(
             kind="kdc",
             accepted=not problems,

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import click
 
+from kdc.cli.errors import CliError, ExitCode
 from kdc.cli.options import json_option, state_option
 from kdc.cli.output import print_json, print_table
-from kdc.cli.state import open_realm, state_folder
+from kdc.cli.state import load_realm_config, open_realm, state_folder
 from kdc.config import KEYS, LoadedConfig, enctype_name, format_duration, load_config
 
 
@@ -21,9 +22,16 @@ def command() -> None:
 @state_option
 @click.pass_context
 def check(ctx: click.Context, file: Path | None) -> None:
-    """Judge kdc.toml, or another FILE before it takes its place; exit 78 names file and line."""
+    """Judge kdc.toml, or another FILE.
+
+    So a new file can be judged before it takes its place. Exit code 78 names file and line.
+    """
+    if file is not None and not file.exists():
+        raise CliError(
+            f"there is no {file}", "the file does not exist", "check the path", ExitCode.NOT_FOUND
+        )
     path = file or state_folder(ctx).kdc_toml
-    config = load_config(path).config
+    config = (load_config(path) if file else load_realm_config(state_folder(ctx))).config
     click.echo(f"{path} is good: realm {config.realm} on {', '.join(config.listen)}")
     for name in config.weak_forms():
         click.echo(f"  weak form accepted: {name}")

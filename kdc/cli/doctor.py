@@ -11,10 +11,10 @@ from kdc.cli.checks import accounts, certificates, files, logons, machine
 from kdc.cli.checks.configuration import check_configuration
 from kdc.cli.checks.finding import Finding, Level, Patient, fail, failed_by, guarded
 from kdc.cli.errors import ExitCode
-from kdc.cli.options import json_option, state_option
+from kdc.cli.options import json_option, kdc_place, state_option
 from kdc.cli.output import iso, one_line, print_json
 from kdc.cli.state import RealmState, now, state_folder
-from kdc.config import ConfigError, LoadedConfig, parse_address
+from kdc.config import ConfigError, LoadedConfig
 from kdc.state_folder import StateFolder
 
 _COLOURS = {Level.OK: "green", Level.WARN: "yellow", Level.FAIL: "red"}
@@ -48,12 +48,7 @@ def command(
     JSON: realm, state, time, result (the worst level), logons (whether they were tried), and
     checks: a list of check, level (ok, warn, fail), message, fix.
     """
-    given = None
-    if kdc_address is not None:
-        try:
-            given = parse_address(kdc_address)
-        except ValueError:
-            raise click.UsageError(f"{kdc_address!r} is not an address and a port") from None
+    given = None if kdc_address is None else kdc_place(kdc_address)
     folder = state_folder(ctx)
     moment = now()
     loaded: LoadedConfig | None = None

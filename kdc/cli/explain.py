@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from directory.backend import DirectoryError
+from kdc.cli.accounts import owner_names
 from kdc.cli.errors import CliError, ExitCode
 from kdc.cli.explain_judge import UncountedStore, judge, open_uncounted
 from kdc.cli.options import Moment, json_option, not_found, read_input_file, state_option
@@ -279,7 +280,21 @@ class _Context:
 
     def _explain(self, subject: Subject, verdict: Verdict | None) -> Explanation:
         config = None if self._realm is None else self._realm.config
+        if verdict is not None:
+            verdict = replace(verdict, facts=self._named(verdict.facts))
         return explain(subject, verdict, config, self._known(subject.message, verdict))
+
+    def _named(self, facts: dict[str, object]) -> dict[str, object]:
+        """Put the names of today's accounts where a record has their numbers."""
+        numbers = facts.get("account_ids")
+        if self._store is None or not isinstance(numbers, list | tuple):
+            return facts
+        try:
+            names = owner_names(self._store, [n for n in numbers if isinstance(n, int)])
+        except DirectoryError:
+            return facts
+        kept = {name: value for name, value in facts.items() if name != "account_ids"}
+        return {**kept, "accounts": list(names)}
 
     def _known(self, message: bytes, verdict: Verdict | None) -> Known:
         store = self._store

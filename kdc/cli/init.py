@@ -10,9 +10,9 @@ from directory.model import PrincipalKey
 from directory.sealing import MasterKey
 from directory.store import Store
 from kdc.cli.client_files import kdc_toml, krb5_conf
-from kdc.cli.errors import CliError, ExitCode
-from kdc.cli.options import state_option
-from kdc.cli.state import CA_KEY_AAD, now, state_folder, write_private
+from kdc.cli.errors import CliError, ExitCode, cannot_write
+from kdc.cli.options import HostName, ListenAddress, state_option
+from kdc.cli.state import CA_KEY_AAD, not_a_folder, now, state_folder, write_private
 from kdc.config import COMPAT_PROFILES, DEFAULT_LISTEN, KdcConfig, parse_config
 from kdc.crypto.etypes import KEY_BYTES, EncType
 from kdc.state_folder import StateFolder
@@ -28,7 +28,13 @@ KDC_KEYS = {
 @click.command("init")
 @click.option("--realm", required=True, help="Kerberos realm, such as LAB.TEST.")
 @click.option("--netbios", help="NetBIOS name of the domain; else the realm's first label.")
-@click.option("--listen", multiple=True, metavar="ADDR:PORT", help="May be repeated.")
+@click.option(
+    "--listen",
+    multiple=True,
+    type=ListenAddress(),
+    metavar="ADDR:PORT",
+    help="May be repeated.",
+)
 @click.option(
     "--kdc-key",
     type=click.Choice(list(KDC_KEYS)),
@@ -44,7 +50,11 @@ KDC_KEYS = {
     help="Weak forms to accept.",
 )
 @click.option(
-    "--dns", multiple=True, metavar="NAME", help="Host name of the KDC; else kdc.<domain>."
+    "--dns",
+    multiple=True,
+    type=HostName(),
+    metavar="NAME",
+    help="Host name of the KDC; else kdc.<domain>.",
 )
 @click.option("--crl-url", metavar="URL", help="Where the CA's CRL will be fetched from.")
 @click.option("--force", is_flag=True, help="Replace the realm that is there.")
@@ -64,6 +74,10 @@ def command(
     """Make a realm: master key, account store, CA, KDC certificate, kdc.toml and krb5.conf.
 
     Safe to run twice: a realm that is there stays as it is, unless --force says otherwise.
+
+    --compat windows accepts signatures with SHA-1 (Windows before 11 24H2); tools also the 1024-bit
+    group and NT hashes that the impacket family uses, and makes the KDC certificate without
+    id-pkinit-san, on purpose: those tools cannot read it.
     """
     folder = state_folder(ctx)
     realm = realm.upper()
@@ -98,6 +112,8 @@ def command(
     write_private(folder.kdc_toml, text.encode())
     click.echo(f"realm {config.realm} is in {folder.root}")
     click.echo(f"  clients use {folder.krb5_conf}")
+    if not has_krbtgt_san(config):
+        click.echo("  its KDC certificate has no id-pkinit-san, on purpose: compat = tools")
     click.echo("  next: kdc user add NAME, kdc key enroll NAME --out F.pem, kdc serve")
 
 
@@ -148,10 +164,14 @@ def _make(
     crl_url: str | None,
 ) -> None:
     moment = now()
-    folder.root.mkdir(parents=True, exist_ok=True)
-    folder.root.chmod(0o700)
-    folder.pki.mkdir(exist_ok=True)
-    folder.pki.chmod(0o700)
+    try:
+        for path in (folder.root, folder.pki):
+            path.mkdir(parents=True, exist_ok=True)
+            path.chmod(0o700)
+    except (FileExistsError, NotADirectoryError):
+        raise not_a_folder(folder.root) from None
+    except OSError as error:
+        raise cannot_write(folder.root, error) from error
     master_key = MasterKey.create(folder.master_key)
     keys = tuple(
         PrincipalKey(etype=etype, kvno=1, key=os.urandom(KEY_BYTES[EncType(etype)]))

@@ -7,15 +7,20 @@ from pathlib import Path
 
 import click
 
-from directory.keycredential import NewKeyCredential, encode_key_credential, parse_dn_binary
+from directory.keycredential import (
+    NewKeyCredential,
+    decode_key_credential,
+    encode_key_credential,
+    parse_dn_binary,
+)
 from directory.keymaterial import MaterialForm, decode_key_material
 from directory.model import Account, AccountKind, KeyCredential
 from directory.store import Store
-from kdc.cli.accounts import credential_json
+from kdc.cli.accounts import credential_json, credential_state, owner_names
 from kdc.cli.errors import CliError, ExitCode
 from kdc.cli.options import json_option, not_found, read_input_file, state_option
 from kdc.cli.output import print_fields, print_json, print_table, read_time
-from kdc.cli.state import find_account, now, open_realm, write_private
+from kdc.cli.state import check_writable, find_account, now, open_realm, write_private
 from kdc.config import KdcConfig
 from pki import ca, oids
 from pki.errors import KeyFault, PkiError
@@ -30,6 +35,7 @@ from pki.x500 import simple_name
 
 MAX_KEY_FILE_BYTES = 256 * 1024
 PAGE = 500
+MIN_KEY_ID_BYTES = 2  # the start of a KeyID that is taken for one
 
 
 @click.group("key")
@@ -70,7 +76,10 @@ def enroll(
     throwaway_issuer: Path | None,
     no_key_usage: bool,
 ) -> None:
-    """Make an RSA-2048 key and a self-signed certificate as Windows Hello does; register it."""
+    """Make and register a key as Windows Hello does.
+
+    An RSA-2048 key and a self-signed certificate; both go to one file.
+    """
     realm = open_realm(ctx)
     moment = now()
     for path in (out, throwaway_issuer):
@@ -81,8 +90,11 @@ def enroll(
                 "choose another path, or remove the file first",
                 ExitCode.EXISTS,
             )
+        if path is not None:
+            check_writable(path)
     with realm.store(write=True) as store:
         account = find_account(store, user)
+        _check_owner(account)
         private_key = ca.generate_key(ca.KeyType.RSA_2048)
         subject = simple_name((oids.ID_AT_COMMON_NAME, _subject(account, realm.config)))
         if throwaway_issuer is None:
@@ -123,6 +135,39 @@ def _subject(account: Account, config: KdcConfig) -> str:
     return f"{account.sid}/{uuid.uuid4()}/login.windows.net/{uuid.uuid4()}/{upn}"
 
 
+def _check_owner(account: Account) -> None:
+    if account.kind not in (AccountKind.USER, AccountKind.COMPUTER):
+        raise CliError(
+            f"{account.sam_account_name} can have no registered key",
+            f"it is a {account.kind} account; users and computers log on with keys",
+            "kdc keytab export gives a service its keys; kdc user list shows who can have one",
+            ExitCode.DENIED,
+        )
+
+
+def _check_free(store: Store, account: Account, public_key: PublicKey | None) -> None:
+    """Refuse a key that is registered already: on a second account it would log on to neither."""
+    if public_key is None:
+        return
+    owners = store.accounts_by_key(public_key.digest)
+    names = owner_names(store, owners)
+    if account.account_id in owners:
+        raise CliError(
+            f"{account.sam_account_name} has this key already",
+            "a key is registered once",
+            f"kdc key list {account.sam_account_name}",
+            ExitCode.EXISTS,
+        )
+    if owners:
+        raise CliError(
+            f"this key is registered on {', '.join(names)} already",
+            "a key on two accounts logs on to neither of them",
+            f"kdc key enroll {account.sam_account_name} --out F.pem makes another one; or first: "
+            f"kdc key list {names[0]}, then kdc key remove",
+            ExitCode.EXISTS,
+        )
+
+
 def _register(
     store: Store, account: Account, public_key: PublicKey, moment: datetime
 ) -> KeyCredential:
@@ -154,11 +199,16 @@ def add(ctx: click.Context, user: str, file: Path) -> None:
     data = read_input_file(file, MAX_KEY_FILE_BYTES)
     with open_realm(ctx).store(write=True) as store:
         account = find_account(store, user)
+        _check_owner(account)
         text = _dn_binary(data)
         if text is not None:
+            owner = store.owner_dn(account.account_id)
+            _check_free(store, account, decode_key_credential(text, owner_dn=owner).public_key)
             credential = store.add_key_credential(account.account_id, text)
         else:
-            credential = _register(store, account, read_public_key(data, file), now())
+            public_key = read_public_key(data, file)
+            _check_free(store, account, public_key)
+            credential = _register(store, account, public_key, now())
     click.echo(f"registered key {credential.key_id.hex()[:16]} on {account.sam_account_name}")
     for warning in credential.warnings:
         click.echo(f"  note: {warning}", err=True)
@@ -216,28 +266,26 @@ def read_public_key(data: bytes, file: Path) -> PublicKey:
 def list_keys(ctx: click.Context, user: str | None, as_json: bool) -> None:
     """List the keys of a user, or of everybody.
 
-    JSON: a list of account, key_id, usable, reason, warnings, key, material, created, last_logon,
-    source, device_id.
+    JSON: a list of account, key_id, usable, accounts (names of all that have the key: a logon
+    needs exactly one), reason, warnings, key, material, created, last_logon, source, device_id.
     """
     with open_realm(ctx).store() as store:
         accounts = [find_account(store, user)] if user else _accounts_with_keys(store)
-    found = [(a.sam_account_name, c) for a in accounts for c in a.key_credentials]
-    if as_json:
-        print_json([credential_json(name, credential) for name, credential in found])
-        return
-    print_table(
-        ("ACCOUNT", "KEYID", "KEY", "CREATED", "STATE"),
-        [
+        found = [(a.sam_account_name, c) for a in accounts for c in a.key_credentials]
+        if as_json:
+            print_json([credential_json(store, name, credential) for name, credential in found])
+            return
+        rows = [
             (
                 name,
                 c.key_id.hex()[:16],
                 "" if c.public_key is None else f"{c.public_key.kind} {c.public_key.bits}",
                 "" if c.created is None else f"{c.created:%Y-%m-%d}",
-                "usable" if c.usable else c.reason,
+                credential_state(store, c),
             )
             for name, c in found
-        ],
-    )
+        ]
+    print_table(("ACCOUNT", "KEYID", "KEY", "CREATED", "STATE"), rows)
 
 
 def _accounts_with_keys(store: Store) -> list[Account]:
@@ -253,9 +301,14 @@ def _accounts_with_keys(store: Store) -> list[Account]:
 
 
 def key_id_of(text: str) -> bytes:
-    """Read a KeyID, or the start of one: hexadecimal, or Base64 as Windows' tools show it."""
+    """Read a KeyID, or the start of one: hexadecimal, or Base64 as Windows' tools show it.
+
+    A start has four digits or more: an empty one would mean every key. Raises click.UsageError.
+    """
     try:
-        return bytes.fromhex(text)
+        found = bytes.fromhex(text)
+        if len(found) >= MIN_KEY_ID_BYTES:
+            return found
     except ValueError:
         pass
     try:
@@ -264,7 +317,7 @@ def key_id_of(text: str) -> bytes:
         found = b""
     if len(found) != 32:
         raise click.UsageError(
-            f"{text!r} is not a KeyID: give an even number of hexadecimal digits"
+            f"{text!r} is no KeyID: give four or more hexadecimal digits, an even number"
         )
     return found
 
@@ -275,26 +328,28 @@ def key_id_of(text: str) -> bytes:
 @state_option
 @click.pass_context
 def show(ctx: click.Context, keyid: str, as_json: bool) -> None:
-    """Show a key by its KeyID or the start of it, on every account that has it.
+    """Show a key by its KeyID.
+
+    The start of one will do, four digits or more. Every account that has it is shown.
 
     JSON: a list as in `kdc key list`.
     """
     wanted = key_id_of(keyid)
     with open_realm(ctx).store() as store:
         accounts = [store.account_by_id(i) for i in store.accounts_by_key_id(wanted)]
-    found = [
-        (account.sam_account_name, c)
-        for account in accounts
-        if account is not None
-        for c in account.key_credentials
-        if c.key_id.startswith(wanted)
-    ]
-    if not found:
-        raise not_found(f"no key {keyid}", "kdc key list")
-    if as_json:
-        print_json([credential_json(name, credential) for name, credential in found])
-        return
-    for index, (name, c) in enumerate(found):
+        found = [
+            (account.sam_account_name, c, credential_state(store, c))
+            for account in accounts
+            if account is not None
+            for c in account.key_credentials
+            if c.key_id.startswith(wanted)
+        ]
+        if not found:
+            raise not_found(f"no key {keyid}", "kdc key list")
+        if as_json:
+            print_json([credential_json(store, name, credential) for name, credential, _ in found])
+            return
+    for index, (name, c, state) in enumerate(found):
         if index:
             click.echo()
         key = c.public_key
@@ -303,7 +358,7 @@ def show(ctx: click.Context, keyid: str, as_json: bool) -> None:
                 ("account", name),
                 ("KeyID", c.key_id.hex()),
                 ("Base64", base64.b64encode(c.key_id).decode()),
-                ("state", "usable" if c.usable else f"not usable: {c.reason}"),
+                ("state", state),
                 ("key", "" if key is None else f"{key.kind} {key.bits} as {c.material}"),
                 ("created", "" if c.created is None else read_time(c.created)),
                 ("device", str(c.device_id or "")),

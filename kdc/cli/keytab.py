@@ -6,14 +6,15 @@ from pathlib import Path
 
 import click
 
+from directory.backend import DirectoryError
 from directory.keytab import KeytabEntry, decode_keytab, encode_keytab
 from directory.model import Account, AccountKind, PrincipalKey
 from directory.store import Store
-from kdc.cli.accounts import next_kvno, random_keys
+from kdc.cli.accounts import next_kvno, random_keys, refuse_krbtgt
 from kdc.cli.errors import CliError, ExitCode
 from kdc.cli.options import json_option, not_found, read_input_file, state_option
 from kdc.cli.output import iso, print_json, print_table
-from kdc.cli.state import find_account, now, open_realm, write_private
+from kdc.cli.state import check_writable, find_account, now, open_realm, write_private
 from kdc.config import enctype_name
 from kdc.wire.constants import NameType
 
@@ -47,7 +48,14 @@ def find_principal(store: Store, text: str) -> tuple[Account, tuple[str, ...]]:
         # The name as it is registered: a keytab is searched by exact name.
         spn = next((s for s in account.spns if s.lower() == name.lower()), name)
         return account, tuple(spn.split("/"))
-    account = find_account(store, name)
+    try:
+        account = find_account(store, name)
+    except CliError as error:
+        if error.code is not ExitCode.NOT_FOUND:
+            raise
+        raise not_found(
+            f"no principal {text}", "kdc service list and kdc user list show them"
+        ) from None
     return account, (account.sam_account_name,)
 
 
@@ -71,16 +79,31 @@ def entries(
     )
 
 
+def read_keytab(path: Path) -> tuple[KeytabEntry, ...]:
+    """Read a keytab that a user named. Raises CliError, OSError."""
+    data = read_input_file(path, MAX_KEYTAB_BYTES)
+    try:
+        return decode_keytab(data)
+    except DirectoryError as error:
+        why = error.detail.removeprefix("keytab: ")
+        raise CliError(
+            f"{path} is no keytab", f"it does not read as one: {why}", "check the path"
+        ) from None
+
+
+def check_keytab(path: Path) -> None:
+    """Refuse a keytab that keys could not be added to, before any key changes."""
+    check_writable(path)
+    if path.exists():
+        read_keytab(path)
+
+
 def write_keytab(path: Path, new: tuple[KeytabEntry, ...], *, append: bool) -> None:
     """Write entries into a keytab; append: keep what is there, but for the same keys."""
     kept: tuple[KeytabEntry, ...] = ()
     if append and path.exists():
         fresh = {(e.principal, e.kvno, e.etype) for e in new}
-        kept = tuple(
-            e
-            for e in decode_keytab(read_input_file(path, MAX_KEYTAB_BYTES))
-            if (e.principal, e.kvno, e.etype) not in fresh
-        )
+        kept = tuple(e for e in read_keytab(path) if (e.principal, e.kvno, e.etype) not in fresh)
     write_private(path, encode_keytab((*kept, *new)), replace=append)
 
 
@@ -114,15 +137,21 @@ def export(ctx: click.Context, principal: str, out: Path, append: bool) -> None:
 @state_option
 @click.pass_context
 def rotate(ctx: click.Context, principal: str, keytab: Path | None) -> None:
-    """Give a service or computer new random keys; the last ones stay valid for old tickets."""
+    """Give a service or computer new keys.
+
+    They are random; the last ones stay valid for tickets that are out.
+    """
     realm = open_realm(ctx)
+    if keytab is not None:
+        check_keytab(keytab)
     with realm.store(write=True) as store:
         account, components = find_principal(store, principal)
+        refuse_krbtgt(account)
         if account.kind not in (AccountKind.SERVICE, AccountKind.COMPUTER):
             raise CliError(
                 f"the keys of {account.sam_account_name} are not rotated here",
                 f"it is a {account.kind} account",
-                "kdc user password sets a user's keys",
+                f"kdc user password {account.sam_account_name}",
                 ExitCode.DENIED,
             )
         kvno = next_kvno(account)
@@ -143,7 +172,7 @@ def show(file: Path, as_json: bool) -> None:
 
     JSON: a list of principal, kvno, enctype, timestamp.
     """
-    found = decode_keytab(read_input_file(file, MAX_KEYTAB_BYTES))
+    found = read_keytab(file)
     rows = [(e.principal, e.kvno, enctype_name(e.etype), _stamp(e.timestamp)) for e in found]
     if as_json:
         heads = ("principal", "kvno", "enctype", "timestamp")

@@ -9,11 +9,17 @@ from pathlib import Path
 import click
 
 from kdc.cli.client_files import reachable
-from kdc.cli.errors import CliError
+from kdc.cli.errors import CliError, cannot_write
 from kdc.cli.logon_errors import explain_client_error
-from kdc.cli.options import json_option, password_options, read_password, state_option
+from kdc.cli.options import (
+    json_option,
+    kdc_place,
+    password_options,
+    read_password,
+    state_option,
+)
 from kdc.cli.output import iso, print_fields, print_json, read_time
-from kdc.cli.state import MAX_PEM_BYTES, state_folder
+from kdc.cli.state import MAX_PEM_BYTES, check_writable, load_realm_config, state_folder
 from kdc.cli.tickets import (
     ServiceTicket,
     flag_names,
@@ -33,7 +39,7 @@ from kdc.client.transport import (
     Protocol,
     exchange,
 )
-from kdc.config import enctype_name, parse_address
+from kdc.config import enctype_name
 from kdc.crypto.key_agreement import GROUPS
 from kdc.crypto.pkinit_kdf import (
     ID_PKINIT_KDF_AH_SHA256,
@@ -141,6 +147,11 @@ def command(
     `kdc ccache show`, and milliseconds), and for PKINIT kex, kdf, digest, key_etype, kdc_key,
     kdc_certificate_sha256.
     """
+    if tcp and udp:
+        raise click.UsageError("give --tcp or --udp, not both")
+    kept = ccache or _default_ccache()
+    if kept is not None:
+        check_writable(kept)
     target = _target(state_folder(ctx), kdc_address, realm, anchor)
     name, _, suffix = user.rpartition("@")
     if name and suffix.upper() == target.realm:
@@ -180,7 +191,6 @@ def command(
         raise explain_client_error(error, user, address) from error
     elapsed = datetime.now(UTC) - started
     tickets: list[ServiceTicket] = []
-    kept = ccache or _default_ccache()
     try:
         for service in services:
             tickets.append(get_service_ticket(result.credential, service, target.realm, address))
@@ -190,7 +200,7 @@ def command(
     finally:
         # The logon itself worked, whatever became of the service tickets.
         if kept is not None:
-            write_ccache(kept, _cache(result, tickets))
+            _keep(kept, _cache(result, tickets))
     shown = _shown(result)
     shown["service_tickets"] = [
         {**ticket_json(t.credential), "milliseconds": t.milliseconds} for t in tickets
@@ -198,6 +208,8 @@ def command(
     shown["transport"] = transport
     shown["milliseconds"] = round(elapsed.total_seconds() * 1000, 1)
     shown["ccache"] = None if kept is None else str(kept)
+    if shown.get("kex", kex) != kex:
+        click.echo(f"note: the KDC did not take {kex}: {shown['kex']} was used", err=True)
     if as_json:
         print_json(shown)
     else:
@@ -222,7 +234,7 @@ def run(state: AsExchange, address: KdcAddress) -> tuple[AsResult, Protocol]:
 def _target(
     folder: StateFolder, address: str | None, realm: str | None, anchor: Path | None
 ) -> _Target:
-    config = folder.load_config().config if realm is None else None
+    config = load_realm_config(folder).config if realm is None else None
     if config is None and address is None:
         raise click.UsageError("--realm needs --kdc")
     if config is not None:
@@ -230,10 +242,7 @@ def _target(
     else:
         realm = str(realm).upper()
         domain = realm.lower()
-    try:
-        where = parse_address(address) if address else reachable(config.listen[0] if config else "")
-    except ValueError:
-        raise click.UsageError(f"{address!r} is not an address and a port") from None
+    where = kdc_place(address) if address else reachable(config.listen[0] if config else "")
     file = anchor or (folder.ca_certificate if config is not None else None)
     anchors = () if file is None else ca.certificates_from_pem(file.read_bytes())
     return _Target(realm=realm, domain=domain, address=where, anchors=anchors)
@@ -266,6 +275,13 @@ def _default_ccache() -> Path | None:
     if colon and kind.isupper():
         return Path(rest) if kind == "FILE" and rest else None
     return Path(name) if name else None
+
+
+def _keep(path: Path, cache: Ccache) -> None:
+    try:
+        write_ccache(path, cache)
+    except OSError as error:
+        raise cannot_write(path, error) from error
 
 
 def _cache(result: AsResult, tickets: Sequence[ServiceTicket]) -> Ccache:

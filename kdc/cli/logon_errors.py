@@ -1,5 +1,7 @@
 """Why a logon failed, in three lines."""
 
+import re
+
 from kdc.cli.errors import CliError, ExitCode
 from kdc.client.errors import ClientError, ClientFault, RefusedError, error_name
 from kdc.client.transport import KdcAddress
@@ -7,6 +9,8 @@ from kdc.config import format_address
 from kdc.wire.constants import ErrorCode
 
 MAX_E_TEXT = 256
+
+_REFERENCE = re.compile(r"\[ref ([0-9A-Z]{4,8})\]")
 
 # What a refusal most often means. The KDC's audit record has the precise reason.
 _ADVICE: dict[int, str] = {
@@ -22,11 +26,15 @@ _ADVICE: dict[int, str] = {
     ErrorCode.KDC_ERR_PREAUTH_FAILED: "wrong password, or it may not be used: kdc user show",
     ErrorCode.KRB_AP_ERR_SKEW: "set the clocks: client and KDC differ by more than clockskew",
     ErrorCode.KRB_AP_ERR_REPEAT: "log on again: this request was used before",
-    ErrorCode.KDC_ERR_CLIENT_NOT_TRUSTED: "register the key on the account: kdc key add",
+    ErrorCode.KDC_ERR_CLIENT_NOT_TRUSTED: (
+        "kdc explain {ref} says why; kdc key list {user} shows its keys"
+    ),
     ErrorCode.KDC_ERR_INVALID_SIG: "certificate and private key do not belong together",
     ErrorCode.KDC_ERR_DH_KEY_PARAMETERS_NOT_ACCEPTED: "use a larger group: --kex modp14 or p256",
     ErrorCode.KDC_ERR_WRONG_REALM: "this KDC serves another realm",
-    ErrorCode.KDC_ERR_CLIENT_NAME_MISMATCH: "the key belongs to another account: kdc cert show",
+    ErrorCode.KDC_ERR_CLIENT_NAME_MISMATCH: (
+        "the key is another account's: kdc key list {user}, kdc cert show"
+    ),
     ErrorCode.KDC_ERR_DIGEST_IN_SIGNED_DATA_NOT_ACCEPTED: "sign with SHA-256",
     ErrorCode.KDC_ERR_SVC_UNAVAILABLE: "the KDC cannot read its accounts; see its log",
 }
@@ -40,7 +48,9 @@ def explain_client_error(error: ClientError, user: str, address: KdcAddress) -> 
         # Ours begins with the name again, and ends with the reference.
         text = error.e_text[:MAX_E_TEXT].removeprefix(name).strip()
         why = f"{name} ({error.code}) {text}".rstrip()
-        remedy = _ADVICE.get(error.code, "see the KDC's audit log")
+        named = _REFERENCE.search(error.e_text)
+        remedy = _ADVICE.get(error.code, "kdc explain {ref} says why")
+        remedy = remedy.format(user=user, ref="--last" if named is None else named[1])
         return CliError(f"the KDC refused {user}", why, remedy, ExitCode.DENIED)
     if error.fault is ClientFault.UNREACHABLE:
         return CliError(

@@ -3,8 +3,10 @@
 Nouns are imported when they are used, so that `kdc --help` and `kdc serve` stay light.
 """
 
+import re
 import sys
 from collections.abc import Sequence
+from difflib import get_close_matches
 from importlib import import_module
 
 import click
@@ -31,6 +33,9 @@ NOUNS: dict[str, tuple[str, str]] = {
     "probe": ("kdc.cli.probe", "Ask a KDC whether it is alive."),
 }
 """Command -> (module with a `command`, its one line in the list)."""
+
+
+_UNKNOWN_COMMAND = re.compile(r"No such command '([^']*)'")
 
 
 class _Nouns(click.Group):
@@ -67,9 +72,14 @@ def _usage(error: click.UsageError) -> CliError:
     command = error.ctx.command_path if error.ctx is not None else "kdc"
     # "Missing parameter: name" and the like end in a full stop that three lines do without.
     why = error.format_message().replace("\n", " ").rstrip(".")
-    return CliError(
-        f"{command} was not used as it is meant", why, f"{command} --help", ExitCode.USAGE
-    )
+    remedy = f"{command} --help"
+    unknown = _UNKNOWN_COMMAND.match(why)
+    if unknown is not None and error.ctx is not None and isinstance(error.ctx.command, click.Group):
+        near = get_close_matches(unknown[1], error.ctx.command.list_commands(error.ctx), n=1)
+        why = f"there is no command {unknown[1]!r}"
+        if near:
+            remedy = f"did you mean {command} {near[0]}? Else: {command} --help"
+    return CliError(f"{command} was not used as it is meant", why, remedy, ExitCode.USAGE)
 
 
 def run(arguments: Sequence[str] | None = None) -> int:

@@ -1,14 +1,18 @@
 """Options that many commands share."""
 
+import os
+import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import click
 
+from directory.backend import DirectoryError, DirectoryFault
 from kdc.cli.errors import CliError, ExitCode
-from kdc.config import parse_duration
+from kdc.config import parse_address, parse_duration
 
 MAX_PASSWORD_BYTES = 4096
 
@@ -49,6 +53,15 @@ def password_options(function: Callable[..., None]) -> Callable[..., None]:
     return function
 
 
+def _can_ask() -> bool:
+    """Tell whether there is a terminal: the controlling one, or standard input."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC))
+    except OSError:
+        return sys.stdin.isatty()
+    return True
+
+
 def read_password(
     file: Path | None, from_stdin: bool, prompt: bool, *, confirm: bool = True
 ) -> str | None:
@@ -56,6 +69,13 @@ def read_password(
     if (file is not None) + from_stdin + prompt > 1:
         raise click.UsageError("give one of --password-file, --password-stdin, --password-prompt")
     if prompt:
+        if not _can_ask():
+            raise CliError(
+                "the password cannot be asked for",
+                "there is no terminal to ask on",
+                "use --password-stdin or --password-file",
+                ExitCode.USAGE,
+            )
         text: str = click.prompt("Password", hide_input=True, confirmation_prompt=confirm, err=True)
         return text
     if from_stdin:
@@ -76,6 +96,82 @@ def read_password(
             "give one line of text",
         )
     return password
+
+
+# RFC 1123 2.1; a name that ends in a number would be taken for an address.
+_LABEL = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)")
+MAX_HOST_NAME = 253
+
+
+def is_host_name(text: str) -> bool:
+    """Tell whether a text is a host name: letters, digits and hyphens between dots."""
+    labels = text.split(".")
+    return (
+        len(text) <= MAX_HOST_NAME
+        and all(_LABEL.fullmatch(label) for label in labels)
+        and not labels[-1].isdecimal()
+    )
+
+
+class HostName(click.ParamType[str]):
+    """A host name, such as kdc.lab.test."""
+
+    name = "host"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> str:
+        """Return the name as it was given."""
+        text = str(value)
+        if not is_host_name(text):
+            self.fail(f"{text!r} is no host name, such as kdc.lab.test", param, ctx)
+        return text
+
+
+class ListenAddress(click.ParamType[str]):
+    """Where a KDC listens: a numeric address and a port."""
+
+    name = "address"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> str:
+        """Return the address as it was given."""
+        text = str(value)
+        try:
+            parse_address(text)
+        except ValueError:
+            self.fail(f"write {text!r} as 127.0.0.1:88, [::1]:88 or *:88", param, ctx)
+        return text
+
+
+def kdc_place(text: str) -> tuple[str, int]:
+    """Read what --kdc says: a numeric address and a port, or localhost. Raises click.UsageError."""
+    host, _, port = text.rpartition(":")
+    try:
+        return parse_address(f"127.0.0.1:{port}" if host.lower() == "localhost" else text)
+    except ValueError:
+        raise click.UsageError(
+            f"--kdc {text!r} is not a numeric address and a port, such as 127.0.0.1:88"
+        ) from None
+
+
+@contextmanager
+def usage_if_invalid() -> Iterator[None]:
+    """Take a value that the store will not accept for wrong usage: it was an argument."""
+    try:
+        yield
+    except DirectoryError as error:
+        if error.kind is not DirectoryFault.INVALID:
+            raise
+        raise click.UsageError(error.detail) from None
+
+
+def check_new_name(name: str) -> str:
+    """Refuse a name that every later command would take for an option."""
+    if name.startswith("-"):
+        raise click.UsageError(f"{name!r} would be taken for an option: choose another name")
+    return name
 
 
 class Moment(click.ParamType[datetime | str]):

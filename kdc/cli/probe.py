@@ -7,13 +7,13 @@ import click
 
 from kdc.cli.client_files import reachable
 from kdc.cli.errors import CliError, ExitCode
-from kdc.cli.options import state_option
-from kdc.cli.state import state_folder
+from kdc.cli.options import kdc_place, state_option
+from kdc.cli.state import load_realm_config, state_folder
 from kdc.client.as_exchange import AsExchange, AsOptions, client_name
 from kdc.client.errors import ClientError, ClientFault, error_name
 from kdc.client.password import PasswordMechanism
 from kdc.client.transport import KdcAddress, exchange
-from kdc.config import format_address, parse_address
+from kdc.config import format_address
 from kdc.wire.rfc4120 import AsRep, KrbError
 from pki import asn1
 from pki.errors import PkiError
@@ -36,12 +36,11 @@ def command(
     folder = state_folder(ctx)
     config = None
     if kdc_address is None or (realm is None and folder.kdc_toml.exists()):
-        config = folder.load_config().config
-    try:
-        where = kdc_address or (config.listen[0] if config is not None else "")
-        host, port = parse_address(kdc_address) if kdc_address else reachable(where)
-    except ValueError:
-        raise click.UsageError(f"{kdc_address!r} is not an address and a port") from None
+        config = load_realm_config(folder).config
+    if kdc_address is not None:
+        host, port = kdc_place(kdc_address)
+    else:
+        host, port = reachable(config.listen[0] if config is not None else "")
     name = realm or (config.realm if config is not None else "PROBE")
     request = AsExchange(
         AsOptions(client=client_name(PROBE_NAME), realm=name), PasswordMechanism(""), os.urandom

@@ -18,7 +18,9 @@ def command() -> None:
 @state_option
 @click.pass_context
 def rotate_krbtgt(ctx: click.Context) -> None:
-    """Give krbtgt new random keys; tickets and freshness tokens under the last ones stay valid.
+    """Give krbtgt new random keys.
+
+    Tickets and freshness tokens under the last ones stay valid.
 
     Two generations are kept: the second rotation ends every ticket from before the first. After a
     theft of the key rotate twice; otherwise let max_life pass between two rotations.

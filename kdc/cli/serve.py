@@ -12,6 +12,7 @@ from kdc.cli.errors import CliError, ExitCode
 from kdc.cli.options import state_option
 from kdc.cli.state import open_realm
 from kdc.config import KdcConfig
+from kdc.server.listen import parse_listen
 from kdc.server.service import ServeSettings, StartError, TcpLimits
 from kdc.server.supervisor import Supervisor
 
@@ -46,8 +47,26 @@ def _set_up_logging(as_json: bool) -> None:
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
 
 
+def _check_listen(
+    _ctx: click.Context, _param: click.Parameter, value: tuple[str, ...]
+) -> tuple[str, ...]:
+    """Refuse what is no address: wrong usage here, where kdc.toml would be bad configuration."""
+    for text in value:
+        try:
+            parse_listen(text)
+        except StartError as error:
+            raise click.BadParameter(f"{text!r}: {error.remedy}") from None
+    return value
+
+
 @click.command("serve")
-@click.option("--listen", multiple=True, metavar="ADDR:PORT", help="May be repeated.")
+@click.option(
+    "--listen",
+    multiple=True,
+    callback=_check_listen,
+    metavar="ADDR:PORT",
+    help="May be repeated.",
+)
 @click.option("--workers", type=click.IntRange(0, 256), help="0: one for each core.")
 @click.option("--log-json", is_flag=True, help="Log to stderr as JSON lines.")
 @state_option
@@ -63,8 +82,9 @@ def command(
     realm = open_realm(ctx)
     config = realm.config
     _set_up_logging(log_json)
-    # A file that others may read is refused here, in three lines, before anything is bound.
-    realm.master_key()
+    # What cannot be opened is refused here, in three lines, before anything is bound or forked.
+    with realm.store():
+        pass
     for name in config.weak_forms():
         log.warning("weak form accepted: %s (%s)", name, realm.loaded.origins[name])
     settings = _settings(config, realm.folder.root, listen, workers)

@@ -7,9 +7,16 @@ import click
 from directory.changes import NewAccount
 from directory.model import Account, AccountKind
 from directory.store import Store
-from kdc.cli.accounts import random_keys
-from kdc.cli.keytab import entries, write_keytab
-from kdc.cli.options import json_option, not_found, state_option
+from directory.store_names import check_name, check_spn
+from kdc.cli.accounts import random_keys, refuse_krbtgt, state_of
+from kdc.cli.keytab import check_keytab, entries, write_keytab
+from kdc.cli.options import (
+    check_new_name,
+    json_option,
+    not_found,
+    state_option,
+    usage_if_invalid,
+)
 from kdc.cli.output import print_json, print_table
 from kdc.cli.state import now, open_realm
 
@@ -26,6 +33,17 @@ def _without_realm(principal: str, realm: str) -> str:
     return name if at and suffix.upper() == realm.upper() else principal
 
 
+def _check_name(name: str, realm: str) -> None:
+    """Refuse what is no service of this realm, as wrong usage. Raises click.UsageError."""
+    if "@" in name:
+        raise click.UsageError(f"{name!r} is not of this realm: leave @REALM out, or say @{realm}")
+    if "/" not in name or any(c.isspace() for c in name):
+        raise click.UsageError(f"{name!r} is no service: write class/host, host/web.lab.test")
+    with usage_if_invalid():
+        check_name(check_new_name(name), AccountKind.SERVICE)
+        check_spn(name)
+
+
 @command.command("add")
 @click.argument("principal")
 @click.option(
@@ -40,6 +58,9 @@ def add(ctx: click.Context, principal: str, keytab: Path | None) -> None:
     """Add a service such as host/web.lab.test with random keys."""
     realm = open_realm(ctx)
     name = _without_realm(principal, realm.config.realm)
+    _check_name(name, realm.config.realm)
+    if keytab is not None:
+        check_keytab(keytab)
     keys = random_keys(realm.config)
     with realm.store(write=True) as store:
         store.add_account(
@@ -73,6 +94,7 @@ def list_services(ctx: click.Context, as_json: bool) -> None:
 
     JSON: a list of name, service_principal_names, kvno, disabled.
     """
+    moment = now()
     with open_realm(ctx).store() as store:
         found = _services(store)
     if as_json:
@@ -94,7 +116,7 @@ def list_services(ctx: click.Context, as_json: bool) -> None:
             (
                 a.sam_account_name,
                 str(a.keys[0].kvno) if a.keys else "",
-                "disabled" if a.disabled else "",
+                state_of(a, None, moment),
             )
             for a in found
         ],
@@ -106,11 +128,16 @@ def list_services(ctx: click.Context, as_json: bool) -> None:
 @state_option
 @click.pass_context
 def delete(ctx: click.Context, principal: str) -> None:
-    """Delete a service with its keys; tickets for it cannot be opened any more."""
+    """Delete a service with its keys.
+
+    Tickets for it that are out cannot be opened with keys exported later.
+    """
     realm = open_realm(ctx)
     name = _without_realm(principal, realm.config.realm)
     with realm.store(write=True) as store:
         account = store.account_by_spn(name)
+        if account is not None:
+            refuse_krbtgt(account)
         if account is None or account.kind is not AccountKind.SERVICE:
             raise not_found(f"no service {name}", "kdc service list")
         store.delete_account(account.account_id)

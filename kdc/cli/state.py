@@ -1,5 +1,6 @@
 """The realm a command works on: its state folder, configuration, store and CA."""
 
+import errno
 import os
 import tempfile
 from collections.abc import Iterator
@@ -10,12 +11,13 @@ from pathlib import Path
 
 import click
 
+from directory.backend import DirectoryError, DirectoryFault
 from directory.model import Account
-from directory.sealing import MasterKey, read_secret_file
+from directory.sealing import MasterKey, SecretFileError, read_secret_file
 from directory.store import Store
-from kdc.cli.errors import CliError, ExitCode
+from kdc.cli.errors import CliError, ExitCode, cannot_write
 from kdc.cli.options import not_found
-from kdc.config import KdcConfig, LoadedConfig
+from kdc.config import ConfigError, KdcConfig, LoadedConfig
 from kdc.state_folder import StateFolder
 from pki.ca import IssuedCertificate, certificates_from_pem, private_key_from_pem
 
@@ -70,7 +72,17 @@ class RealmState:
         path = self.folder.ca_key(self.config)
         trusted = tuple(Path(p) for p in self.config.trusted_secret_paths)
         sealed = read_secret_file(path, MAX_PEM_BYTES, trusted)
-        pem = self.master_key().open(CA_KEY_AAD, sealed)
+        try:
+            pem = self.master_key().open(CA_KEY_AAD, sealed)
+        except DirectoryError as error:
+            if error.kind is not DirectoryFault.CORRUPT:
+                raise
+            raise SecretFileError(
+                DirectoryFault.DENIED,
+                f"the master key does not open {path}",
+                "the file is damaged, or sealed under another master.key",
+                f"restore {path.name} and master.key from one backup",
+            ) from None
         certificate = certificates_from_pem(self.folder.ca_certificate.read_bytes())[0]
         return IssuedCertificate(certificate_der=certificate, private_key=private_key_from_pem(pem))
 
@@ -78,7 +90,41 @@ class RealmState:
 def open_realm(ctx: click.Context) -> RealmState:
     """Open the realm in the state folder. Raises ConfigError when there is none."""
     folder = state_folder(ctx)
-    return RealmState(folder=folder, loaded=folder.load_config())
+    return RealmState(folder=folder, loaded=load_realm_config(folder))
+
+
+def load_realm_config(folder: StateFolder) -> LoadedConfig:
+    """Read a realm's configuration. Raises ConfigError, also when there is no realm."""
+    root, shown = folder.root, str(folder.kdc_toml)
+    if root.exists() and not root.is_dir():
+        raise ConfigError(
+            str(root), None, "it is no state folder", "it is a file", "give a folder with --state"
+        )
+    if not folder.kdc_toml.exists():
+        raise ConfigError(
+            shown,
+            None,
+            "there is no realm here",
+            "the file does not exist" if root.exists() else f"there is no folder {root}",
+            "name the realm's folder with --state DIR or KDC_STATE, or make one: kdc init",
+        )
+    return folder.load_config()
+
+
+def not_a_folder(path: Path) -> CliError:
+    """Make the error for a state folder that is a file, or lies in one."""
+    return CliError(
+        f"{path} cannot be a state folder", "it is a file, or lies in one", "give a folder"
+    )
+
+
+def check_writable(path: Path) -> None:
+    """Refuse a file that could not be written, before anything is done for it. Raises CliError."""
+    folder = path.parent
+    if not folder.is_dir():
+        raise cannot_write(path, FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)))
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise cannot_write(path, PermissionError(errno.EACCES, os.strerror(errno.EACCES)))
 
 
 def find_account(store: Store, name: str) -> Account:
@@ -96,7 +142,7 @@ def find_account(store: Store, name: str) -> Account:
 def write_private(path: Path, data: bytes, *, replace: bool = True) -> None:
     """Write a file of mode 0600 whole or not at all.
 
-    replace: False: CliError(EXISTS) when there is a file already.
+    replace: False: refuse when there is a file already. Raises CliError.
     """
     if not replace and path.exists():
         raise CliError(
@@ -105,6 +151,13 @@ def write_private(path: Path, data: bytes, *, replace: bool = True) -> None:
             "choose another path, or remove the file first",
             ExitCode.EXISTS,
         )
+    try:
+        _write_whole(path, data, replace=replace)
+    except OSError as error:
+        raise cannot_write(path, error) from error
+
+
+def _write_whole(path: Path, data: bytes, *, replace: bool) -> None:
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:

@@ -8,15 +8,27 @@ import click
 from directory.changes import UNCHANGED, AccountChanges, NewAccount
 from directory.model import Account, AccountKind
 from directory.store import Store
-from kdc.cli.accounts import account_json, enctypes, next_kvno, password_keys, password_nt_hash
+from directory.store_names import check_name, check_upn
+from kdc.cli.accounts import (
+    account_json,
+    credential_state,
+    enctypes,
+    next_kvno,
+    password_keys,
+    password_nt_hash,
+    refuse_krbtgt,
+    state_of,
+)
 from kdc.cli.bulk import bulk_add, import_csv
 from kdc.cli.errors import CliError, ExitCode
 from kdc.cli.options import (
     Moment,
+    check_new_name,
     json_option,
     password_options,
     read_password,
     state_option,
+    usage_if_invalid,
 )
 from kdc.cli.output import iso, print_fields, print_json, print_table, read_time
 from kdc.cli.state import find_account, now, open_realm
@@ -49,12 +61,17 @@ def add(
 ) -> None:
     """Add a user. Without a password only a registered key can log on."""
     realm = open_realm(ctx)
+    kind = AccountKind.COMPUTER if name.endswith("$") else AccountKind.USER
+    with usage_if_invalid():
+        check_name(check_new_name(name), kind)
+        if upn is not None:
+            check_upn(upn)
     password = read_password(password_file, password_stdin, password_prompt)
     keys = () if password is None else password_keys(realm.config, name, password)
     with realm.store(write=True) as store:
         store.add_account(
             NewAccount(
-                kind=AccountKind.COMPUTER if name.endswith("$") else AccountKind.USER,
+                kind=kind,
                 name=name,
                 upn=upn,
                 created_at=now(),
@@ -75,14 +92,20 @@ def add(
 def list_users(ctx: click.Context, prefix: str, as_json: bool) -> None:
     """List users and computers.
 
-    JSON: a list of name, kind, upn, disabled, expires_at, keys (how many are registered).
+    JSON: a list of name, kind, upn, disabled, locked_until, expires_at, smartcard_required,
+    must_change_password, keys (how many are registered).
     """
-    found = []
+    found, locks = [], {}
+    moment = now()
     with open_realm(ctx).store() as store:
         after = ""
         while page := store.list_accounts(prefix=prefix, after=after, limit=PAGE):
             found += [a for a in page if a.kind in (AccountKind.USER, AccountKind.COMPUTER)]
             after = page[-1].sam_account_name
+        for a in found:
+            until = store.locked_until(a.account_id)
+            if until is not None:
+                locks[a.account_id] = until
     if as_json:
         print_json(
             [
@@ -91,7 +114,10 @@ def list_users(ctx: click.Context, prefix: str, as_json: bool) -> None:
                     "kind": str(a.kind),
                     "upn": a.upn,
                     "disabled": a.disabled,
+                    "locked_until": iso(locks.get(a.account_id)),
                     "expires_at": iso(a.expires_at),
+                    "smartcard_required": a.smartcard_required,
+                    "must_change_password": a.must_change_password,
                     "keys": a.key_credentials,
                 }
                 for a in found
@@ -105,7 +131,7 @@ def list_users(ctx: click.Context, prefix: str, as_json: bool) -> None:
                 a.sam_account_name,
                 a.upn or "",
                 str(a.key_credentials),
-                "disabled" if a.disabled else "",
+                state_of(a, locks.get(a.account_id), moment),
             )
             for a in found
         ],
@@ -126,9 +152,10 @@ def show(ctx: click.Context, name: str, as_json: bool) -> None:
     """
     with open_realm(ctx).store() as store:
         account = find_account(store, name)
-    if as_json:
-        print_json(account_json(account))
-        return
+        if as_json:
+            print_json(account_json(store, account))
+            return
+        keys = [f"{c.key_id.hex()} {credential_state(store, c)}" for c in account.key_credentials]
     print_fields(
         [
             ("name", account.sam_account_name),
@@ -136,37 +163,19 @@ def show(ctx: click.Context, name: str, as_json: bool) -> None:
             ("UPN", account.upn or ""),
             ("SID", str(account.sid or "")),
             ("services", " ".join(account.spns)),
-            ("state", _state(account)),
+            ("state", state_of(account, account.locked_until, now())),
             ("expires", read_time(account.expires_at)),
             ("created", read_time(account.created_at)),
             ("password", ", ".join(enctypes(account.newest_keys())) or "none"),
-            *(
-                ("key", f"{c.key_id.hex()} {'usable' if c.usable else c.reason}")
-                for c in account.key_credentials
-            ),
+            *(("key", key) for key in keys),
         ]
     )
-
-
-def _state(account: Account) -> str:
-    moment = now()
-    words = []
-    if account.disabled:
-        words.append("disabled")
-    if account.locked_until is not None and moment < account.locked_until:
-        words.append(f"locked until {read_time(account.locked_until)}")
-    if account.expires_at is not None and account.expires_at <= moment:
-        words.append("expired")
-    if account.smartcard_required:
-        words.append("smart card required")
-    if account.must_change_password:
-        words.append("password must be changed")
-    return ", ".join(words) or "enabled"
 
 
 def _change(ctx: click.Context, name: str, changes: AccountChanges, done: str) -> None:
     with open_realm(ctx).store(write=True) as store:
         account = find_account(store, name)
+        refuse_krbtgt(account)
         store.update_account(account.account_id, changes)
     click.echo(f"{account.sam_account_name} {done}")
 
@@ -223,7 +232,19 @@ def set_fields(
     )
     if changes == AccountChanges():
         raise click.UsageError("nothing to change was named")
-    _change(ctx, name, changes, "is changed")
+    words = []
+    if upn:
+        with usage_if_invalid():
+            check_upn(upn)
+    if upn is not None:
+        words.append(f"UPN {upn}" if upn else "no UPN")
+    for value, text in (
+        (smartcard_required, "smart card required"),
+        (must_change_password, "password must be changed"),
+    ):
+        if value is not None:
+            words.append(text if value else f"not any more: {text}")
+    _change(ctx, name, changes, f"has now: {', '.join(words)}")
 
 
 @command.command("password")
@@ -238,12 +259,16 @@ def password(
     password_stdin: bool,
     password_prompt: bool,
 ) -> None:
-    """Set an account's password; asks for it unless a file or stdin is named."""
+    """Set a user's password.
+
+    Asks for it unless a file or stdin is named.
+    """
     realm = open_realm(ctx)
     prompt = password_prompt or not (password_file or password_stdin)
     text = read_password(password_file, password_stdin, prompt)
     with realm.store(write=True) as store:
         account = find_account(store, name)
+        refuse_krbtgt(account)
         if text is None or account.kind is not AccountKind.USER:
             raise CliError(
                 f"{account.sam_account_name} has no password",
@@ -268,7 +293,8 @@ def unlock(ctx: click.Context, name: str) -> None:
     with open_realm(ctx).store(write=True) as store:
         account = find_account(store, name)
         had = store.unlock(account.account_id)
-    click.echo(f"{account.sam_account_name} is unlocked" if had else "it was not locked")
+    done = "is unlocked" if had else "was not locked"
+    click.echo(f"{account.sam_account_name} {done}")
 
 
 @command.command("delete")
@@ -286,6 +312,8 @@ def delete(ctx: click.Context, name: str) -> None:
 def _deletable(store: Store, name: str) -> Account:
     # No implicit "$" and no UPN here: what is deleted was named exactly.
     account = store.account_by_name(name)
+    if account is not None:
+        refuse_krbtgt(account)
     if account is None or account.kind not in (AccountKind.USER, AccountKind.COMPUTER):
         raise CliError(
             f"no user named {name}",
@@ -329,6 +357,9 @@ def import_users(ctx: click.Context, csv_file: Path) -> None:
 def bulk(
     ctx: click.Context, prefix: str, count: int, keys: Path | None, key_pool: int | None
 ) -> None:
-    """Add test users user0000, user0001, ..., each with an RSA-2048 Hello key of its own."""
+    """Add test users, each with a Hello key.
+
+    They are named user0000, user0001 and so on; each has an RSA-2048 key of its own.
+    """
     bulk_add(open_realm(ctx), prefix, count, keys, key_pool)
     click.echo(f"added {count} users")

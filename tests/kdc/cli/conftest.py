@@ -11,7 +11,11 @@ from typing import Any
 
 import pytest
 
+from directory.keycredential import NewKeyCredential, encode_key_credential
+from kdc.cli.key import read_public_key
 from kdc.cli.main import run
+from kdc.cli.state import RealmState, find_account, now
+from kdc.state_folder import StateFolder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +103,16 @@ def realm(made_realm: Path, shell: Shell) -> Shell:
     shutil.copytree(made_realm / "state", shell.state)
     shutil.copy(made_realm / "alice.pem", shell.state.parent / "alice.pem")
     return shell
+
+
+def register_anyway(shell: Shell, name: str, file: Path) -> None:
+    """Register a key that another account has already, as a directory may hold it."""
+    folder = StateFolder(shell.state)
+    with RealmState(folder=folder, loaded=folder.load_config()).store(write=True) as store:
+        account = find_account(store, name)
+        new = NewKeyCredential(public_key=read_public_key(file.read_bytes(), file), created=now())
+        text = encode_key_credential(new, store.owner_dn(account.account_id))
+        store.add_key_credential(account.account_id, text)
 
 
 @pytest.fixture

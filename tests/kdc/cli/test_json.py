@@ -9,13 +9,15 @@ import pytest
 from kdc.cli.main import NOUNS
 from tests.kdc.cli.conftest import Shell
 
-USER = {"name", "kind", "upn", "disabled", "expires_at", "keys"}
+USER = {
+    "name", "kind", "upn", "disabled", "locked_until", "expires_at", "smartcard_required",
+    "must_change_password", "keys",
+}  # fmt: skip
 ACCOUNT = USER | {
-    "sid", "service_principal_names", "locked_until", "password_expires_at", "created_at",
-    "must_change_password", "smartcard_required", "kvno", "enctypes",
+    "sid", "service_principal_names", "password_expires_at", "created_at", "kvno", "enctypes",
 }  # fmt: skip
 KEY = {
-    "account", "key_id", "usable", "reason", "warnings", "key", "material", "created",
+    "account", "key_id", "usable", "accounts", "reason", "warnings", "key", "material", "created",
     "last_logon", "source", "device_id",
 }  # fmt: skip
 CERTIFICATE = {

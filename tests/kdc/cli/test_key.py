@@ -20,7 +20,7 @@ from kdc.state_folder import StateFolder
 from pki import ca, names, oids
 from pki.keys import PublicKey, public_key_from_cryptography
 from pki.x500 import simple_name
-from tests.kdc.cli.conftest import Shell
+from tests.kdc.cli.conftest import Shell, register_anyway
 
 KEY = ca.generate_key(ca.KeyType.RSA_2048)
 PUBLIC: PublicKey = public_key_from_cryptography(KEY.public_key())
@@ -164,10 +164,20 @@ def test_start_of_two_keys_is_not_one_key(
 ) -> None:
     """Nothing is removed on a guess."""
     realm.ok("key", "enroll", "alice", "--out", tmp_path / "second.pem")
-    done = realm("key", "remove", "alice", "")
+    # Two keys that start alike are not to be had: what is asked for is made shorter.
+    monkeypatch.setattr("kdc.cli.key.key_id_of", lambda _: b"")
+    done = realm("key", "remove", "alice", "00ff")
     assert done.code == ExitCode.USAGE
     assert done.error[1] == "2 keys of alice start so"
     assert len(realm.ok("key", "list", "alice", "--json").json) == 2
+
+
+@pytest.mark.parametrize("text", ["", " ", "0", "00", "0 0", "00f"])
+def test_short_key_id_means_no_key(realm: Shell, text: str) -> None:
+    """An empty variable of a script must not remove the only key, or show all."""
+    for arguments in (("remove", "alice", text), ("show", text)):
+        assert realm("key", *arguments).code == ExitCode.USAGE
+    assert len(realm.ok("key", "list", "alice", "--json").json) == 1
 
 
 # -- cert show -------------------------------------------------------------------------------
@@ -202,9 +212,24 @@ def test_certificate_of_a_key_on_nobody_would_not(realm: Shell, tmp_path: Path) 
 
 def test_certificate_of_a_key_on_two_accounts_would_not(realm: Shell, alice_pem: Path) -> None:
     """62, and both are named."""
-    realm.ok("key", "add", "pat", alice_pem)
+    register_anyway(realm, "pat", alice_pem)
     assert verdict(realm, alice_pem)[2] == "KDC_ERR_CLIENT_NOT_TRUSTED"
     assert "they are: " in realm.ok("cert", "show", alice_pem).out
+    for arguments in (("key", "list"), ("key", "list", "pat"), ("user", "show", "alice")):
+        assert "on 2 accounts: refused" in realm.ok(*arguments).out, arguments
+    for shown in realm.ok("key", "list", "--json").json:
+        assert shown["accounts"] == ["pat", "alice"]
+    assert "on 2 accounts: refused" in realm.ok("key", "show", shown["key_id"]).out
+
+
+def test_key_of_another_account_is_not_registered(realm: Shell, alice_pem: Path) -> None:
+    """Row K07: it would lock out both; the certificate and the DN-Binary text alike."""
+    done = realm("key", "add", "pat", alice_pem)
+    assert done.code == ExitCode.EXISTS
+    assert done.error[0] == "this key is registered on alice already"
+    (shown,) = realm.ok("key", "list", "--json").json
+    assert (shown["account"], shown["accounts"]) == ("alice", ["alice"])
+    assert realm("key", "add", "alice", alice_pem).error[0] == "alice has this key already"
 
 
 def test_certificate_of_a_disabled_account_would_not(realm: Shell, alice_pem: Path) -> None:

@@ -15,7 +15,7 @@ from kdc.cli.errors import ExitCode
 from kdc.formats.ccache import decode_ccache
 from kdc.outcome import Peer
 from kdc.server.build import build_handler
-from tests.kdc.cli.conftest import Shell
+from tests.kdc.cli.conftest import Shell, register_anyway
 
 
 @contextmanager
@@ -144,7 +144,8 @@ def test_refused_logon_is_5_and_says_the_code_and_the_reference(
     what, why, remedy = done.error
     assert what == "the KDC refused alice"
     assert why.startswith("KDC_ERR_CLIENT_NOT_TRUSTED (62) [ref ")
-    assert remedy == "register the key on the account: kdc key add"
+    reference = why[why.index("[ref ") + 5 :].rstrip("]")
+    assert remedy == f"kdc explain {reference} says why; kdc key list alice shows its keys"
 
 
 def test_other_names_key_is_75(realm: Shell, kdc: str, alice_pem: Path) -> None:
@@ -247,3 +248,24 @@ def test_probe_is_not_fooled_by_another_server(realm: Shell) -> None:
         done = realm("probe", "--kdc", address)
         thread.join()
     assert (done.code, done.error[1]) == (ExitCode.UNREACHABLE, "what answers is no KDC")
+
+
+def test_key_on_two_accounts_is_explained_with_their_names(
+    realm: Shell, kdc: str, alice_pem: Path
+) -> None:
+    """62; the reference leads to both names."""
+    register_anyway(realm, "pat", alice_pem)
+    done = realm("logon", "alice", "--identity", alice_pem, "--kdc", kdc)
+    assert done.code == ExitCode.DENIED
+    reference = done.error[2].split()[2]
+    told = realm.ok("explain", reference, "--no-tree").out
+    assert "  accounts: pat, alice\n" in told
+    facts = realm.ok("explain", reference, "--json").json["verdict"]["facts"]
+    assert (facts["accounts"], "account_ids" in facts) == (["pat", "alice"], False)
+
+
+def test_other_group_than_asked_for_is_told(realm: Shell, kdc: str, alice_pem: Path) -> None:
+    """modp2 is refused by a strict realm, and the client goes on with what it was offered."""
+    done = realm("logon", "alice", "--identity", alice_pem, "--kdc", kdc, "--kex", "modp2")
+    assert done.code == 0
+    assert done.err == "note: the KDC did not take modp2: modp14 was used\n"

@@ -79,9 +79,9 @@ def test_missing_realm_is_78(shell: Shell) -> None:
     done = shell("user", "list")
     assert done.code == ExitCode.CONFIGURATION
     assert done.error == (
-        f"{shell.state}/kdc.toml: there is no configuration",
-        "the file does not exist",
-        "run kdc init",
+        f"{shell.state}/kdc.toml: there is no realm here",
+        f"there is no folder {shell.state}",
+        "name the realm's folder with --state DIR or KDC_STATE, or make one: kdc init",
     )
 
 
