@@ -14,7 +14,7 @@ from directory import store_groups
 from directory.backend import DirectoryError, DirectoryFault
 from directory.model import AccountKind, Sid
 from directory.store import Store
-from directory.store_groups import MAX_GROUPS
+from directory.store_groups import MAX_GROUPS, MAX_NESTING
 from directory.store_schema import SCHEMA_VERSION
 from tests.directory.builders import NOW, make_store, master_key, secret_keys, user
 from tests.directory.test_store_processes import other_process, script
@@ -87,7 +87,7 @@ def test_nested_groups_are_flattened_with_the_primary_first(store: Store) -> Non
     store.add_member(group_of(store, "Staff"), account_id=alice)
     nest(store, "Staff", "Floor 1", "Building")
     store.add_member(group_of(store, "Building"), account_id=alice)
-    assert names_of(store, alice) == ["Domain Users", "Staff", "Floor 1", "Building"]
+    assert names_of(store, alice) == ["Domain Users", "Staff", "Building", "Floor 1"]
 
 
 def test_groups_of_the_primary_group_count(store: Store) -> None:
@@ -139,17 +139,30 @@ def test_endless_nesting_is_cut_off_early(store: Store) -> None:
     with store._transaction() as connection:  # the public way would take minutes
         connection.executemany(
             "INSERT INTO groups (id, name, name_key, sid) VALUES (?, ?, ?, ?)",
-            ((n, f"g{n}", f"g{n}", n.to_bytes(8, "big")) for n in range(100, 50_100)),
+            (
+                (n, f"g{n}", f"g{n}", store.domain().sid.with_rid(n).to_bytes())
+                for n in range(10_000, 60_000)
+            ),
         )
         connection.executemany(
-            "INSERT INTO group_members VALUES (?, ?)", ((n, n + 1) for n in range(100, 50_099))
+            "INSERT INTO group_members VALUES (?, ?)", ((n, n + 1) for n in range(10_000, 59_999))
         )
-        connection.execute("INSERT INTO account_members VALUES (?, 100)", (alice,))
-    steps: list[int] = []
-    store._open().set_progress_handler(lambda: steps.append(1), 1000)
-    with pytest.raises(DirectoryError):
+        connection.execute("INSERT INTO account_members VALUES (?, 10000)", (alice,))
+    asked: list[str] = []
+    store._open().set_trace_callback(asked.append)
+    with pytest.raises(DirectoryError) as caught:
         store.groups_of(alice)
-    assert len(steps) < 200, "instructions of SQLite, in thousands"
+    assert fault(caught) == (DirectoryFault.CORRUPT, "groups are nested more than 64 deep")
+    assert len(asked) < 3 * MAX_NESTING
+
+
+def test_groups_nested_as_deep_as_is_followed(store: Store) -> None:
+    """MAX_NESTING levels: the last one is still there."""
+    alice = store.add_account(user())
+    store.add_group("g1")
+    store.add_member(group_of(store, "g1"), account_id=alice)
+    nest(store, "g1", *(f"g{n}" for n in range(2, MAX_NESTING + 1)))
+    assert len(store.groups_of(alice)) == MAX_NESTING + 1
 
 
 def _many_groups(store: Store, account_id: int, count: int) -> None:
@@ -193,6 +206,22 @@ def test_deleted_group_leaves_no_membership(store: Store) -> None:
     found = store.group_by_name("staff")
     assert found is not None
     assert found.sid.rid > sid.rid
+
+
+def test_group_deleted_while_it_is_read_is_left_out(store: Store) -> None:
+    """Another process may commit between two queries of one request."""
+    alice = store.add_account(user())
+    staff = store.add_group("Staff")
+    store.add_member(staff, account_id=alice)
+    other = Store.open(store.path, master_key())
+
+    def delete(sql: str) -> None:
+        if sql.startswith("SELECT sid FROM groups") and other.group_by_name("Staff"):
+            other.delete_group(staff)
+
+    store._open().set_trace_callback(delete)
+    assert names_of(store, alice) == ["Domain Users"]
+    other.close()
 
 
 def test_deleted_account_leaves_no_membership(store: Store) -> None:
