@@ -3,12 +3,20 @@
 import hashlib
 from datetime import UTC, datetime
 
-from directory.model import Account, AccountKind
+from directory.model import Account, AccountKind, match_key
+from kdc.config import KdcConfig
 from kdc.crypto.etypes import CONFOUNDER_BYTES, ProtocolKey
 from kdc.errors import KdcError
 from kdc.exchange.pac_facts import pac_facts, wanted_attributes
 from kdc.exchange.preauth import AsContext, find_mechanism, preauth_hints
-from kdc.exchange.principals import Named, check_realm, find_client, find_service
+from kdc.exchange.principals import (
+    STAND_IN_ID,
+    Named,
+    check_realm,
+    find_client,
+    find_service,
+    is_our_realm,
+)
 from kdc.exchange.realm import Realm
 from kdc.exchange.ticket import AsReply, issue_as_rep
 from kdc.pac import seal_credential_info
@@ -39,16 +47,20 @@ def check_header(request: AsReq) -> None:
         raise KdcError(ErrorCode.KRB_AP_ERR_MSG_TYPE, "msg-type does not match the message")
 
 
-def _stand_in(body: KdcReqBody) -> Named:
+def _stand_in(body: KdcReqBody, config: KdcConfig) -> Named:
     """Return an account that nobody can log on to, for `hide_unknown`.
 
     It goes the same way as a real one, so that neither answers nor their timing tell names apart;
-    its id owns no key, so it ends in the refusal a real account gives to a stranger.
+    its id owns no key, so it ends in the refusal a real account gives to a stranger. Its name is
+    what the account of such a name would most likely be called: its salt shows.
     """
     cname = body.cname or PrincipalName(name_type=0, name_string=("",))
-    name = name_text(cname)[:MAX_STAND_IN_CHARS]
+    name = match_key(name_text(cname)[:MAX_STAND_IN_CHARS])
+    local, at, suffix = name.rpartition("@")
+    if at and is_our_realm(suffix, config):
+        name = local
     account = Account(
-        account_id=-1, sam_account_name=name, kind=AccountKind.USER, created_at=_LONG_AGO
+        account_id=STAND_IN_ID, sam_account_name=name, kind=AccountKind.USER, created_at=_LONG_AGO
     )
     return Named(account=account, name=cname)
 
@@ -58,7 +70,7 @@ def _named_client(body: KdcReqBody, realm: Realm) -> Named:
     if client is None:
         if not realm.config.hide_unknown:
             raise KdcError(ErrorCode.KDC_ERR_C_PRINCIPAL_UNKNOWN, "no account of the client's name")
-        client = _stand_in(body)
+        client = _stand_in(body, realm.config)
     return client
 
 

@@ -1,11 +1,13 @@
 """PA-ENC-TIMESTAMP: pre-authentication with a password (RFC 4120 5.2.7.2)."""
 
+import contextlib
 import hashlib
 from datetime import datetime, timedelta
 
-from directory.model import Account
-from kdc.crypto.etypes import CryptoError, EncType, KeyUsage, ProtocolKey, decrypt
+from directory.model import Account, PrincipalKey
+from kdc.crypto.etypes import KEY_BYTES, CryptoError, EncType, KeyUsage, ProtocolKey, decrypt
 from kdc.errors import KdcError, refusal_from_pki
+from kdc.exchange.principals import STAND_IN_ID
 from kdc.exchange.realm import Realm
 from kdc.policy import check_account_state
 from kdc.wire.constants import ErrorCode
@@ -13,7 +15,27 @@ from kdc.wire.rfc4120 import EncryptedData, PaEncTsEnc
 from pki import asn1
 from pki.errors import PkiError
 
+_USAGE = KeyUsage.PA_ENC_TIMESTAMP
+
 WRONG_PASSWORD = "the encrypted timestamp does not open: wrong password"  # noqa: S105 - a reason
+
+
+def _password_key(account: Account, etype: int) -> PrincipalKey:
+    """Find the key that a timestamp of this type must be sealed with."""
+    if account.smartcard_required:
+        raise KdcError(ErrorCode.KDC_ERR_POLICY, "the account must log on with a key, no password")
+    for candidate in account.newest_keys():
+        if candidate.etype == etype:
+            return candidate
+    raise KdcError(ErrorCode.KDC_ERR_PREAUTH_FAILED, "the account has no password key of this type")
+
+
+def _spend_as_for_a_wrong_password(sealed: EncryptedData, realm: Realm, now: datetime) -> None:
+    """Do the work that a wrong password costs, so that its time does not tell names apart."""
+    etype = EncType(sealed.etype)
+    with contextlib.suppress(CryptoError):
+        decrypt(ProtocolKey(etype, bytes(KEY_BYTES[etype])), _USAGE, sealed.cipher)
+    realm.directory.record_password_failure(STAND_IN_ID, now, realm.lockout)
 
 
 def verify_enc_timestamp(
@@ -33,19 +55,6 @@ def verify_enc_timestamp(
     KDC_ERR_PREAUTH_FAILED, KRB_AP_ERR_SKEW, KRB_AP_ERR_REPEAT.
     """
     try:
-        if realm.config.hide_unknown:
-            check_account_state(account, now)
-        if account.smartcard_required:
-            raise KdcError(
-                ErrorCode.KDC_ERR_POLICY, "the account must log on with a key, no password"
-            )
-    except KdcError as refusal:
-        if realm.config.hide_unknown:
-            # What an unknown name gets. To tell the state only to who has the password would let
-            # a locked account's password be guessed on.
-            raise KdcError(ErrorCode.KDC_ERR_PREAUTH_FAILED, refusal.why) from None
-        raise
-    try:
         sealed = asn1.decode(EncryptedData, value)
     except PkiError as error:
         raise refusal_from_pki(error, "PA-ENC-TIMESTAMP") from None
@@ -53,16 +62,20 @@ def verify_enc_timestamp(
         raise KdcError(
             ErrorCode.KDC_ERR_ETYPE_NOSUPP, "the timestamp's encryption type is not accepted"
         )
-    for candidate in account.newest_keys():
-        if candidate.etype == sealed.etype:
-            break
-    else:
-        raise KdcError(
-            ErrorCode.KDC_ERR_PREAUTH_FAILED, "the account has no password key of this type"
-        )
+    try:
+        if realm.config.hide_unknown:
+            check_account_state(account, now)
+        candidate = _password_key(account, sealed.etype)
+    except KdcError as refusal:
+        if realm.config.hide_unknown:
+            # What an unknown name gets, at the same cost. To tell the state only to who has the
+            # password would let a locked account's password be guessed on.
+            _spend_as_for_a_wrong_password(sealed, realm, now)
+            raise KdcError(ErrorCode.KDC_ERR_PREAUTH_FAILED, refusal.why) from None
+        raise
     key = ProtocolKey(EncType(candidate.etype), candidate.key)
     try:
-        plain = decrypt(key, KeyUsage.PA_ENC_TIMESTAMP, sealed.cipher)
+        plain = decrypt(key, _USAGE, sealed.cipher)
     except CryptoError:
         locked = realm.directory.record_password_failure(account.account_id, now, realm.lockout)
         raise KdcError(

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from directory.model import Account, Sid
+from directory.model import Account, Sid, match_key
 from kdc.crypto.etypes import EncType, ProtocolKey
 from kdc.errors import KdcError
 from kdc.exchange.enc_timestamp import verify_enc_timestamp
@@ -134,13 +134,16 @@ def etype_info2(account: Account, etypes: tuple[int, ...], realm: Realm) -> PaDa
     """Make PA-ETYPE-INFO2: the salts of the account's keys, in the client's order of preference.
 
     An account without a key gets the salt it would have, so that its hints look like others'.
+    Under `hide_unknown` every type is listed that the realm supports, whatever keys there are.
     """
     salts = {key.etype: key.salt for key in account.newest_keys()}
-    default = realm.config.realm + account.sam_account_name
+    hidden = realm.config.hide_unknown
+    name = account.sam_account_name
+    default = realm.config.realm + (match_key(name) if hidden else name)
     entries = tuple(
         EtypeInfo2Entry(etype=etype, salt=salts.get(etype, default) or default)
         for etype in dict.fromkeys(etypes)
-        if etype in realm.config.supported_enctypes and (etype in salts or not salts)
+        if etype in realm.config.supported_enctypes and (hidden or etype in salts or not salts)
     )
     return PaData(padata_type=PaType.ETYPE_INFO2, padata_value=asn1.encode_as(ETYPE_INFO2, entries))
 

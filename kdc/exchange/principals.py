@@ -23,6 +23,9 @@ from kdc.wire.rfc4120 import KdcReqBody, PrincipalName
 
 KRBTGT = "krbtgt"
 
+STAND_IN_ID = -1
+"""Account number of nobody: what `hide_unknown` puts in the place of an unknown account."""
+
 
 @dataclass(slots=True, kw_only=True)
 class Named:

@@ -163,11 +163,6 @@ QUESTIONS: tuple[Question, ...] = (
     *(strangers_key, old_signature, both_mechanisms, unknown_service, bad_option, past_end),
 )
 
-SALT_FAULT = "the salt of a known name is its account's, that of an unknown one what was sent"
-STATE_FAULT = "the account's state is looked at before the timestamp's type"
-FAULTS = {enterprise: SALT_FAULT, other_case: SALT_FAULT, unsupported_type: STATE_FAULT}
-"""Known ones: what tells names apart today."""
-
 
 # -- answers ---------------------------------------------------------------------------------
 
@@ -212,16 +207,7 @@ def _e_data(data: bytes | None, user: str) -> object:
 
 @pytest.mark.parametrize(
     "question",
-    [
-        pytest.param(
-            question,
-            id=question.__name__,
-            marks=pytest.mark.xfail(strict=True, reason=FAULTS[question])
-            if question in FAULTS
-            else (),
-        )
-        for question in QUESTIONS
-    ],
+    [pytest.param(question, id=question.__name__) for question in QUESTIONS],
 )
 def test_every_name_gets_the_same_answer(live: LiveRealm, question: Question) -> None:
     """Row A08: known, unknown, disabled, expired, locked, without a password, smart card only."""
@@ -243,7 +229,6 @@ def test_the_questions_have_the_answers_that_they_should(live: LiveRealm) -> Non
     ]
 
 
-@pytest.mark.xfail(strict=True, reason="hints list only the types that the account has keys of")
 def test_account_with_older_key_types(live: LiveRealm) -> None:
     """A password set before supported_enctypes grew: hints must not list fewer types."""
     folder = StateFolder(live.state)
