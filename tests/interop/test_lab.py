@@ -46,3 +46,51 @@ def test_lab_check_fails_when_the_port_is_taken(tmp_path: Path) -> None:
         taken.listen()
         done = _lab(tmp_path / "state", int(taken.getsockname()[1]))
     assert done.returncode == 1, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("lab", "--port"),
+        ("lab", "--port", "x"),
+        ("lab", "--state"),
+        ("lab", "--frob"),
+        ("test", "--quik"),
+        ("test", "-quick"),
+    ],
+)
+def test_mistyped_option_is_wrong_usage(arguments: tuple[str, ...]) -> None:
+    """Exit code 2 at once, before anything is set up."""
+    done = subprocess.run(
+        [str(peers.ROOT / "scripts" / arguments[0]), *arguments[1:]],
+        env=peers.clean_environment({}),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: ")
+
+
+def test_lab_keeps_the_servers_log_in_a_file(tmp_path: Path) -> None:
+    """What the server says when it stops is not the lab's last line."""
+    done = _lab(tmp_path / "state", free_port())
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "counters:" not in done.stderr
+    assert f"its log: {tmp_path}/state/serve.log" in done.stderr
+    assert (tmp_path / "state/serve.log").stat().st_mode & 0o077 == 0
+
+
+def test_keys_that_users_write_are_ignored_by_git() -> None:
+    """A private key must not be committed by accident; fixtures of the tests may be."""
+    for name, ignored in (("alice.pem", 0), ("web.keytab", 0), ("tests/vectors/ca.pem", 1)):
+        done = subprocess.run(
+            ["git", "check-ignore", "-q", name],
+            cwd=peers.ROOT,
+            check=False,
+        )
+        if done.returncode == 128:
+            pytest.skip("not a clone")
+        assert done.returncode == ignored, name
