@@ -2,7 +2,7 @@
 
 A token is two zero octets and the DER of EncryptedData{krbtgt's etype and kvno} of a
 PA-ENC-TS-ENC, sealed with key usage 60. That is the form Samba and Windows use, so tests written
-for them apply.
+for them apply. pausec is left out, so that every token has the same length.
 """
 
 from datetime import datetime, timedelta
@@ -26,7 +26,7 @@ _GARBLED = "the freshness token is not one of ours"
 def make_freshness_token(krbtgt: Account, now: datetime, entropy: Entropy) -> bytes:
     """Make a token that says when it was made."""
     key = krbtgt.newest_keys()[0]
-    plain = asn1.encode(PaEncTsEnc(patimestamp=now, pausec=now.microsecond))
+    plain = asn1.encode(PaEncTsEnc(patimestamp=now))
     protocol_key = ProtocolKey(EncType(key.etype), key.key)
     cipher = encrypt(protocol_key, KeyUsage.AS_FRESHNESS, plain, entropy(CONFOUNDER_BYTES))
     return HEADER + asn1.encode(EncryptedData(etype=key.etype, kvno=key.kvno, cipher=cipher))
