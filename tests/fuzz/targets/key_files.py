@@ -31,7 +31,8 @@ def _read_ccache(data: bytes) -> None:
     # A realm with a backslash is not escaped in the text of a setting's principal (see
     # tests/fuzz/test_open_findings.py), so it need not read back.
     if not any(s.principal and "\\" in s.principal.realm for s in cache.settings):
-        assert decode_ccache(written) == cache
+        # A ticket without a start is written as starting when it was issued: equal from then on.
+        assert encode_ccache(decode_ccache(written)) == written
 
 
 def one(data: bytes) -> None:
