@@ -9,8 +9,8 @@ Rules, for every source but loopback and exempt_sources.
    remains, requests are not even read but answered with the short RESPONSE_TOO_BIG; when that is
    spent too, with silence.
 So nothing passes the budget, and honest clients behind a busy address are told to use TCP while
-there are octets to tell them. In silence MIT and Heimdal turn to TCP by themselves after a second
-or two; Windows uses TCP from the start.
+there are octets to tell them. In silence they turn to TCP by themselves: measured, MIT 1.20 after a
+second, Heimdal 7.8 after twenty; Windows uses TCP from the start.
 
 Theory of operation. One 64-bit word for each slot of networks: the time at which its bucket will be
 full again. A bucket then needs no timer and no sweeping. Workers read and write the word without a

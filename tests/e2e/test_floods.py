@@ -112,15 +112,13 @@ def test_2000_connections_of_one_source_keep_64(tmp_path: Path) -> None:
         port = server.port
         flood = [connect_from("127.0.0.66", port) for _ in range(2000)]
         assert all(ask_from(f"127.0.1.{n + 1}", port) == b"echo:hello" for n in range(20))
-        assert wait_until(
-            lambda: counters(server)["kdc_connections_over_source_limit_total"] == 2000 - 64
-        )
-        # The honest ones may be about to be closed.
-        assert wait_until(lambda: open_connections(port) == 64)
         poll = select.poll()
         for sock in flood:
             poll.register(sock, select.POLLIN | select.POLLRDHUP)
-        assert wait_until(lambda: len(poll.poll(0)) == 2000 - 64)
+        assert wait_until(lambda: len(poll.poll(0)) >= 2000 - 64)
+        seen = counters(server)
+        assert seen["kdc_connections_over_source_limit_total"] == 2000 - 64
+        assert seen["kdc_connections_total"] == 64 + 20
         for sock in flood:
             sock.close()
 
