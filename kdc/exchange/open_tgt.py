@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 
+from directory.model import Sid
 from kdc.crypto.etypes import ProtocolKey
-from kdc.pac import VerifiedPac
+from kdc.pac import Carried, PacFacts
 from kdc.wire.rfc4120 import AuthorizationDataElement, EncTicketPart
 
 MAX_OPEN_TGTS = 1024  # about 6 KiB each
@@ -17,10 +18,13 @@ class OpenTgt:
     session_key: ProtocolKey
     sealing_key: ProtocolKey
     """The key of krbtgt it is sealed with; its PAC is signed with the same one."""
-    pac: VerifiedPac | None = None
-    """None: not verified yet, or the TGT has none."""
     others: tuple[AuthorizationDataElement, ...] | None = None
     """Its authorization data without the PAC; None: neither was looked at yet."""
+    requestor: Sid | None = None
+    carried: Carried | None = None
+    """What a new ticket takes over from its PAC, whose signatures are right; None: it has none."""
+    facts: PacFacts | None = None
+    """What the last ticket's PAC said; good as long as account and groups are the same objects."""
 
 
 class OpenTgts:

@@ -37,6 +37,8 @@ class Named:
 
 def is_our_realm(text: str, config: KdcConfig) -> bool:
     """Tell whether a realm name is ours: DNS or NetBIOS domain name in any case."""
+    if text == config.realm:
+        return True
     key = match_key(text)
     return key in (match_key(config.realm), match_key(config.netbios))
 

@@ -24,9 +24,9 @@ from kdc.exchange.realm import Realm
 from kdc.pac import (
     KEY_TRUST,
     PAC_WAS_GIVEN_IMPLICITLY,
+    Carried,
     PacError,
     PacFacts,
-    VerifiedPac,
     parse_pac,
     verify_pac,
 )
@@ -53,24 +53,14 @@ def verify_requester(tgt: OpenTgt, realm: Realm, now: datetime) -> Requester:
     those of `refusal_from_pac`, KDC_ERR_CLIENT_REVOKED, KDC_ERR_POLICY (state of the account).
     """
     part = tgt.part
-    verified = _verified_pac(tgt)
+    carried = _carried(tgt)
     account = _account_of(part.cname, realm.directory)
     if account is None:
         raise KdcError(ErrorCode.KDC_ERR_TGT_REVOKED, "the TGT's account does not exist any more")
-    if verified is not None:
-        _check_requestor(verified, account)
+    if carried is not None:
+        _check_requestor(tgt, account)
     check_account_state(account, now)
-    carried = None if verified is None else verified.carried
-    facts = pac_facts(
-        account,
-        realm,
-        name=name_text(part.cname),
-        logon_time=part.authtime,
-        asserted=() if carried is None else carried.asserted_sids,
-        pac_attributes=PAC_WAS_GIVEN_IMPLICITLY
-        if carried is None or carried.pac_attributes is None
-        else carried.pac_attributes,
-    )
+    facts = _pac_facts(tgt, account, realm)
     if carried is None:
         if facts is not None:
             raise KdcError(ErrorCode.KDC_ERR_TGT_REVOKED, "the TGT has no PAC")
@@ -83,7 +73,7 @@ def verify_requester(tgt: OpenTgt, realm: Realm, now: datetime) -> Requester:
     return Requester(account=account, name=part.cname, pac=facts)
 
 
-def _verified_pac(tgt: OpenTgt) -> VerifiedPac | None:
+def _carried(tgt: OpenTgt) -> Carried | None:
     """Verify the PAC of a TGT, the first time it is shown; None when it has none."""
     if tgt.others is None:
         found = take_apart(tgt.part.authorization_data or ())
@@ -91,21 +81,47 @@ def _verified_pac(tgt: OpenTgt) -> VerifiedPac | None:
             key = tgt.sealing_key
             try:
                 pac = parse_pac(found.pac)
-                tgt.pac = verify_pac(pac, server_key=key, krbtgt_keys=(key,), ticket=None)
+                verified = verify_pac(pac, server_key=key, krbtgt_keys=(key,), ticket=None)
             except PacError as error:
                 raise refusal_from_pac(error) from None
+            tgt.requestor, tgt.carried = verified.requestor, verified.carried
         tgt.others = found.others
-    return tgt.pac
+    return tgt.carried
 
 
-def _check_requestor(verified: VerifiedPac, account: Account) -> None:
+def _check_requestor(tgt: OpenTgt, account: Account) -> None:
     """Compare the SID of a TGT's PAC with the account's: rows T02, T03."""
-    if verified.requestor is None:
+    if tgt.requestor is None:
         raise KdcError(ErrorCode.KDC_ERR_TGT_REVOKED, "the TGT's PAC has no requestor")
-    if verified.requestor != account.sid:
+    if tgt.requestor != account.sid:
         raise KdcError(
             ErrorCode.KDC_ERR_TGT_REVOKED, "the TGT was issued to another account of this name"
         )
+
+
+def _pac_facts(tgt: OpenTgt, account: Account, realm: Realm) -> PacFacts | None:
+    """Collect what the new ticket's PAC says; None: it has none."""
+    kept = tgt.facts
+    # The store gives the same objects until a change is committed.
+    if (
+        kept is not None
+        and realm.config.pac
+        and kept.account is account
+        and kept.groups is realm.directory.groups_of(account.account_id)
+    ):
+        return kept
+    carried = tgt.carried
+    tgt.facts = pac_facts(
+        account,
+        realm,
+        name=name_text(tgt.part.cname),
+        logon_time=tgt.part.authtime,
+        asserted=() if carried is None else carried.asserted_sids,
+        pac_attributes=PAC_WAS_GIVEN_IMPLICITLY
+        if carried is None or carried.pac_attributes is None
+        else carried.pac_attributes,
+    )
+    return tgt.facts
 
 
 def _account_of(cname: PrincipalName, directory: Directory) -> Account | None:

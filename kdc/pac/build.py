@@ -11,7 +11,7 @@ Rules
 
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from directory.model import Account, Domain, Sid
@@ -54,6 +54,10 @@ class PacFacts:
     delegation: DelegationInfo | None = None
     logon_server: str = "KDC"
     """NetBIOS name of a server of the domain."""
+    service_buffers: list[tuple[PacType, bytes]] | None = field(
+        default=None, init=False, repr=False, compare=False
+    )
+    """What `service_pac` made of it, kept for the next ticket got with the same TGT."""
 
 
 def tgt_pac(facts: PacFacts, krbtgt_key: ProtocolKey) -> bytes:
@@ -92,14 +96,20 @@ def service_pac(
     ATTRIBUTES, REQUESTOR and CREDENTIAL_INFO are left out. Whether a PAC belongs into the ticket
     at all is the caller's to decide: not when the TGT's attributes are 0.
     """
-    buffers = [(PacType.LOGON_INFO, _logon_info(facts)), *_names(facts)]
-    buffers += (
-        (PacType.SERVER_CHECKSUM, empty_signature(service_key)),
-        (PacType.KDC_CHECKSUM, empty_signature(krbtgt_key)),
-        (PacType.TICKET_CHECKSUM, empty_signature(krbtgt_key)),
-        (PacType.FULL_CHECKSUM, empty_signature(krbtgt_key)),
+    facts_buffers = facts.service_buffers
+    if facts_buffers is None:
+        facts_buffers = [(PacType.LOGON_INFO, _logon_info(facts)), *_names(facts)]
+        facts.service_buffers = facts_buffers
+    krbtgt_signature = empty_signature(krbtgt_key)
+    pac, places = _assemble(
+        [
+            *facts_buffers,
+            (PacType.SERVER_CHECKSUM, empty_signature(service_key)),
+            (PacType.KDC_CHECKSUM, krbtgt_signature),
+            (PacType.TICKET_CHECKSUM, krbtgt_signature),
+            (PacType.FULL_CHECKSUM, krbtgt_signature),
+        ]
     )
-    pac, places = _assemble(buffers)
     server_at, kdc_at, ticket_at, full_at = places[-4:]
     _put(pac, ticket_at, make_signature(krbtgt_key, enc_ticket_part_with_placeholder))
     _put(pac, full_at, make_signature(krbtgt_key, bytes(pac)))

@@ -94,7 +94,7 @@ def test_buffers_of_a_service_ticket_in_their_order() -> None:
         *(1, 10, 12),
         *(6, 7, 16, 19),
     ]
-    told.delegation = DelegationInfo(proxy_target="host/a")
+    told = replace(told, delegation=DelegationInfo(proxy_target="host/a"))
     pac = parse_pac(service_pac(told, SERVICE, KRBTGT, TICKET))
     assert list(pac.buffers) == [1, 10, 11, 12, 6, 7, 16, 19]
 
