@@ -166,8 +166,8 @@ def check_tgs_options(kdc_options: int, tgt_flags: int) -> None:
     """Refuse options that a TGS-REQ with such a TGT cannot have: KDC_ERR_BADOPTION.
 
     FORWARDABLE, PROXIABLE and RENEWABLE are only left out of the ticket when the TGT lacks them.
-    DEVIATION: RFC 4120 3.3.3 wants an error there; clients ask for them without looking.
     """
+    # DEVIATION: RFC 4120 3.3.3 wants an error for those three; clients ask without looking.
     if kdc_options & TGS_REFUSED_OPTIONS:
         raise KdcError(
             ErrorCode.KDC_ERR_BADOPTION, "an option for tickets that are not issued is set"
