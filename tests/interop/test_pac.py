@@ -1,4 +1,4 @@
-"""tshark decrypts a TGT with our keytab and dissects its PAC: NDR by a reader that is not ours."""
+"""tshark decrypts tickets with our keytab and dissects their PAC: a reader that is not ours."""
 
 import json
 import subprocess
@@ -7,19 +7,28 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Lab
-from tests.rig import clients, peers, wire
+from tests.rig import clients, peers, services, wire
 
 pytestmark = pytest.mark.interop
 
 TIMEOUT_S = 60
+AS_REP, TGS_REP = 11, 13
 
 
-def dissect(capture: Path, keytab: Path, port: int) -> str:
-    """Return tshark's full text of the AS-REPs in a capture, their tickets decrypted."""
+def dissect(capture: Path, keytab: Path, port: int, message: int = AS_REP) -> str:
+    """Return tshark's full text of a capture's messages of one type, their tickets decrypted."""
     program = peers.system_program("tshark", "tshark")
     done = subprocess.run(
         [
-            *(program.path, "-n", "-r", str(capture), "-V", "-Y", "kerberos.msg_type == 11"),
+            *(
+                program.path,
+                "-n",
+                "-r",
+                str(capture),
+                "-V",
+                "-Y",
+                f"kerberos.msg_type == {message}",
+            ),
             *("-o", "kerberos.decrypt:TRUE", "-o", f"kerberos.file:{keytab}"),
             *("-d", f"tcp.port=={port},kerberos"),
         ],
@@ -61,3 +70,24 @@ def test_tshark_dissects_the_pac_of_a_tgt(lab: Lab, tmp_path: Path) -> None:
         "PAC given Implicitly: PAC was given implicitly",
     ):
         assert value in told, value
+
+
+def test_tshark_dissects_a_service_ticket(lab: Lab, tmp_path: Path) -> None:
+    """The exported key opens it; tshark 4.0 verifies all signatures but the full one."""
+    keytab, file = tmp_path / "both.keytab", tmp_path / "service.pcap"
+    lab.live.kdc("service", "add", "host/tshark.lab.test", "--keytab", str(keytab))
+    lab.live.kdc("keytab", "export", "krbtgt/LAB.TEST", "-o", str(keytab), "--append")
+    realm = lab.live.client(tmp_path, lab.throwaway.certificate, transport="tcp")
+    tgt = clients.mit_kinit(realm, "alice@LAB.TEST", identity=lab.alice_leaf)
+    assert tgt.status == 0, tgt.explain()
+    with wire.capture(file, lab.live.port):
+        run = services.mit_kvno(realm, tgt.cache, "host/tshark.lab.test")
+    assert run.status == 0, run.explain()
+    told = dissect(file, keytab, lab.live.port, TGS_REP)
+    assert "Malformed" not in told
+    assert "usage 2 using keytab principal host/tshark.lab.test@LAB.TEST" in told
+    for signature in ("Server", "KDC", "Ticket"):
+        assert f"Verified {signature} checksum 16 keytype 18" in told
+    for value in ("Acct Name: alice", "Domain SID: S-1-18-4", "UPN Name: alice@lab.test"):
+        assert value in told, value
+    assert "RequesterSid" not in told
