@@ -430,6 +430,10 @@ def parse_config(text: str, path: str = "kdc.toml") -> LoadedConfig:
         raise ConfigError(
             path, int(at[1]) if at else None, "not TOML", why, "correct this line"
         ) from None
+    except (ValueError, RecursionError):
+        # tomllib (Python 3.11, 3.12) bounds neither nesting nor the digits of a number.
+        why = "a number is too long or a list too deep"
+        raise ConfigError(path, None, "not TOML that can be read", why, "shorten it") from None
     lines = _key_lines(text)
     given: dict[str, Any] = {}
     origins: dict[str, str] = {}

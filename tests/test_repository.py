@@ -8,7 +8,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-LOCKS = ("requirements.lock", "requirements-run.lock", "requirements-tools.lock")
+LOCKS = (
+    "requirements.lock",
+    "requirements-run.lock",
+    "requirements-tools.lock",
+    "requirements-fuzz.lock",
+)
 
 # In parts, so that this file does not hold what it forbids.
 _REGISTRIES = tuple(

@@ -30,7 +30,7 @@ MAX_CHAIN = 8  # intermediates; real ones have at most three
 def _load(data: bytes) -> x509.Certificate:
     try:
         return x509.load_der_x509_certificate(data)
-    except ValueError:
+    except (ValueError, x509.InvalidVersion):
         raise ClientError(ClientFault.KDC_NOT_TRUSTED, "malformed certificate") from None
 
 
@@ -76,7 +76,8 @@ def _verify_chain(
     others = [_load(other) for other in intermediates[:MAX_CHAIN]]
     try:
         builder.build_client_verifier().verify(_load(certificate), others)
-    except (VerificationError, UnsupportedAlgorithm) as error:
+    # ValueError: the library reads a name only for the text of its own error, and may fail there.
+    except (VerificationError, UnsupportedAlgorithm, ValueError) as error:
         reason = "its certificate does not chain to the anchor"
         if "validity" in str(error) or "not valid at" in str(error):
             reason = "its certificate, or one above it, is not valid now"
@@ -87,7 +88,7 @@ def _check_names(certificate: bytes, realm: str, domain: str) -> None:
     try:
         usage = _load(certificate).extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
         purposes = {purpose.dotted_string for purpose in usage}
-    except (x509.ExtensionNotFound, ValueError):
+    except (x509.ExtensionNotFound, x509.DuplicateExtension, ValueError):
         purposes = set()
     if oids.ID_PKINIT_KP_KDC not in purposes:
         raise ClientError(

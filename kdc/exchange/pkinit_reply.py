@@ -34,6 +34,7 @@ from pki.cms import ECDSA_WITH
 from pki.cms_sign import CmsSigner
 
 SERVER_DH_NONCE_BYTES = 32
+MAX_SHORT_SECRETS = 4  # five in a row have a chance of one in 2**40
 
 KDF_PREFERENCE = (
     ID_PKINIT_KDF_AH_SHA256,
@@ -103,6 +104,14 @@ def _other_info(
     )
 
 
+def _agree(key: DhKey, proof: PkinitProof, realm: Realm) -> bytes:
+    """Compute the shared secret, which also checks the client's public value."""
+    try:
+        return key.pair.agree(proof.client_public)
+    except AgreementError:
+        raise refuse_group("the client's public value is not in the group", realm) from None
+
+
 def make_pk_as_rep(
     proof: PkinitProof, request: AsReq, etype: EncType, realm: Realm, now: datetime
 ) -> tuple[ProtocolKey, PaData]:
@@ -115,28 +124,26 @@ def make_pk_as_rep(
     kdf_id = choose_kdf(auth_pack)
     signer = choose_signer(auth_pack, realm.signers)
     client_nonce = auth_pack.client_dh_nonce
-    nonce = auth_pack.pk_authenticator.nonce
-    server_nonce = None
-    if client_nonce is None:
-        key = realm.dh_keys.fresh(proof.group, now)
-        signed = _sign_key_info(key, nonce, None, signer)
+    server_nonce = None if client_nonce is None else realm.entropy(SERVER_DH_NONCE_BYTES)
+    reuse = "off" if client_nonce is None else realm.config.dh_reuse
+    key = (realm.dh_keys.fresh if reuse == "off" else realm.dh_keys.reusable)(proof.group, now)
+    secret = _agree(key, proof, realm)
+    for _ in range(MAX_SHORT_SECRETS):
+        if secret[0] != 0:
+            break
+        # Heimdal (7.8) pads a shared secret that has leading zeros and then cuts it to the unpadded
+        # length: one logon in 256 would fail as "Password incorrect". Another key avoids that.
+        reuse, key = "off", realm.dh_keys.fresh(proof.group, now)
+        secret = _agree(key, proof, realm)
+    expiration = None if client_nonce is None else key.expires
+    if reuse == "replies":
+        signed = key.signed.get(signer) or _sign_key_info(key, 0, expiration, signer)
+        key.signed[signer] = signed
     else:
-        server_nonce = realm.entropy(SERVER_DH_NONCE_BYTES)
-        if realm.config.dh_reuse == "off":
-            key = realm.dh_keys.fresh(proof.group, now)
-            signed = _sign_key_info(key, nonce, key.expires, signer)
-        elif realm.config.dh_reuse == "keys":
-            # DEVIATION: RFC 4556 3.2.3.1 wants nonce 0 with a reused key; we sign the request's
-            # own nonce each time, because Heimdal's client accepts nothing else.
-            key = realm.dh_keys.reusable(proof.group, now)
-            signed = _sign_key_info(key, nonce, key.expires, signer)
-        else:
-            key = realm.dh_keys.reusable(proof.group, now)
-            cached = key.signed.get(signer)
-            if cached is None:
-                cached = _sign_key_info(key, 0, key.expires, signer)
-                key.signed[signer] = cached
-            signed = cached
+        # DEVIATION: RFC 4556 3.2.3.1 wants nonce 0 with a reused key; we sign the request's own
+        # nonce each time, because Heimdal's client accepts nothing else.
+        nonce = auth_pack.pk_authenticator.nonce
+        signed = _sign_key_info(key, nonce, expiration, signer)
     value = encode_pa_pk_as_rep(
         DhRepInfo(
             dh_signed_data=signed,
@@ -144,10 +151,6 @@ def make_pk_as_rep(
             kdf=None if kdf_id is None else KdfAlgorithmId(kdf_id=kdf_id),
         )
     )
-    try:
-        secret = key.pair.agree(proof.client_public)
-    except AgreementError:
-        raise refuse_group("the client's public value is not in the group", realm) from None
     if kdf_id is None:
         if client_nonce is not None and server_nonce is not None:
             secret += client_nonce + server_nonce

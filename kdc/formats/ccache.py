@@ -48,7 +48,8 @@ class Principal:
         parts = (
             c.replace("\\", "\\\\").replace("/", "\\/").replace("@", "\\@") for c in self.components
         )
-        return f"{'/'.join(parts)}@{self.realm}"
+        realm = self.realm.replace("\\", "\\\\")
+        return f"{'/'.join(parts)}@{realm}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

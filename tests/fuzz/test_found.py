@@ -1,4 +1,4 @@
-"""What fuzzing found and was mended. Open findings are in `test_open_findings`."""
+"""What fuzzing found in pki and directory and was mended, each with its input."""
 
 import base64
 

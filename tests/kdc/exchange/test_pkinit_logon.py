@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from kdc.config import DhReuse
-from kdc.crypto.key_agreement import GROUPS
+from kdc.crypto.key_agreement import GROUPS, KeyPair
 from kdc.crypto.pkinit_kdf import KDFS
 from kdc.wire.constants import ErrorCode
 from kdc.wire.rfc4556 import PkAuthenticator
@@ -385,3 +385,22 @@ def test_e_text_of_a_refusal_is_its_name_and_reference(kdc: Kdc) -> None:
     """Style guide, errors: nothing but the code's name and the reference goes to the peer."""
     outcome = kdc.ask(PkinitRequest(kdfs=()).build().message)
     assert error_of(outcome).e_text == f"KDC_ERR_NO_ACCEPTABLE_KDF [ref {outcome.reference}]"
+
+
+def test_a_shared_secret_with_leading_zeros_is_avoided(
+    kdc: Kdc, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Heimdal cuts such a secret short, so that one logon in 256 would fail."""
+    secrets: list[bytes] = []
+    agree = KeyPair.agree
+
+    def short_at_first(pair: KeyPair, peer: bytes) -> bytes:
+        secrets.append(agree(pair, peer))
+        return b"\x00" + secrets[-1][1:] if len(secrets) <= 2 else secrets[-1]
+
+    monkeypatch.setattr(KeyPair, "agree", short_at_first)
+    sent = PkinitRequest(group="modp14").build()
+    outcome = kdc.ask(sent.message)
+    monkeypatch.undo()
+    assert len(secrets) == 3
+    open_reply(outcome, sent, kdc)
