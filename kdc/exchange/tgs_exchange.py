@@ -31,7 +31,7 @@ def answer_tgs_req(
     body = request.req_body
     facts["realm"] = body.realm
     facts["service"] = name_text(body.sname)
-    facts["kdc_options"] = body.kdc_options
+    facts["kdc_options"] = f"0x{body.kdc_options:08x}"
     if request.pvno != PVNO:
         raise KdcError(ErrorCode.KDC_ERR_BAD_PVNO, "the protocol version is not 5")
     if request.msg_type != MessageType.TGS_REQ:

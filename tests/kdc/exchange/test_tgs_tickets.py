@@ -72,7 +72,7 @@ def test_facts_for_the_audit_record(kdc: Kdc) -> None:
         "host/web.lab.test",
     )
     assert (facts["etype"], facts["session_etype"]) == (18, 18)
-    assert facts["kdc_options"] == TGS_BODY.kdc_options
+    assert facts["kdc_options"] == f"0x{TGS_BODY.kdc_options:08x}"
 
 
 # -- names -----------------------------------------------------------------------------------
