@@ -6,14 +6,30 @@ that is not there. Names are MIT's where the thing is the same; a unit is in the
 `conf/kdc.toml`; a test keeps that file, `KEYS` and `KdcConfig` in step.
 """
 
-import ipaddress
-import os
 import re
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Literal, NoReturn, get_args
+from typing import Any, Literal
+
+from kdc.config_values import (
+    DOMAIN,
+    NETBIOS,
+    REALM,
+    BadValueError,
+    absolute_paths,
+    boolean,
+    duration,
+    enctypes,
+    listen_addresses,
+    networks,
+    number,
+    one_of,
+    path_text,
+    text_like,
+    zero_or,
+)
 
 Compat = Literal["strict", "windows", "tools"]
 DhReuse = Literal["off", "keys", "replies"]
@@ -31,20 +47,6 @@ COMPAT_PROFILES: Mapping[str, frozenset[str]] = {
     ),
 }
 """What each `compat` profile turns on. A `legacy_` key in the file overrides its profile."""
-
-ENCTYPE_NAMES: Mapping[str, int] = {
-    "aes128-cts-hmac-sha1-96": 17,
-    "aes128-cts": 17,
-    "aes128-sha1": 17,
-    "aes256-cts-hmac-sha1-96": 18,
-    "aes256-cts": 18,
-    "aes256-sha1": 18,
-    "aes128-cts-hmac-sha256-128": 19,
-    "aes128-sha2": 19,
-    "aes256-cts-hmac-sha384-192": 20,
-    "aes256-sha2": 20,
-}
-"""MIT's names of the encryption types that exist here; the first of each number is its own."""
 
 MAX_CONFIG_BYTES = 1 << 20  # a hand-written file; anything larger is a mistake
 MAX_LIFE_S = 10 * 365 * 86400  # longer than any account's key should live
@@ -125,188 +127,6 @@ class KdcConfig:
         return tuple(name for name in names if getattr(self, name))
 
 
-# -- values ----------------------------------------------------------------------------------
-
-
-class _BadValueError(Exception):
-    """A value that its key does not take; (why, remedy)."""
-
-
-def _bad(why: str, remedy: str) -> NoReturn:
-    raise _BadValueError(why, remedy)
-
-
-_DURATION = re.compile(r"(?:(\d+)d)?\s*(?:(\d+)h)?\s*(?:(\d+)m)?\s*(?:(\d+)s?)?", re.ASCII)
-_CLOCK = re.compile(r"(\d+):([0-5]\d)(?::([0-5]\d))?", re.ASCII)
-_REALM = re.compile(r"[A-Z0-9]([A-Z0-9._-]{0,253}[A-Z0-9])?", re.ASCII)
-_DOMAIN = re.compile(r"[a-z0-9]([a-z0-9._-]{0,253}[a-z0-9])?", re.ASCII)
-_NETBIOS = re.compile(r"[A-Z0-9][A-Z0-9_-]{0,14}", re.ASCII)
-
-
-def parse_duration(text: str) -> int:
-    """Read a duration as MIT writes it: `10h`, `7d`, `1d12h`, `5m`, `90s`, `90`, `10:30`; seconds.
-
-    Raises ValueError.
-    """
-    text = text.strip().lower()
-    if clock := _CLOCK.fullmatch(text):
-        hours, minutes, seconds = (int(part or 0) for part in clock.groups())
-        return hours * 3600 + minutes * 60 + seconds
-    found = _DURATION.fullmatch(text)
-    if not text or found is None:
-        raise ValueError("not a duration")
-    days, hours, minutes, seconds = (int(part or 0) for part in found.groups())
-    return days * 86400 + hours * 3600 + minutes * 60 + seconds
-
-
-def format_duration(seconds: int) -> str:
-    """Write seconds in the largest unit that divides them: 36000 is `10h`."""
-    for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
-        if seconds and seconds % size == 0:
-            return f"{seconds // size}{unit}"
-    return f"{seconds}s"
-
-
-def parse_address(text: str) -> tuple[str, int]:
-    """Read `127.0.0.1:88`, `[::1]:88` or `*:88` (every address) as (address, port).
-
-    Raises ValueError.
-    """
-    host, colon, port = text.rpartition(":")
-    if not colon or not port.isascii() or not port.isdecimal() or not 1 <= int(port) <= 65535:
-        raise ValueError("no port between 1 and 65535")
-    if host == "*":
-        return host, int(port)
-    if host.startswith("[") and host.endswith("]"):
-        return str(ipaddress.IPv6Address(host[1:-1])), int(port)
-    return str(ipaddress.IPv4Address(host)), int(port)
-
-
-def format_address(host: str, port: int) -> str:
-    """Write an address and a port as `parse_address` reads them."""
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def enctype_name(etype: int) -> str:
-    """Give MIT's name of an encryption type, or its number."""
-    return next((name for name, number in ENCTYPE_NAMES.items() if number == etype), str(etype))
-
-
-def _boolean(value: object) -> bool:
-    if not isinstance(value, bool):
-        _bad("it is true or false", "write true or false, without quotes")
-    return value
-
-
-def _number(low: int, high: int) -> Callable[[object], int]:
-    def read(value: object) -> int:
-        if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-            _bad(f"it is a number from {low} to {high}", "write such a number, without quotes")
-        return value
-
-    return read
-
-
-def _zero_or(read: Callable[[object], int]) -> Callable[[object], int]:
-    """Read a number that may also be 0, which turns its key off."""
-    return lambda value: 0 if value == 0 and not isinstance(value, bool) else read(value)
-
-
-def _duration(low: int, high: int) -> Callable[[object], int]:
-    def read(value: object) -> int:
-        remedy = 'write it as "10h", "7d", "5m", "90s" or a number of seconds'
-        if isinstance(value, bool) or not isinstance(value, int | str):
-            _bad("it is a duration", remedy)
-        try:
-            seconds = value if isinstance(value, int) else parse_duration(value)
-        except ValueError:
-            _bad("it is a duration", remedy)
-        if not low <= seconds <= high:
-            _bad(f"it lies between {format_duration(low)} and {format_duration(high)}", remedy)
-        return seconds
-
-    return read
-
-
-def _text(pattern: re.Pattern[str], why: str, remedy: str) -> Callable[[object], str]:
-    def read(value: object) -> str:
-        if not isinstance(value, str) or not pattern.fullmatch(value):
-            _bad(why, remedy)
-        return value
-
-    return read
-
-
-def _one_of(kind: Any) -> Callable[[object], str]:
-    allowed: tuple[str, ...] = get_args(kind)
-
-    def read(value: object) -> str:
-        if not isinstance(value, str) or value not in allowed:
-            _bad("it is one of " + ", ".join(allowed), f'write for example "{allowed[0]}"')
-        return value
-
-    return read
-
-
-def _strings(value: object, remedy: str) -> tuple[str, ...]:
-    if isinstance(value, str):
-        return (value,)
-    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        _bad("it is a list of strings", remedy)
-    return tuple(value)
-
-
-def _listen(value: object) -> tuple[str, ...]:
-    remedy = 'write it as ["127.0.0.1:88", "[::1]:88"]'
-    found = _strings(value, remedy)
-    if not found:
-        _bad("a KDC listens on at least one address", remedy)
-    out = []
-    for item in found:
-        try:
-            out.append(format_address(*parse_address(item)))
-        except ValueError:
-            _bad(f"{item!r} is not an address and a port", remedy)
-    return tuple(dict.fromkeys(out))
-
-
-def _enctypes(value: object) -> tuple[int, ...]:
-    remedy = "choose among " + ", ".join(enctype_name(etype) for etype in (18, 17, 20, 19))
-    # MIT's own form is one string, each name with an optional ":salttype".
-    names = value.split() if isinstance(value, str) else _strings(value, remedy)
-    out = []
-    for name in names:
-        etype = ENCTYPE_NAMES.get(name.partition(":")[0].lower())
-        if etype is None:
-            _bad(f"{name!r} is not an encryption type of this KDC", remedy)
-        out.append(etype)
-    if not out:
-        _bad("a KDC needs at least one encryption type", remedy)
-    return tuple(dict.fromkeys(out))
-
-
-def _networks(value: object) -> tuple[str, ...]:
-    remedy = 'write it as ["192.0.2.0/24", "2001:db8::/32"]'
-    try:
-        return tuple(str(ipaddress.ip_network(item)) for item in _strings(value, remedy))
-    except ValueError:
-        _bad("it is a list of networks", remedy)
-
-
-def _paths(value: object) -> tuple[str, ...]:
-    remedy = 'write it as ["/run/credentials/keytrust-kdc.service"]'
-    found = _strings(value, remedy)
-    if not all(os.path.isabs(item) for item in found):
-        _bad("it is a list of absolute paths", remedy)
-    return found
-
-
-def _path(value: object) -> str:
-    if not isinstance(value, str) or not value:
-        _bad("it is a path", 'write it as "/etc/keytrust/ca.key"')
-    return value
-
-
 @dataclass(frozen=True, slots=True)
 class Key:
     """One key of `kdc.toml`."""
@@ -326,55 +146,55 @@ KEYS: Mapping[str, Key] = {
     for key in (
         _key(
             "realm",
-            _text(_REALM, "it is a realm name in upper case", 'write it as "LAB.TEST"'),
+            text_like(REALM, "it is a realm name in upper case", 'write it as "LAB.TEST"'),
         ),
         _key(
             "netbios",
-            _text(_NETBIOS, "it is at most 15 upper-case characters", 'write it as "LAB"'),
+            text_like(NETBIOS, "it is at most 15 upper-case characters", 'write it as "LAB"'),
         ),
         _key(
             "domain",
-            _text(_DOMAIN, "it is a DNS name in lower case", 'write it as "lab.test"'),
+            text_like(DOMAIN, "it is a DNS name in lower case", 'write it as "lab.test"'),
         ),
-        _key("listen", _listen),
-        _key("workers", _number(0, 256)),
-        _key("max_life", _duration(60, MAX_LIFE_S), "max_life_s"),
-        _key("max_renewable_life", _duration(0, MAX_LIFE_S), "max_renewable_life_s"),
-        _key("clockskew", _duration(1, MAX_SKEW_S), "clockskew_s"),
-        _key("supported_enctypes", _enctypes),
-        _key("pkinit_require_freshness", _boolean),
-        _key("pkinit_dh_min_bits", _number(2048, 4096)),
-        _key("dh_reuse", _one_of(DhReuse)),
-        _key("dh_key_life", _duration(1, 3600), "dh_key_life_s"),
+        _key("listen", listen_addresses),
+        _key("workers", number(0, 256)),
+        _key("max_life", duration(60, MAX_LIFE_S), "max_life_s"),
+        _key("max_renewable_life", duration(0, MAX_LIFE_S), "max_renewable_life_s"),
+        _key("clockskew", duration(1, MAX_SKEW_S), "clockskew_s"),
+        _key("supported_enctypes", enctypes),
+        _key("pkinit_require_freshness", boolean),
+        _key("pkinit_dh_min_bits", number(2048, 4096)),
+        _key("dh_reuse", one_of(DhReuse)),
+        _key("dh_key_life", duration(1, 3600), "dh_key_life_s"),
         # 512 holds any KRB-ERROR; 65507 is the most that UDP over IPv4 carries.
-        _key("kdc_max_dgram_reply_size", _number(512, 65507), "max_dgram_reply_size"),
-        _key("hide_unknown", _boolean),
-        _key("roca_policy", _one_of(RocaPolicy)),
-        _key("keycredential_check_keyid", _boolean),
-        _key("require_device_object", _boolean),
-        _key("implicit_dollar", _boolean),
-        _key("pac", _boolean),
-        _key("compat", _one_of(Compat)),
-        _key("legacy_sha1_cms", _boolean),
-        _key("legacy_sha1_cert", _boolean),
-        _key("legacy_dh_group2", _boolean),
-        _key("legacy_rc4", _boolean),
-        _key("legacy_ntlm", _boolean),
-        _key("legacy_rsa_reply", _boolean),
-        _key("legacy_tgs_checksum", _boolean),
-        _key("cms_require_content_type", _boolean),
-        _key("lockout_threshold", _number(0, 1000)),
-        _key("lockout_window", _duration(1, MAX_LIFE_S), "lockout_window_s"),
-        _key("lockout_duration", _duration(0, MAX_LIFE_S), "lockout_duration_s"),
-        _key("audit_failure", _one_of(AuditFailure)),
-        _key("record_refusals", _boolean),
-        _key("max_connections", _number(1, 1_000_000)),
-        _key("max_connections_per_source", _number(1, 1_000_000)),
+        _key("kdc_max_dgram_reply_size", number(512, 65507), "max_dgram_reply_size"),
+        _key("hide_unknown", boolean),
+        _key("roca_policy", one_of(RocaPolicy)),
+        _key("keycredential_check_keyid", boolean),
+        _key("require_device_object", boolean),
+        _key("implicit_dollar", boolean),
+        _key("pac", boolean),
+        _key("compat", one_of(Compat)),
+        _key("legacy_sha1_cms", boolean),
+        _key("legacy_sha1_cert", boolean),
+        _key("legacy_dh_group2", boolean),
+        _key("legacy_rc4", boolean),
+        _key("legacy_ntlm", boolean),
+        _key("legacy_rsa_reply", boolean),
+        _key("legacy_tgs_checksum", boolean),
+        _key("cms_require_content_type", boolean),
+        _key("lockout_threshold", number(0, 1000)),
+        _key("lockout_window", duration(1, MAX_LIFE_S), "lockout_window_s"),
+        _key("lockout_duration", duration(0, MAX_LIFE_S), "lockout_duration_s"),
+        _key("audit_failure", one_of(AuditFailure)),
+        _key("record_refusals", boolean),
+        _key("max_connections", number(1, 1_000_000)),
+        _key("max_connections_per_source", number(1, 1_000_000)),
         # Below 16 KiB/s a single logon could spend a network's budget.
-        _key("udp_reply_budget", _zero_or(_number(16384, 1 << 30))),
-        _key("exempt_sources", _networks),
-        _key("trusted_secret_paths", _paths),
-        _key("ca_key", _path),
+        _key("udp_reply_budget", zero_or(number(16384, 1 << 30))),
+        _key("exempt_sources", networks),
+        _key("trusted_secret_paths", absolute_paths),
+        _key("ca_key", path_text),
     )
 }
 """Every key of `kdc.toml`, by its name, in the order of `conf/kdc.toml`."""
@@ -392,25 +212,62 @@ class LoadedConfig:
     """Key -> `file:line`, `compat = windows`, `from realm` or `default`."""
 
 
+MAX_STATEMENT_LINES = 400  # of one key; past it errors name the file without a line
+
+
 def _key_lines(text: str) -> dict[str, int]:
-    """Find the line on which each top-level key or table of a TOML text starts.
+    """Find the line on which each key or table of a TOML text starts; "table.key" inside a table.
 
     Assumes the text is valid TOML. A statement ends on the first line up to which it parses.
     """
     found: dict[str, int] = {}
-    statement, start, in_table = "", 1, False
-    for number, line in enumerate(text.split("\n"), 1):
-        statement += line + "\n"
+    statement: list[str] = []
+    table = ""
+    for line_number, line in enumerate(text.split("\n"), 1):
+        statement.append(line)
+        if len(statement) > MAX_STATEMENT_LINES:
+            break
         try:
-            parsed = tomllib.loads(statement)
+            parsed = tomllib.loads("\n".join(statement))
         except tomllib.TOMLDecodeError:
             continue
-        in_table = in_table or statement.lstrip().startswith("[")
-        for name in parsed:
-            if statement.lstrip().startswith("[") or not in_table:
-                found.setdefault(name, start)
-        statement, start = "", number + 1
+        start = line_number - len(statement) + 1
+        header = statement[0].lstrip().startswith("[")
+        statement = []
+        if header:
+            table = ".".join(_path_of(parsed))
+            found.setdefault(table, start)
+            continue
+        for name, value in parsed.items():
+            full = f"{table}.{name}" if table else name
+            found.setdefault(full, start)
+            if isinstance(value, dict):  # a dotted key or an inline table
+                for inner in value:
+                    found.setdefault(f"{full}.{inner}", start)
     return found
+
+
+def _path_of(header: dict[str, Any]) -> list[str]:
+    """Return the names of a table header that was parsed alone: {"a": {"b": {}}} is a, b."""
+    path: list[str] = []
+    inner: object = header
+    while isinstance(inner, dict) and inner:
+        name = next(iter(inner))
+        path.append(name)
+        inner = inner[name]
+    return path
+
+
+def _flattened(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Turn the tables that exist into keys with a dot: `[cloud_trust] key_list` is one key."""
+    tables = {name.partition(".")[0] for name in KEYS if "." in name}
+    out: dict[str, Any] = {}
+    for name, value in values.items():
+        if name in tables and isinstance(value, dict):
+            out.update({f"{name}.{inner}": item for inner, item in value.items()})
+        else:
+            out[name] = value
+    return out
 
 
 def _nearest(name: str) -> str:
@@ -437,7 +294,7 @@ def parse_config(text: str, path: str = "kdc.toml") -> LoadedConfig:
     lines = _key_lines(text)
     given: dict[str, Any] = {}
     origins: dict[str, str] = {}
-    for name, value in values.items():
+    for name, value in _flattened(values).items():
         key = KEYS.get(name)
         if key is None:
             raise ConfigError(
@@ -445,7 +302,7 @@ def parse_config(text: str, path: str = "kdc.toml") -> LoadedConfig:
             )
         try:
             given[key.field] = key.read(value)
-        except _BadValueError as error:
+        except BadValueError as error:
             why, remedy = error.args
             raise ConfigError(
                 path, lines.get(name), f"{name} has a value that it cannot have", why, remedy

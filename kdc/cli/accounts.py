@@ -10,7 +10,8 @@ from directory.model import Account, AccountKind, KeyCredential, PrincipalKey
 from directory.store import Store
 from kdc.cli.errors import CliError, ExitCode
 from kdc.cli.output import iso, read_time
-from kdc.config import KdcConfig, enctype_name
+from kdc.config import KdcConfig
+from kdc.config_values import enctype_name
 from kdc.crypto.etypes import KEY_BYTES, EncType, string_to_key
 from kdc.crypto.md4 import nt_hash
 

@@ -11,7 +11,7 @@ from kdc.cli.options import json_option, read_input_file
 from kdc.cli.output import iso, print_fields, print_json, read_time
 from kdc.cli.pac_view import pac_fields, pac_json
 from kdc.cli.tickets import flag_names, ticket_fields, ticket_json, ticket_of
-from kdc.config import enctype_name
+from kdc.config_values import enctype_name
 from kdc.crypto.etypes import CryptoError, EncType, KeyUsage, ProtocolKey, decrypt
 from kdc.formats.ccache import MAX_FILE_BYTES, CcacheError, Credential, Principal, decode_ccache
 from kdc.wire.rfc4120 import EncTicketPart

@@ -4,7 +4,7 @@ import ipaddress
 from collections.abc import Sequence
 from pathlib import Path
 
-from kdc.config import format_address, parse_address
+from kdc.config_values import format_address, parse_address
 
 
 def reachable(address: str) -> tuple[str, int]:

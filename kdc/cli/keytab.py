@@ -15,7 +15,7 @@ from kdc.cli.errors import CliError, ExitCode
 from kdc.cli.options import json_option, not_found, read_input_file, state_option
 from kdc.cli.output import iso, print_json, print_table
 from kdc.cli.state import check_writable, find_account, now, open_realm, write_private
-from kdc.config import enctype_name
+from kdc.config_values import enctype_name
 from kdc.wire.constants import NameType
 
 MAX_KEYTAB_BYTES = 16 * 1024 * 1024

@@ -39,7 +39,7 @@ from kdc.client.transport import (
     Protocol,
     exchange,
 )
-from kdc.config import enctype_name
+from kdc.config_values import enctype_name
 from kdc.crypto.key_agreement import GROUPS
 from kdc.crypto.pkinit_kdf import (
     ID_PKINIT_KDF_AH_SHA256,

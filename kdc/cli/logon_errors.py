@@ -5,7 +5,7 @@ import re
 from kdc.cli.errors import CliError, ExitCode
 from kdc.client.errors import ClientError, ClientFault, RefusedError, error_name
 from kdc.client.transport import KdcAddress
-from kdc.config import format_address
+from kdc.config_values import format_address
 from kdc.wire.constants import ErrorCode
 
 MAX_E_TEXT = 256

@@ -12,7 +12,7 @@ import click
 
 from directory.backend import DirectoryError, DirectoryFault
 from kdc.cli.errors import CliError, ExitCode
-from kdc.config import parse_address, parse_duration
+from kdc.config_values import parse_address, parse_duration
 
 MAX_PASSWORD_BYTES = 4096
 

@@ -13,7 +13,7 @@ from kdc.client.as_exchange import AsExchange, AsOptions, client_name
 from kdc.client.errors import ClientError, ClientFault, error_name
 from kdc.client.password import PasswordMechanism
 from kdc.client.transport import KdcAddress, exchange
-from kdc.config import format_address
+from kdc.config_values import format_address
 from kdc.wire.rfc4120 import AsRep, KrbError
 from pki import asn1
 from pki.errors import PkiError

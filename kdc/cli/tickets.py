@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from kdc.cli.output import iso, read_time
 from kdc.client.tgs_exchange import TgsExchange, TgsOptions, service_name
 from kdc.client.transport import KdcAddress, exchange
-from kdc.config import enctype_name
+from kdc.config_values import enctype_name
 from kdc.formats.ccache import Credential
 from kdc.wire.constants import TicketFlag
 from kdc.wire.rfc4120 import Ticket

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from directory.model import Account, AccountKind
-from kdc.config import KdcConfig, format_duration
+from kdc.config import KdcConfig
+from kdc.config_values import format_duration
 from kdc.crypto.key_agreement import group_by_curve_oid, match_domain_parameters
 from kdc.explain import names
 from kdc.explain.keys import key_text

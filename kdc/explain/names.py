@@ -2,7 +2,7 @@
 
 from enum import IntEnum
 
-from kdc.config import enctype_name
+from kdc.config_values import enctype_name
 from kdc.crypto import pkinit_kdf
 from kdc.crypto.key_agreement import EC_GROUPS
 from kdc.wire import rfc4556

@@ -6,17 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from kdc.config import (
-    KEYS,
-    ConfigError,
-    KdcConfig,
-    enctype_name,
-    format_duration,
-    load_config,
-    parse_address,
-    parse_config,
-    parse_duration,
-)
+from kdc.config import KEYS, ConfigError, KdcConfig, _key_lines, load_config, parse_config
+from kdc.config_values import enctype_name, format_duration, parse_address, parse_duration
 from kdc.state_folder import StateFolder
 
 DOCUMENTED = Path(__file__).parents[2] / "conf" / "kdc.toml"
@@ -43,7 +34,7 @@ def test_every_field_has_one_key() -> None:
 
 def test_the_documented_file_names_every_key_once() -> None:
     """conf/kdc.toml is the reference: no key is missing from it, none is there twice."""
-    named = re.findall(r"^#?([a-z0-9_]+) = ", DOCUMENTED.read_text(), re.MULTILINE)
+    named = re.findall(r"^#?([a-z0-9_.]+) = ", DOCUMENTED.read_text(), re.MULTILINE)
     assert sorted(named) == sorted(KEYS)
 
 
@@ -243,3 +234,9 @@ def test_ca_key_may_live_elsewhere() -> None:
     assert state.ca_key() == Path("/state/pki/ca.key")
     config = parse_config(MINIMAL + 'ca_key = "/medium/ca.key"').config
     assert state.ca_key(config) == Path("/medium/ca.key")
+
+
+def test_lines_of_keys_are_known_after_a_long_list_and_inside_tables() -> None:
+    """An error in a table names the line of its key."""
+    lines = _key_lines('realm = "A"\nlisten = [\n  "127.0.0.1:88",\n]\n[t]\na = 1\nb.c = 2\n')
+    assert lines == {"realm": 1, "listen": 2, "t": 5, "t.a": 6, "t.b": 7, "t.b.c": 7}

@@ -13,7 +13,8 @@ from directory.store import Store
 from directory.store_schema import connect, unavailable
 from kdc.cli.checks.finding import Finding, Patient, command_or, fail, listed, ok, warn
 from kdc.cli.output import progress
-from kdc.config import KdcConfig, enctype_name
+from kdc.config import KdcConfig
+from kdc.config_values import enctype_name
 
 PAGE = 500
 MAX_ACCOUNTS = 100_000

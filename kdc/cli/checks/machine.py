@@ -16,7 +16,8 @@ from kdc.client.as_exchange import AsExchange, AsOptions, client_name
 from kdc.client.errors import ClientError, ClientFault
 from kdc.client.password import PasswordMechanism
 from kdc.client.transport import KdcAddress, Protocol, exchange
-from kdc.config import KdcConfig, format_address, parse_address
+from kdc.config import KdcConfig
+from kdc.config_values import format_address, parse_address
 from kdc.server.listen import Address, bind
 from kdc.wire.rfc4120 import KrbError
 from pki import asn1

@@ -2,16 +2,8 @@
 
 from dataclasses import fields
 
-from kdc.config import (
-    KEYS,
-    ConfigError,
-    KdcConfig,
-    format_address,
-    format_duration,
-    parse_address,
-    parse_config,
-    parse_duration,
-)
+from kdc.config import KEYS, ConfigError, KdcConfig, parse_config
+from kdc.config_values import format_address, format_duration, parse_address, parse_duration
 
 
 def _read_values(text: str) -> None:
