@@ -145,8 +145,23 @@ def bind_worker_sockets(addresses: Sequence[Address], *, backlog: int) -> list[s
     return sockets
 
 
-def claim_addresses(listen: Sequence[str]) -> list[Address]:
-    """Return the addresses to bind, each found free for UDP and TCP and with a real port.
+def bind_stream_sockets(addresses: Sequence[Address], *, backlog: int) -> list[socket.socket]:
+    """Return listening TCP sockets, one for each address. Raises OSError, leaving none bound."""
+    sockets: list[socket.socket] = []
+    try:
+        for address in addresses:
+            sockets.append(bind(address, socket.SOCK_STREAM, backlog=backlog, shared=False))
+    except OSError:
+        for sock in sockets:
+            sock.close()
+        raise
+    return sockets
+
+
+def claim_addresses(listen: Sequence[str], *, datagrams: bool = True) -> list[Address]:
+    """Return the addresses to bind, each found free for TCP, and for UDP, and with a real port.
+
+    datagrams: whether UDP sockets will be bound as well.
 
     The trial is made without SO_REUSEPORT: with it, a second server of the same user would bind the
     same port without an error, and the kernel would give it half of the requests.
@@ -159,11 +174,11 @@ def claim_addresses(listen: Sequence[str]) -> list[Address]:
         try:
             if address.port == 0:
                 # One port for all addresses that ask for "any": clients are given one number.
-                concrete = _claim_any_port(address, chosen_port.get(0, 0))
+                concrete = _claim_any_port(address, chosen_port.get(0, 0), datagrams)
                 chosen_port[0] = concrete.port
             else:
                 concrete = address
-                _try(concrete)
+                _try(concrete, datagrams)
         except OSError as error:
             if address.optional and error.errno in _FAMILY_MISSING:
                 skipped = error
@@ -176,20 +191,18 @@ def claim_addresses(listen: Sequence[str]) -> list[Address]:
     return claimed
 
 
-def _try(address: Address) -> None:
-    with (
-        bind(address, socket.SOCK_STREAM, backlog=1, shared=False),
-        bind(address, socket.SOCK_DGRAM, shared=False),
-    ):
-        pass
+def _try(address: Address, datagrams: bool) -> None:
+    with bind(address, socket.SOCK_STREAM, backlog=1, shared=False):
+        if datagrams:
+            bind(address, socket.SOCK_DGRAM, shared=False).close()
 
 
-def _claim_any_port(address: Address, wanted: int) -> Address:
+def _claim_any_port(address: Address, wanted: int, datagrams: bool) -> Address:
     for _ in range(_PORT_0_ATTEMPTS):
         with bind(address.with_port(wanted), socket.SOCK_STREAM, shared=False) as probe:
             concrete = address.with_port(probe.getsockname()[1])
         try:
-            _try(concrete)
+            _try(concrete, datagrams)
         except OSError as error:
             if wanted or error.errno != errno.EADDRINUSE:
                 raise

@@ -2,14 +2,16 @@
 
 Rules.
 1. It has no event loop, no thread and no handler, so that a fork is clean and no request can bring
-   it down. All it does is wait for signals and for its workers.
+   it down. All it does is wait for signals and for its children: the workers, and the companions
+   beside them (`kdc.server.companion`).
 2. It binds the sockets, one set per worker (SO_REUSEPORT), and keeps them open. A replacement gets
    the set of the dead worker with all that still waits in it, and needs no privilege to bind.
-3. The first death is answered at once. A worker that dies again soon waits longer each time, up to
+3. The first death is answered at once. A process that dies again soon waits longer each time, up to
    ten seconds; meanwhile its sockets are closed, so that the others get all requests.
-4. A worker ends by itself when its control socket reads end of file, so none outlives us.
+4. A child ends by itself when its control socket reads end of file, so none outlives us.
 """
 
+import functools
 import gc
 import importlib
 import logging
@@ -19,10 +21,12 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
+from kdc.server.child import Child
+from kdc.server.companion import Companion, run_companion
 from kdc.server.control import (
     DRAIN,
     FAILED,
@@ -38,6 +42,7 @@ from kdc.server.control import (
 from kdc.server.listen import (
     Address,
     bind_error,
+    bind_stream_sockets,
     bind_worker_sockets,
     claim_addresses,
     describe_sockets,
@@ -51,16 +56,13 @@ from kdc.server.service import (
     ServeSettings,
     StartError,
 )
-from kdc.server.worker import SharedTables, run_worker
+from kdc.server.shared import SharedTables
+from kdc.server.worker import run_worker
 
 log = logging.getLogger(__name__)
 
-QUICK_DEATH_S: Final = 3.0
-"""A worker that lived longer than this starts with a clean record: its end had another cause than
-its start, and a replacement at once loses nothing, since the sockets stay open."""
-
-FIRST_BACK_OFF_S: Final = 0.5
-"""The wait after the second quick death; it doubles with each further one."""
+COMPANION_DRAIN_SHARE: Final = 0.25
+"""How much of the drain time each group of companions gets besides the workers' own."""
 
 _HANDLED_SIGNALS: Final = (
     signal.SIGTERM,
@@ -72,30 +74,14 @@ _HANDLED_SIGNALS: Final = (
 _EXIT_POLL_S: Final = 0.02
 
 
-@dataclass(slots=True, kw_only=True)
-class Slot:
-    """A place for a worker, whoever fills it at the moment."""
-
-    index: int
-    sockets: list[socket.socket] = field(default_factory=list)
-    pid: int = 0
-    """0: empty."""
-    control: socket.socket | None = None
-    ready: bool = False
-    started_at: float = 0.0
-    quick_deaths: int = 0
-    start_at: float = 0.0
-    """When an empty slot is filled again; monotonic."""
-
-
-def serve(settings: ServeSettings) -> int:
+def serve(settings: ServeSettings, companions: Sequence[Companion] = ()) -> int:
     """Run the server until it is told to stop; return the exit code.
 
-    Prints one line to stdout when all workers are ready, or three lines to stderr when it cannot
+    Prints one line to stdout when all processes are ready, or three lines to stderr when it cannot
     start. Must be called in a process with one thread and without a running loop.
     """
     try:
-        supervisor = Supervisor(settings)
+        supervisor = Supervisor(settings, companions)
         return supervisor.run()
     except StartError as error:
         print(error, file=sys.stderr, flush=True)
@@ -127,32 +113,95 @@ def load_factory(factory: HandlerFactory | str) -> HandlerFactory:
 class Supervisor:
     """The process at the top."""
 
-    def __init__(self, settings: ServeSettings) -> None:
+    def __init__(self, settings: ServeSettings, companions: Sequence[Companion] = ()) -> None:
         """Bind all sockets. Raises StartError, leaving none bound."""
         if not settings.workers:
             settings = replace(settings, workers=len(os.sched_getaffinity(0)))
         self._settings = settings
         self._factory = load_factory(settings.factory)
-        self._slots = [Slot(index=index) for index in range(settings.workers)]
         self._shared = SharedTables(settings.workers)
         self._selector = selectors.DefaultSelector()
         self._inherited = inherited_sockets()
-        self._addresses: list[Address] = []
+        addresses: list[Address] = []
         if not self._inherited:
-            self._addresses = claim_addresses(settings.listen)
-            for slot in self._slots:
-                self._bind(slot)
+            addresses = claim_addresses(settings.listen)
+        self._workers = [
+            Child(
+                name=f"worker {index}",
+                main=functools.partial(self._work, index),
+                bind=functools.partial(bind_worker_sockets, backlog=settings.tcp.backlog),
+                addresses=addresses,
+            )
+            for index in range(settings.workers)
+        ]
+        self._before: list[Child] = []
+        self._after: list[Child] = []
+        self._companion_addresses: list[str] = []
+        for companion in companions:
+            child = self._companion_child(companion)
+            (self._before if companion.asks_workers else self._after).append(child)
+        self._children = [*self._workers, *self._before, *self._after]
+        for child in self._children:
+            try:
+                child.sockets = child.bind(child.addresses)
+            except OSError as error:
+                self._close_sockets()
+                raise bind_error(child.addresses[0], error) from error
         self._stopping = False
         self._announced = False
-        self._reloading: set[int] = set()
+        self._reloading: set[str] = set()
+        """Processes that have not told yet how their reload went."""
         self._reload_refused = False
-        """Workers that have not told yet how their reload went."""
         self._wakeup, self._wakeup_write = socket.socketpair()
 
-    def run(self) -> int:
-        """Start the workers and look after them; return the exit code after a stop.
+    def _companion_child(self, companion: Companion) -> Child:
+        claimed = {
+            use: claim_addresses(listen, datagrams=False)
+            for use, listen in companion.listen.items()
+        }
+        addresses = [address for group in claimed.values() for address in group]
+        self._companion_addresses += [
+            f"{use} on {', '.join(map(str, group))}" for use, group in claimed.items() if group
+        ]
+        return Child(
+            name=companion.name,
+            main=functools.partial(
+                self._accompany, companion, {use: len(group) for use, group in claimed.items()}
+            ),
+            bind=functools.partial(bind_stream_sockets, backlog=self._settings.tcp.backlog),
+            addresses=addresses,
+            must_be_ready=companion.must_be_ready,
+        )
 
-        Raises StartError when a worker cannot start the first time; no worker is left then.
+    def _work(self, index: int, sockets: Sequence[socket.socket], control: socket.socket) -> int:
+        """Be a worker, in its process."""
+        return run_worker(
+            self._settings,
+            index,
+            self._factory,
+            self._inherited or sockets,
+            control,
+            self._shared,
+        )
+
+    def _accompany(
+        self,
+        companion: Companion,
+        counts: Mapping[str, int],
+        sockets: Sequence[socket.socket],
+        control: socket.socket,
+    ) -> int:
+        """Be a companion, in its process. counts: how many of the sockets are for each use."""
+        for sock in self._inherited:
+            sock.close()
+        rest = iter(sockets)
+        by_use = {use: tuple(next(rest) for _ in range(n)) for use, n in counts.items()}
+        return run_companion(companion, self._settings, by_use, control, self._shared)
+
+    def run(self) -> int:
+        """Start the processes and look after them; return the exit code after a stop.
+
+        Raises StartError when one cannot start the first time; no process is left then.
         """
         self._wakeup.setblocking(False)
         self._wakeup_write.setblocking(False)
@@ -163,8 +212,8 @@ class Supervisor:
         gc.collect()
         gc.freeze()
         try:
-            for slot in self._slots:
-                self._start(slot)
+            for child in self._children:
+                self._start(child)
             while not self._stopping:
                 self._wait()
             return 0
@@ -180,16 +229,16 @@ class Supervisor:
     def _wait(self) -> None:
         """Wait for the next signal, message or due start, and act on it."""
         now = time.monotonic()
-        due = [slot.start_at - now for slot in self._slots if not slot.pid]
+        due = [child.start_at - now for child in self._children if not child.pid]
         timeout = max(0.0, min(due)) if due else None
         for key, _ in self._selector.select(timeout):
             if key.fileobj is self._wakeup:
                 self._on_signals()
             else:
                 self._on_control(key.data)
-        for slot in self._slots:
-            if not slot.pid and not self._stopping and slot.start_at <= time.monotonic():
-                self._start(slot)
+        for child in self._children:
+            if not child.pid and not self._stopping and child.start_at <= time.monotonic():
+                self._start(child)
 
     def _on_signals(self) -> None:
         try:
@@ -207,41 +256,44 @@ class Supervisor:
             log.info("reloading")
             self._reload_refused = False
             reloading()
-            for slot in self._slots:
-                if slot.control is not None:
-                    self._reloading.add(slot.index)
-                    say(slot.control, RELOAD)
+            for child in self._children:
+                if child.control is not None:
+                    self._reloading.add(child.name)
+                    say(child.control, RELOAD)
 
-    def _on_control(self, slot: Slot) -> None:
-        if slot.control is None:
+    def _on_control(self, child: Child) -> None:
+        if child.control is None:
             return
         try:
-            message = slot.control.recv(MAX_CONTROL_BYTES)
+            message = child.control.recv(MAX_CONTROL_BYTES)
         except (BlockingIOError, InterruptedError):
             return
         except OSError:
             message = b""
         if not message:
-            # The worker is dead or dying; SIGCHLD tells the rest.
-            self._selector.unregister(slot.control)
-            slot.control.close()
-            slot.control = None
+            # It is dead or dying; SIGCHLD tells the rest.
+            self._forget_control(child)
         elif message == READY:
-            slot.ready = True
+            child.ready = True
             self._announce()
         elif message in (RELOADED, RELOAD_FAILED):
-            self._note_reload(slot, message == RELOADED)
+            self._note_reload(child, message == RELOADED)
         elif message.startswith(FAILED):
             error = decode_failure(message)
-            if not self._announced:
+            if not self._announced and child.must_be_ready:
                 raise error
-            log.error("worker %d cannot start: %s", slot.index, error)
+            log.error("%s cannot start: %s", child.name, error)
 
-    def _note_reload(self, slot: Slot, taken: bool) -> None:
-        """Tell the log and systemd when the last worker has reloaded."""
-        if slot.index not in self._reloading:
+    def _forget_control(self, child: Child) -> None:
+        if child.control is not None:
+            self._selector.unregister(child.control)
+            child.close_control()
+
+    def _note_reload(self, child: Child, taken: bool) -> None:
+        """Tell the log and systemd when the last process has reloaded."""
+        if child.name not in self._reloading:
             return
-        self._reloading.discard(slot.index)
+        self._reloading.discard(child.name)
         self._reload_refused |= not taken
         if not self._reloading:
             if self._reload_refused:
@@ -252,159 +304,135 @@ class Supervisor:
             sd_notify("READY=1")
 
     def _announce(self) -> None:
-        if self._announced or not all(slot.ready for slot in self._slots):
+        if self._announced or not all(
+            child.ready for child in self._children if child.must_be_ready
+        ):
             return
         self._announced = True
-        where = describe_sockets(self._inherited or self._slots[0].sockets)
-        count = len(self._slots)
-        noun = "worker" if count == 1 else "workers"
-        pid = os.getpid()
-        line = f"realm {self._settings.realm} ready on {where}, {count} {noun}, pid {pid}"
+        where = describe_sockets(self._inherited or self._workers[0].sockets)
+        count = len(self._workers)
+        parts = [
+            f"realm {self._settings.realm} ready on {where}",
+            f"{count} worker" if count == 1 else f"{count} workers",
+            *self._companion_addresses,
+            f"pid {os.getpid()}",
+        ]
+        line = ", ".join(parts)
         print(f"keytrust: {line}", flush=True)
-        sd_notify("READY=1", f"MAINPID={pid}", f"STATUS={line}")
+        sd_notify("READY=1", f"MAINPID={os.getpid()}", f"STATUS={line}")
 
-    def _bind(self, slot: Slot) -> None:
-        try:
-            slot.sockets = bind_worker_sockets(self._addresses, backlog=self._settings.tcp.backlog)
-        except OSError as error:
-            self._close_sockets()
-            raise bind_error(self._addresses[0], error) from error
-
-    def _start(self, slot: Slot) -> None:
-        """Fork a worker into an empty slot."""
-        if not self._inherited and not slot.sockets:
+    def _start(self, child: Child) -> None:
+        """Fork a process into an empty place."""
+        if not child.sockets:
             try:
-                slot.sockets = bind_worker_sockets(
-                    self._addresses, backlog=self._settings.tcp.backlog
-                )
+                child.sockets = child.bind(child.addresses)
             except OSError as error:
-                log.error("worker %d cannot bind its sockets: %s", slot.index, error.strerror)
-                self._back_off(slot)
+                log.error("%s cannot bind its sockets: %s", child.name, error.strerror)
+                child.back_off(self._settings.max_back_off_s)
                 return
         ours, theirs = control_pair()
-        sockets = self._inherited or slot.sockets
         # A signal that the child got before it has handlers of its own would be written to our
         # wake-up socket, and we would take it for ours.
         signal.pthread_sigmask(signal.SIG_BLOCK, _HANDLED_SIGNALS)
         pid = os.fork()
         if pid == 0:
-            self._become_worker(slot, sockets, theirs, ours)
+            self._become(child, theirs, ours)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _HANDLED_SIGNALS)
         theirs.close()
-        slot.pid = pid
-        slot.control = ours
-        slot.ready = False
-        slot.started_at = time.monotonic()
-        self._selector.register(ours, selectors.EVENT_READ, slot)
+        child.pid = pid
+        child.control = ours
+        child.ready = False
+        child.started_at = time.monotonic()
+        self._selector.register(ours, selectors.EVENT_READ, child)
 
-    def _become_worker(
-        self,
-        slot: Slot,
-        sockets: Sequence[socket.socket],
-        control: socket.socket,
-        supervisor_end: socket.socket,
-    ) -> None:
-        """Continue as the worker; never returns."""
+    def _become(self, child: Child, control: socket.socket, supervisor_end: socket.socket) -> None:
+        """Continue as the new process; never returns."""
         code = EXIT_FAILED
         try:
             signal.set_wakeup_fd(-1)
             for number in _HANDLED_SIGNALS:
                 signal.signal(number, signal.SIG_DFL)
-            # The ends of the supervisor must be closed here, or no worker would ever see it die;
-            # the sockets of other workers, or requests would wait in sockets nobody reads.
+            # The ends of the supervisor must be closed here, or no child would ever see it die;
+            # the sockets of others, or requests would wait in sockets nobody reads.
             self._selector.close()
             self._wakeup.close()
             self._wakeup_write.close()
             supervisor_end.close()
-            for other in self._slots:
-                if other.control is not None:
-                    other.control.close()
-                if other is not slot:
-                    for sock in other.sockets:
-                        sock.close()
+            for other in self._children:
+                other.close_control()
+                if other is not child:
+                    other.close_sockets()
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _HANDLED_SIGNALS)
-            code = run_worker(
-                self._settings, slot.index, self._factory, sockets, control, self._shared
-            )
+            code = child.main(child.sockets, control)
         except Exception:
-            log.exception("worker %d ends on a bug", slot.index)
+            log.exception("%s ends on a bug", child.name)
         finally:
             logging.shutdown()
             # Not sys.exit: the caller's cleanup (pytest's, the command line's) is the parent's.
             os._exit(code)
 
     def _reap(self) -> None:
-        """Take note of dead workers and decide when they are replaced."""
-        for slot in self._slots:
-            if not slot.pid:
+        """Take note of dead children and decide when they are replaced."""
+        for child in self._children:
+            if not child.pid:
                 continue
             # Our own children one by one: the caller may have others.
-            pid, status = os.waitpid(slot.pid, os.WNOHANG)
+            pid, status = os.waitpid(child.pid, os.WNOHANG)
             if pid:
-                self._on_death(slot, os.waitstatus_to_exitcode(status))
+                self._on_death(child, os.waitstatus_to_exitcode(status))
 
-    def _on_death(self, slot: Slot, exit_code: int) -> None:
-        if slot.control is not None:
-            # What it said last explains its death.
-            self._on_control(slot)
-        if slot.control is not None:
-            self._selector.unregister(slot.control)
-            slot.control.close()
-            slot.control = None
-        pid, slot.pid = slot.pid, 0
+    def _on_death(self, child: Child, exit_code: int) -> None:
+        # Reaped: whoever stops us now must not wait for it again.
+        pid, child.pid = child.pid, 0
+        # What it said last explains its death.
+        self._on_control(child)
+        self._forget_control(child)
+        child.ready = False
         how = f"signal {-exit_code}" if exit_code < 0 else f"exit code {exit_code}"
-        if not self._announced:
+        if not self._announced and child.must_be_ready:
             raise StartError(
                 "the server cannot start",
-                why=f"a worker ended with {how} before it was ready",
+                why=f"{child.name} ended with {how} before it was ready",
                 remedy="see the log",
             )
-        if time.monotonic() - slot.started_at > QUICK_DEATH_S:
-            slot.quick_deaths = 0
-        self._note_reload(slot, True)  # its replacement reads the files anew
-        log.error("worker %d (pid %d) ended with %s", slot.index, pid, how)
-        self._back_off(slot)
-
-    def _back_off(self, slot: Slot) -> None:
-        """Set when an empty slot is filled again."""
-        wait_s = 0.0
-        if slot.quick_deaths:
-            doubled = FIRST_BACK_OFF_S * 2.0 ** min(slot.quick_deaths - 1, 16)
-            wait_s = min(doubled, self._settings.max_back_off_s)
-            log.error("worker %d is started again in %.1f s", slot.index, wait_s)
-            for sock in slot.sockets:
-                sock.close()
-            slot.sockets = []
-        slot.quick_deaths += 1
-        slot.start_at = time.monotonic() + wait_s
+        self._note_reload(child, True)  # its replacement reads the files anew
+        log.error("%s (pid %d) ended with %s", child.name, pid, how)
+        child.note_death(self._settings.max_back_off_s)
 
     def _stop_all(self) -> None:
-        """Drain all workers; kill what is left after the drain time. Ours, by pid."""
+        """Drain and end all: first what asks the workers, then the workers, then what they ask."""
         if self._announced:
             sd_notify("STOPPING=1")
         self._close_sockets()
-        for slot in self._slots:
-            if slot.control is not None:
-                say(slot.control, DRAIN)
-        deadline = time.monotonic() + self._settings.drain_s
-        killed = False
-        while any(slot.pid for slot in self._slots):
-            for slot in self._slots:
-                if slot.pid and os.waitpid(slot.pid, os.WNOHANG)[0]:
-                    slot.pid = 0
-            if not killed and time.monotonic() >= deadline:
-                killed = True
-                for slot in self._slots:
-                    if slot.pid:
-                        log.error("worker %d did not end in time and is killed", slot.index)
-                        os.kill(slot.pid, signal.SIGKILL)
-            time.sleep(_EXIT_POLL_S)
+        drain_s = self._settings.drain_s
+        self._stop(self._before, drain_s * COMPANION_DRAIN_SHARE)
+        self._stop(self._workers, drain_s)
+        self._stop(self._after, drain_s * COMPANION_DRAIN_SHARE)
         if self._announced:
             self._log_counters()
-        for slot in self._slots:
-            if slot.control is not None:
-                slot.control.close()
-                slot.control = None
+
+    def _stop(self, children: Sequence[Child], drain_s: float) -> None:
+        """Drain some children; kill what is left after the drain time. Ours, by pid."""
+        for child in children:
+            if child.control is not None:
+                say(child.control, DRAIN)
+        deadline = time.monotonic() + drain_s
+        killed = False
+        while True:
+            for child in children:
+                if child.pid and os.waitpid(child.pid, os.WNOHANG)[0]:
+                    child.pid = 0
+            left = [child for child in children if child.pid]
+            if not left:
+                break
+            if not killed and time.monotonic() >= deadline:
+                killed = True
+                for child in left:
+                    log.error("%s did not end in time and is killed", child.name)
+                    os.kill(child.pid, signal.SIGKILL)
+            time.sleep(_EXIT_POLL_S)
+        for child in children:
+            child.close_control()
 
     def _log_counters(self) -> None:
         """Log what all workers did since the start, those that are dead included."""
@@ -412,10 +440,8 @@ class Supervisor:
         log.info("counters: %s", " ".join(f"{name}={count}" for name, count in totals.items()))
 
     def _close_sockets(self) -> None:
-        for slot in self._slots:
-            for sock in slot.sockets:
-                sock.close()
-            slot.sockets = []
+        for child in self._children:
+            child.close_sockets()
         for sock in self._inherited:
             sock.close()
 

@@ -27,9 +27,8 @@ from kdc.server.control import (
     say,
 )
 from kdc.server.core_dumps import forbid_core_dumps
-from kdc.server.counters import CounterTable
 from kdc.server.dispatch import Dispatcher
-from kdc.server.reply_budget import LOOPBACK, ReplyBudgetTable
+from kdc.server.reply_budget import LOOPBACK
 from kdc.server.service import (
     EXIT_FAILED,
     HandlerFactory,
@@ -38,8 +37,8 @@ from kdc.server.service import (
     StartError,
     start_error,
 )
+from kdc.server.shared import SharedTables
 from kdc.server.sockets import TcpListener, UdpEndpoint
-from kdc.server.sources import SourceTable
 from pki.errors import PkiError
 
 log = logging.getLogger(__name__)
@@ -56,15 +55,6 @@ GC_THRESHOLDS: Final = (50_000, 20, 50)
 """Requests leave next to no reference cycles behind: counting references frees them. At Python's
 default of 700 allocations the collector would run every few requests and find nothing. Rarely is
 still needed: exceptions with tracebacks do form cycles, and memory must not grow."""
-
-
-class SharedTables:
-    """What all workers share in anonymous memory. Made by the supervisor, before the first fork."""
-
-    def __init__(self, workers: int) -> None:
-        self.counters = CounterTable(workers)
-        self.sources = SourceTable(workers)
-        self.reply_budget = ReplyBudgetTable()
 
 
 class Worker:

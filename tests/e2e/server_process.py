@@ -21,14 +21,19 @@ READY_S: Final = 20.0
 _SCRIPT: Final = """
 import logging, sys
 from pathlib import Path
-from kdc.server.service import ServeSettings, TcpLimits
+from kdc.server.companion import Companion
+from kdc.server.service import ServeSettings
 from kdc.server.supervisor import serve
 logging.basicConfig(level=logging.INFO)
-folder, workers, drain_s, *listen = sys.argv[1:]
+folder, workers, drain_s, companions, *listen = sys.argv[1:]
 sys.exit(serve(ServeSettings(
     realm="LAB.TEST", state_dir=Path(folder), factory="tests.kdc.server.handlers:build_scripted",
     listen=tuple(listen), workers=int(workers), drain_s=float(drain_s), max_back_off_s=1.0,
-)))
+), [Companion(
+    name=name, factory="tests.kdc.server.handlers:run_scripted_companion",
+    listen={"web": ("127.0.0.1:0",)}, asks_workers=name == "before",
+    must_be_ready=name != "optional",
+) for name in companions.split()]))
 """
 
 
@@ -60,12 +65,14 @@ def start(
     workers: int = 2,
     listen: Sequence[str] = ("127.0.0.1:0",),
     drain_s: float = 5.0,
+    companions: str = "",
     environment: dict[str, str] | None = None,
     pass_fds: Sequence[int] = (),
     prefix: Sequence[str] = (),
 ) -> subprocess.Popen[bytes]:
-    """Start a server; its log goes to `log` in the folder."""
-    command = [sys.executable, "-c", _SCRIPT, str(folder), str(workers), str(drain_s), *listen]
+    """Start a server; its log goes to `log` in the folder. companions: their names."""
+    command = [sys.executable, "-c", _SCRIPT, str(folder), str(workers), str(drain_s)]
+    command += [companions, *listen]
     with (folder / "log").open("ab") as log:
         return subprocess.Popen(
             [*prefix, *command],
@@ -94,11 +101,17 @@ def running(
     workers: int = 2,
     listen: Sequence[str] = ("127.0.0.1:0",),
     drain_s: float = 5.0,
+    companions: str = "",
     environment: dict[str, str] | None = None,
 ) -> Iterator[Server]:
     """Run a server, and leave no process of it behind."""
     process = start(
-        folder, workers=workers, listen=listen, drain_s=drain_s, environment=environment
+        folder,
+        workers=workers,
+        listen=listen,
+        drain_s=drain_s,
+        companions=companions,
+        environment=environment,
     )
     server = Server(process=process, ready_line=wait_for_line(process), log=folder / "log")
     try:

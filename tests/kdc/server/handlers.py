@@ -7,6 +7,7 @@ from pathlib import Path
 
 from kdc.config import ConfigError
 from kdc.outcome import Outcome, Peer
+from kdc.server.companion import CompanionContext, Order
 
 
 class ScriptedHandler:
@@ -69,3 +70,27 @@ def build_scripted(state_dir: Path) -> ScriptedHandler:
     if (state_dir / "die").exists():
         os._exit(3)
     return ScriptedHandler(state_dir)
+
+
+def run_scripted_companion(context: CompanionContext) -> None:
+    """Write the orders to the file `orders`; fail, crash or wait when the folder asks for it."""
+    folder = context.state_dir
+    if (folder / "companion-fails").exists():
+        raise ConfigError(
+            path="kdc.toml", line=3, what="bad companion", why="it is bad", remedy="mend it"
+        )
+    if (folder / "companion-crashes").exists():
+        raise ValueError("a bug")
+    (folder / "companion-pid").write_text(str(os.getpid()))
+    context.control.ready()
+    while True:
+        order = context.control.next_order(None)
+        if order is None:
+            continue
+        with (folder / "orders").open("a") as orders:
+            orders.write(f"{order.name}\n")
+        if order is Order.DRAIN:
+            if not (folder / "companion-stays").exists():
+                return
+            time.sleep(60)
+        context.control.reloaded(not (folder / "companion-refuses").exists())
