@@ -39,6 +39,20 @@ class NewAccount:
     dn: str | None = None
     """None: made from name and realm. A directory's own DN otherwise."""
     guid: UUID | None = None
+    supported_enctypes: int | None = None
+    trusted_for_delegation: bool = False
+    trusted_to_authenticate_for_delegation: bool = False
+    not_delegated: bool = False
+    no_auth_data_required: bool = False
+    admin_count: bool = False
+    partial_secrets: bool = False
+    allowed_to_delegate_to: tuple[str, ...] = ()
+    allowed_to_act: bytes | None = None
+    alt_security_identities: tuple[str, ...] = ()
+    secondary_krbtgt_number: int | None = None
+    krbtgt_link: str | None = None
+    reveal_on_demand: tuple[str, ...] = ()
+    never_reveal: tuple[str, ...] = ()
 
 
 class Unchanged(Enum):
@@ -63,6 +77,25 @@ class AccountChanges:
     smartcard_required: bool | Unchanged = UNCHANGED
     preauth_not_required: bool | Unchanged = UNCHANGED
     logon_hours: bytes | Unchanged | None = UNCHANGED
+    name: str | Unchanged = UNCHANGED
+    """After this or `dn`, set the key credentials anew: they hold the owner's DN."""
+    dn: str | Unchanged | None = UNCHANGED
+    guid: UUID | Unchanged | None = UNCHANGED
+    primary_group_id: int | Unchanged | None = UNCHANGED
+    supported_enctypes: int | Unchanged | None = UNCHANGED
+    trusted_for_delegation: bool | Unchanged = UNCHANGED
+    trusted_to_authenticate_for_delegation: bool | Unchanged = UNCHANGED
+    not_delegated: bool | Unchanged = UNCHANGED
+    no_auth_data_required: bool | Unchanged = UNCHANGED
+    admin_count: bool | Unchanged = UNCHANGED
+    partial_secrets: bool | Unchanged = UNCHANGED
+    allowed_to_delegate_to: tuple[str, ...] | Unchanged = UNCHANGED
+    allowed_to_act: bytes | Unchanged | None = UNCHANGED
+    alt_security_identities: tuple[str, ...] | Unchanged = UNCHANGED
+    secondary_krbtgt_number: int | Unchanged | None = UNCHANGED
+    krbtgt_link: str | Unchanged | None = UNCHANGED
+    reveal_on_demand: tuple[str, ...] | Unchanged = UNCHANGED
+    never_reveal: tuple[str, ...] | Unchanged = UNCHANGED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -118,6 +118,9 @@ class Group:
     """Number in the local store."""
     name: str
     sid: Sid
+    dn: str | None = None
+    """As a directory gave it; None in an embedded realm."""
+    guid: UUID | None = None
 
 
 class AccountKind(StrEnum):
@@ -239,6 +242,34 @@ class Account:
     key_credentials: tuple[KeyCredential, ...] = ()
     primary_group_id: int = DOMAIN_USERS_RID
     """RID of the primary group, which no list of members names (MS-ADA3 primaryGroupID)."""
+    supported_enctypes: int | None = None
+    """Bit mask of msDS-SupportedEncryptionTypes (MS-KILE 2.2.7); None: not set."""
+    trusted_for_delegation: bool = False
+    """UF_TRUSTED_FOR_DELEGATION: may be given forwarded TGTs (MS-ADTS 2.2.16)."""
+    trusted_to_authenticate_for_delegation: bool = False
+    """UF_TRUSTED_TO_AUTHENTICATE_FOR_DELEGATION: S4U2self gives forwardable tickets."""
+    not_delegated: bool = False
+    """UF_NOT_DELEGATED: nobody acts for this account."""
+    no_auth_data_required: bool = False
+    """UF_NO_AUTH_DATA_REQUIRED: tickets for this service carry no PAC."""
+    admin_count: bool = False
+    """adminCount: a member of a protected group, now or once."""
+    partial_secrets: bool = False
+    """UF_PARTIAL_SECRETS_ACCOUNT: the computer of a read-only domain controller."""
+    allowed_to_delegate_to: tuple[str, ...] = ()
+    """msDS-AllowedToDelegateTo: service names."""
+    allowed_to_act: bytes | None = None
+    """msDS-AllowedToActOnBehalfOfOtherIdentity: a security descriptor as it is stored."""
+    alt_security_identities: tuple[str, ...] = ()
+    """altSecurityIdentities, as they are stored."""
+    secondary_krbtgt_number: int | None = None
+    """msDS-SecondaryKrbTgtNumber: of the krbtgt account of a read-only DC or of the cloud."""
+    krbtgt_link: str | None = None
+    """msDS-KrbTgtLink: the DN of a read-only DC's own krbtgt account."""
+    reveal_on_demand: tuple[str, ...] = ()
+    """msDS-RevealOnDemandGroup: DNs of those whose secrets a read-only DC may have."""
+    never_reveal: tuple[str, ...] = ()
+    """msDS-NeverRevealGroup: DNs of those whose secrets it may never have."""
 
     def newest_keys(self) -> tuple[PrincipalKey, ...]:
         """Return the keys of the newest kvno."""

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import NoReturn, cast
+from uuid import UUID
 
 from directory.backend import DirectoryError, DirectoryFault
 from directory.changes import UNCHANGED, AccountChanges, NewAccount
@@ -31,14 +32,16 @@ from directory.store_groups import (
     insert_group,
     insert_member,
     insert_well_known_groups,
+    update_group_row,
 )
-from directory.store_insert import KEY_OWNERS, Inserter, checked_hours, unique
-from directory.store_names import check_upn, implicit_owner
+from directory.store_insert import KEY_OWNERS, Inserter, changed_columns, unique
+from directory.store_names import check_name, check_upn, implicit_owner
 from directory.store_read import StoreReader
 from directory.store_schema import (
     ACCOUNT_TABLES,
     NT_HASH_TABLE,
     SCHEMA_VERSION,
+    VALUE_TABLES,
     AccountFlag,
     connect,
     create_file,
@@ -47,6 +50,7 @@ from directory.store_schema import (
     to_micros,
     unavailable,
 )
+from directory.store_values import RARE_FLAGS, changed_values, push_history, write_values
 
 KRBTGT_RID = 502
 BULK_CACHE_KIB = 64 * 1024  # a million random index entries do not fit the usual page cache
@@ -123,7 +127,9 @@ class Store(StoreReader):
             keys=tuple(krbtgt_keys),
             sid=domain.with_rid(KRBTGT_RID),
         )
-        connection = create_file(draft, ACCOUNT_TABLES + NT_HASH_TABLE + GROUP_TABLES)
+        connection = create_file(
+            draft, ACCOUNT_TABLES + NT_HASH_TABLE + GROUP_TABLES + VALUE_TABLES
+        )
         try:
             connection.execute("BEGIN IMMEDIATE")
             connection.executemany(
@@ -235,31 +241,42 @@ class Store(StoreReader):
     def update_account(self, account_id: int, changes: AccountChanges) -> None:
         """Set fields of an account. Raises DirectoryError: NOT_FOUND, EXISTS, INVALID."""
         with self._transaction() as connection:
-            row = self._row(connection, account_id)
-            sets: dict[str, object] = {"flags": _changed_flags(row.flags, changes)}
-            if changes.upn is not UNCHANGED:
-                upn = changes.upn
-                if upn is not None:
-                    check_upn(upn)
-                    implicit_owner(connection, self.realm, row.name, upn)
-                sets["upn"] = upn
-                sets["upn_key"] = None if upn is None else match_key(upn)
-            if changes.expires_at is not UNCHANGED:
-                sets["expires_at"] = to_micros(changes.expires_at)
-            if changes.password_expires_at is not UNCHANGED:
-                sets["password_expires_at"] = to_micros(changes.password_expires_at)
-            if changes.logon_hours is not UNCHANGED:
-                sets["logon_hours"] = checked_hours(changes.logon_hours)
-            columns = ", ".join(f"{column} = ?" for column in sets)
-            with unique("userPrincipalName"):
-                connection.execute(
-                    f"UPDATE accounts SET {columns} WHERE id = ?",  # noqa: S608  # names of ours
-                    (*sets.values(), account_id),
-                )
-            if changes.spns is not UNCHANGED:
-                connection.execute("DELETE FROM spns WHERE account_id = ?", (account_id,))
-                self._inserter(connection).insert_spns(account_id, changes.spns)
-                _set_flag(connection, account_id, AccountFlag.HAS_SPNS)
+            self._update(connection, account_id, changes)
+
+    def _update(
+        self, connection: sqlite3.Connection, account_id: int, changes: AccountChanges
+    ) -> None:
+        """Set fields of an account inside a transaction."""
+        row = self._row(connection, account_id)
+        sets: dict[str, object] = {"flags": _changed_flags(row.flags, changes)}
+        self._check_names(connection, row, changes)
+        sets |= changed_columns(changes)
+        columns = ", ".join(f"{column} = ?" for column in sets)
+        with unique("name or userPrincipalName"):
+            connection.execute(
+                f"UPDATE accounts SET {columns} WHERE id = ?",  # noqa: S608  # names of ours
+                (*sets.values(), account_id),
+            )
+        if changes.spns is not UNCHANGED:
+            connection.execute("DELETE FROM spns WHERE account_id = ?", (account_id,))
+            self._inserter(connection).insert_spns(account_id, changes.spns)
+            _set_flag(connection, account_id, AccountFlag.HAS_SPNS)
+        write_values(connection, account_id, changed_values(changes))
+
+    def _check_names(
+        self, connection: sqlite3.Connection, row: "_AccountRow", changes: AccountChanges
+    ) -> None:
+        """Check that a new name or UPN may be had and is nobody else's."""
+        name = row.name
+        if changes.name is not UNCHANGED and changes.name != name:
+            name = changes.name
+            check_name(name, row.kind)
+            self._inserter(connection).check_no_group(name)
+        upn = row.upn if changes.upn is UNCHANGED else changes.upn
+        if changes.upn is not UNCHANGED and upn is not None:
+            check_upn(upn)
+        if name != row.name or (changes.upn is not UNCHANGED and upn is not None):
+            implicit_owner(connection, self.realm, name, upn)
 
     def delete_account(self, account_id: int) -> None:
         """Delete an account with its keys. Raises DirectoryError: NOT_FOUND, DENIED (krbtgt)."""
@@ -277,16 +294,22 @@ class Store(StoreReader):
         keep_generations: int = 0,
         now: datetime | None = None,
         nt_hash: bytes | None = None,
+        history: int | None = None,
+        changes: AccountChanges | None = None,
     ) -> None:
         """Give an account a new generation of keys, all of one kvno higher than any it has.
 
         keep_generations: how many older generations stay valid for what was issued under them.
         now: when the password was set, if that is known. nt_hash: of the same password, for a
-        realm with legacy_ntlm; that of an earlier password is removed always.
+        realm with legacy_ntlm; that of an earlier password is removed always. history: how many
+        earlier passwords are remembered from now on, the one that is replaced among them; None
+        leaves the history alone. changes: what the same transaction sets on the account.
         No keys: all are removed. Raises DirectoryError: NOT_FOUND, INVALID.
         """
         with self._transaction() as connection:
             self._row(connection, account_id)
+            if history is not None:
+                push_history(connection, self._master_key, account_id, history)
             rows = connection.execute(
                 "SELECT DISTINCT kvno FROM keys WHERE account_id = ? ORDER BY kvno DESC",
                 (account_id,),
@@ -312,6 +335,8 @@ class Store(StoreReader):
                 "UPDATE accounts SET password_set_at = ? WHERE id = ?",
                 (to_micros(now), account_id),
             )
+            if changes is not None:
+                self._update(connection, account_id, changes)
 
     # -- key credentials ---------------------------------------------------------------------
 
@@ -369,14 +394,36 @@ class Store(StoreReader):
 
     # -- groups ------------------------------------------------------------------------------
 
-    def add_group(self, name: str, sid: Sid | None = None) -> int:
+    def add_group(
+        self,
+        name: str,
+        sid: Sid | None = None,
+        *,
+        dn: str | None = None,
+        guid: UUID | None = None,
+    ) -> int:
         """Add a group; return its number. sid: None for the next RID of the domain.
 
         Raises DirectoryError: EXISTS (also an account of that name), INVALID.
         """
         with self._transaction() as connection:
             own = sid or self.domain_sid.with_rid(self._inserter(connection).next_rid())
-            return insert_group(connection, name, own)
+            return insert_group(connection, name, own, dn, guid)
+
+    def update_group(
+        self,
+        group_id: int,
+        *,
+        name: str | None = None,
+        dn: str | None = None,
+        guid: UUID | None = None,
+    ) -> None:
+        """Give a group another name, DN or GUID; None leaves one as it is.
+
+        Raises DirectoryError: NOT_FOUND, EXISTS, INVALID.
+        """
+        with self._transaction() as connection:
+            update_group_row(connection, group_id, name, dn, guid)
 
     def delete_group(self, group_id: int) -> None:
         """Delete a group. Raises DirectoryError: NOT_FOUND, DENIED (a well-known one)."""
@@ -402,7 +449,7 @@ class Store(StoreReader):
 
     def _row(self, connection: sqlite3.Connection, account_id: int) -> "_AccountRow":
         row = connection.execute(
-            "SELECT name, kind, flags, dn FROM accounts WHERE id = ?", (account_id,)
+            "SELECT name, kind, flags, dn, upn FROM accounts WHERE id = ?", (account_id,)
         ).fetchone()
         if row is None:
             _fail(DirectoryFault.NOT_FOUND, "no such account")
@@ -412,13 +459,16 @@ class Store(StoreReader):
 class _AccountRow:
     """What a change looks at in the account it changes."""
 
-    __slots__ = ("dn", "flags", "kind", "name")
+    __slots__ = ("dn", "flags", "kind", "name", "upn")
 
-    def __init__(self, name: str, kind: str, flags: int, dn: str | None, *, realm: str) -> None:
+    def __init__(
+        self, name: str, kind: str, flags: int, dn: str | None, upn: str | None, *, realm: str
+    ) -> None:
         self.name = name
         self.kind = AccountKind(kind)
         self.flags = AccountFlag(flags)
         self.dn = dn or embedded_dn(name, self.kind, realm)
+        self.upn = upn
 
 
 def _set_flag(connection: sqlite3.Connection, account_id: int, flag: AccountFlag) -> None:
@@ -433,6 +483,7 @@ def _changed_flags(flags: AccountFlag, changes: AccountChanges) -> int:
         (AccountFlag.MUST_CHANGE_PASSWORD, changes.must_change_password),
         (AccountFlag.SMARTCARD_REQUIRED, changes.smartcard_required),
         (AccountFlag.PREAUTH_NOT_REQUIRED, changes.preauth_not_required),
+        *((AccountFlag(bit), getattr(changes, field)) for field, bit in RARE_FLAGS.items()),
     ):
         if value is not UNCHANGED:
             flags = flags | flag if value else flags & ~flag

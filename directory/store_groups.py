@@ -8,8 +8,10 @@ Rules
 """
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import NoReturn, cast
+from uuid import UUID
 
 from directory.backend import DirectoryError, DirectoryFault
 from directory.model import (
@@ -40,8 +42,13 @@ CREATE TABLE groups (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     name TEXT NOT NULL,
     name_key TEXT NOT NULL UNIQUE,
-    sid BLOB NOT NULL UNIQUE
+    sid BLOB NOT NULL UNIQUE,
+    dn TEXT,
+    dn_key TEXT,
+    guid BLOB
 );
+CREATE INDEX groups_by_dn ON groups (dn_key) WHERE dn_key IS NOT NULL;
+CREATE UNIQUE INDEX groups_by_guid ON groups (guid) WHERE guid IS NOT NULL;
 CREATE TABLE account_members (
     account_id INTEGER NOT NULL REFERENCES accounts (id) ON DELETE CASCADE,
     group_id INTEGER NOT NULL REFERENCES groups (id) ON DELETE CASCADE,
@@ -63,6 +70,8 @@ UNION ALL
 SELECT g.name FROM group_members m JOIN groups g ON g.id = m.member_id WHERE m.group_id = ?1
 ORDER BY 1 LIMIT ?2
 """
+
+_GROUP = "SELECT id, name, sid, dn, guid FROM groups"
 
 _Row = tuple[object, ...]
 Query = Callable[..., Sequence[_Row]]
@@ -152,14 +161,35 @@ class GroupGraph:
 
 def read_group(query: Query, name: str) -> Group | None:
     """Find a group by its name."""
-    rows = query("SELECT id, name, sid FROM groups WHERE name_key = ?", match_key(name))
+    rows = query(f"{_GROUP} WHERE name_key = ?", match_key(name))
+    return _group(rows[0]) if rows else None
+
+
+def is_storable(text: str) -> bool:
+    """Tell whether a store can hold a text: octets that were no UTF-8 are lone surrogates."""
+    return not any("\ud800" <= c <= "\udfff" for c in text)
+
+
+def read_group_by_dn(query: Query, dn: str) -> Group | None:
+    """Find a group by the DN that a directory gave it. Raises DirectoryError(CORRUPT) on two."""
+    if not is_storable(dn):
+        return None
+    rows = query(f"{_GROUP} WHERE dn_key = ? LIMIT 2", match_key(dn))
+    if len(rows) > 1:
+        _fail(DirectoryFault.CORRUPT, "two groups have one DN")
+    return _group(rows[0]) if rows else None
+
+
+def read_group_by_guid(query: Query, guid: UUID) -> Group | None:
+    """Find a group by its objectGUID."""
+    rows = query(f"{_GROUP} WHERE guid = ?", guid.bytes)
     return _group(rows[0]) if rows else None
 
 
 def read_groups(query: Query, after: str, limit: int) -> tuple[Group, ...]:
     """List groups in order of their names, after `after`."""
     rows = query(
-        "SELECT id, name, sid FROM groups WHERE name_key > ? ORDER BY name_key LIMIT ?",
+        f"{_GROUP} WHERE name_key > ? ORDER BY name_key LIMIT ?",
         match_key(after),
         limit,
     )
@@ -182,28 +212,77 @@ def count_members(query: Query, group_id: int) -> int:
 
 
 def _group(row: _Row) -> Group:
-    group_id, name, sid = cast("tuple[int, str, bytes]", row)
-    return Group(group_id=group_id, name=name, sid=Sid.from_bytes(sid))
+    group_id, name, sid, dn, guid = cast("tuple[int, str, bytes, str | None, bytes | None]", row)
+    return Group(
+        group_id=group_id,
+        name=name,
+        sid=Sid.from_bytes(sid),
+        dn=dn,
+        guid=UUID(bytes=guid) if guid else None,
+    )
 
 
 # -- writing, inside a transaction that someone else opened ----------------------------------
 
 
-def insert_group(connection: sqlite3.Connection, name: str, sid: Sid) -> int:
+def insert_group(
+    connection: sqlite3.Connection,
+    name: str,
+    sid: Sid,
+    dn: str | None = None,
+    guid: UUID | None = None,
+) -> int:
     """Insert a group; return its number. Raises DirectoryError: EXISTS, INVALID."""
+    key = _free_name(connection, name)
+    with _unique():
+        done = connection.execute(
+            "INSERT INTO groups (name, name_key, sid, dn, dn_key, guid) VALUES (?, ?, ?, ?, ?, ?)",
+            (name, key, sid.to_bytes(), dn, dn and match_key(dn), guid.bytes if guid else None),
+        )
+    if done.lastrowid is None:
+        _fail(DirectoryFault.UNAVAILABLE, "store gave no number")
+    return done.lastrowid
+
+
+def update_group_row(
+    connection: sqlite3.Connection,
+    group_id: int,
+    name: str | None,
+    dn: str | None,
+    guid: UUID | None,
+) -> None:
+    """Give a group another name, DN or GUID; None leaves one as it is.
+
+    Raises DirectoryError: NOT_FOUND, EXISTS, INVALID.
+    """
+    key = None if name is None else _free_name(connection, name)
+    with _unique():
+        done = connection.execute(
+            "UPDATE groups SET name = coalesce(?, name), name_key = coalesce(?, name_key),"
+            " dn = coalesce(?, dn), dn_key = coalesce(?, dn_key), guid = coalesce(?, guid)"
+            " WHERE id = ?",
+            (name, key, dn, dn and match_key(dn), guid.bytes if guid else None, group_id),
+        )
+    if not done.rowcount:
+        _fail(DirectoryFault.NOT_FOUND, "no such group")
+
+
+def _free_name(connection: sqlite3.Connection, name: str) -> str:
+    """Check that a group may have a name and no account has it; return its key."""
     check_group_name(name)
     key = match_key(name)
     if connection.execute("SELECT 1 FROM accounts WHERE name_key = ?", (key,)).fetchone():
         _fail(DirectoryFault.EXISTS, "name in use by an account")
+    return key
+
+
+@contextmanager
+def _unique() -> Iterator[None]:
+    """Turn a broken UNIQUE rule of the table into EXISTS."""
     try:
-        done = connection.execute(
-            "INSERT INTO groups (name, name_key, sid) VALUES (?, ?, ?)", (name, key, sid.to_bytes())
-        )
+        yield
     except sqlite3.IntegrityError as error:
-        raise DirectoryError(DirectoryFault.EXISTS, "group name or SID in use") from error
-    if done.lastrowid is None:
-        _fail(DirectoryFault.UNAVAILABLE, "store gave no number")
-    return done.lastrowid
+        raise DirectoryError(DirectoryFault.EXISTS, "group name, SID or GUID in use") from error
 
 
 def insert_well_known_groups(connection: sqlite3.Connection, domain: Sid) -> None:

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import NoReturn, cast
 
 from directory.backend import DirectoryError, DirectoryFault
-from directory.changes import NewAccount
+from directory.changes import UNCHANGED, AccountChanges, NewAccount
 from directory.keycredential import MAX_VALUES, decode_key_credential
 from directory.model import AccountKind, PrincipalKey, Sid, match_key
 from directory.sealing import MasterKey
@@ -19,6 +19,7 @@ from directory.store_schema import (
     pack_credential,
     to_micros,
 )
+from directory.store_values import RARE_FLAGS, new_values, write_values
 
 MAX_RID = (1 << 30) - 1  # Active Directory's own bound
 NT_HASH_BYTES = 16
@@ -35,6 +36,8 @@ def unique(what: str) -> Iterator[None]:
     try:
         yield
     except sqlite3.IntegrityError as error:
+        if "guid" in str(error):  # SQLite names the column
+            what = "objectGUID"
         raise DirectoryError(DirectoryFault.EXISTS, f"{what} in use") from error
 
 
@@ -43,6 +46,46 @@ def checked_hours(hours: bytes | None) -> bytes | None:
     if hours is not None and len(hours) != 21:
         _fail(DirectoryFault.INVALID, "logon hours are 21 octets")
     return hours
+
+
+def checked_enctypes(mask: int | None) -> int | None:
+    """Check that a mask of encryption types has 32 bits; a directory's may be negative."""
+    if mask is None:
+        return None
+    if not -(1 << 31) <= mask < 1 << 32:
+        _fail(DirectoryFault.INVALID, "supported encryption types are a mask of 32 bits")
+    return mask & 0xFFFFFFFF
+
+
+def changed_columns(changes: AccountChanges) -> dict[str, object]:
+    """Return the columns of the table of accounts that a change sets, but for the flags."""
+    sets: dict[str, object] = {}
+    for column, value in (
+        ("name", changes.name),
+        ("upn", changes.upn),
+        ("dn", changes.dn),
+        ("primary_group", changes.primary_group_id),
+    ):
+        if value is not UNCHANGED:
+            sets[column] = value
+    for column, text in (
+        ("name_key", changes.name),
+        ("upn_key", changes.upn),
+        ("dn_key", changes.dn),
+    ):
+        if text is not UNCHANGED:
+            sets[column] = None if text is None else match_key(text)
+    if changes.guid is not UNCHANGED:
+        sets["guid"] = None if changes.guid is None else changes.guid.bytes
+    if changes.expires_at is not UNCHANGED:
+        sets["expires_at"] = to_micros(changes.expires_at)
+    if changes.password_expires_at is not UNCHANGED:
+        sets["password_expires_at"] = to_micros(changes.password_expires_at)
+    if changes.logon_hours is not UNCHANGED:
+        sets["logon_hours"] = checked_hours(changes.logon_hours)
+    if changes.supported_enctypes is not UNCHANGED:
+        sets["supported_enctypes"] = checked_enctypes(changes.supported_enctypes)
+    return sets
 
 
 class Inserter:
@@ -71,17 +114,19 @@ class Inserter:
             (AccountFlag.HAS_SPNS, new.spns),
             (AccountFlag.HAS_KEYS, new.keys),
             (AccountFlag.HAS_KEY_CREDENTIALS, new.key_credentials),
+            *((AccountFlag(bit), getattr(new, field)) for field, bit in RARE_FLAGS.items()),
         ):
             if value:
                 flags |= flag
         sid = new.sid or self.domain.with_rid(self.next_rid())
         password_set_at = new.password_set_at or (new.created_at if new.keys else None)
-        self._check_no_group(new.name)
+        self.check_no_group(new.name)
         with unique("name or userPrincipalName"):
             account_id = self.connection.execute(
                 "INSERT INTO accounts (name, name_key, upn, upn_key, kind, flags, sid, dn, guid,"
                 " created_at, expires_at, password_expires_at, logon_hours, primary_group,"
-                " password_set_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                " password_set_at, dn_key, supported_enctypes)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     new.name,
                     match_key(new.name),
@@ -98,6 +143,8 @@ class Inserter:
                     checked_hours(new.logon_hours),
                     new.primary_group_id,
                     to_micros(password_set_at),
+                    new.dn and match_key(new.dn),
+                    checked_enctypes(new.supported_enctypes),
                 ),
             ).lastrowid
         if account_id is None:
@@ -109,9 +156,10 @@ class Inserter:
         if new.key_credentials:
             dn = new.dn or embedded_dn(new.name, new.kind, self.realm)
             self.insert_credentials(account_id, new.kind, dn, new.key_credentials)
+        write_values(self.connection, account_id, new_values(new))
         return account_id
 
-    def _check_no_group(self, name: str) -> None:
+    def check_no_group(self, name: str) -> None:
         """Check that no group has an account's name: both share one list of names in a domain."""
         row = self.connection.execute(
             "SELECT 1 FROM groups WHERE name_key = ?", (match_key(name),)

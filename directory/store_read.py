@@ -10,7 +10,6 @@ Rules
 
 import sqlite3
 from collections import OrderedDict
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -19,22 +18,12 @@ from uuid import UUID
 
 from directory.backend import DirectoryError, DirectoryFault
 from directory.changes import AccountSummary
-from directory.keycredential import (
-    MAX_TOTAL_CHARS,
-    MAX_VALUES,
-    decode_blob,
-    decode_key_credential,
-    format_dn_binary,
-)
 from directory.lockout import LockoutBook
 from directory.model import (
-    DOMAIN_COMPUTERS_RID,
-    DOMAIN_USERS_RID,
     Account,
     AccountKind,
     Domain,
     Group,
-    KeyCredential,
     LockoutPolicy,
     PrincipalKey,
     Sid,
@@ -45,21 +34,23 @@ from directory.store_groups import (
     GroupGraph,
     count_members,
     read_group,
+    read_group_by_dn,
+    read_group_by_guid,
     read_groups,
     read_members,
 )
+from directory.store_lists import read_account_id_by_dn, read_key_id_owners, read_summaries
+from directory.store_rows import COLUMNS, AccountDecoder, Row
 from directory.store_schema import (
     SCHEMA_VERSION,
-    AccountFlag,
     connect,
     embedded_dn,
-    from_micros,
-    key_aad,
     nt_hash_aad,
     secret_aad,
     unavailable,
 )
 from directory.store_upgrade import upgrade_store
+from directory.store_values import read_history
 
 MAX_NAME_CHARS = 1024  # longer names are in no store; not worth a query or a place in a cache
 CACHED_ACCOUNTS = 4096
@@ -69,29 +60,14 @@ MAX_KEY_OWNERS = 64
 MAX_CACHED_MEMBERSHIPS = 256 * 1024  # of all accounts together: 2 MiB of references
 _ACCOUNT_WEIGHT = 3000  # an account with its keys, and a decoded key credential beside its text
 
-_COLUMNS = (
-    "id, name, upn, kind, flags, sid, dn, guid, created_at, expires_at,"
-    " password_expires_at, logon_hours, primary_group, password_set_at"
-)
 _BY = {
-    "id": f"SELECT {_COLUMNS} FROM accounts WHERE id = ?",  # noqa: S608  # constants only
-    "name": f"SELECT {_COLUMNS} FROM accounts WHERE name_key = ?",  # noqa: S608
-    "upn": f"SELECT {_COLUMNS} FROM accounts WHERE upn_key = ?",  # noqa: S608
-    "spn": f"SELECT {_COLUMNS} FROM accounts WHERE id ="  # noqa: S608
+    "id": f"SELECT {COLUMNS} FROM accounts WHERE id = ?",  # noqa: S608  # constants only
+    "name": f"SELECT {COLUMNS} FROM accounts WHERE name_key = ?",  # noqa: S608
+    "upn": f"SELECT {COLUMNS} FROM accounts WHERE upn_key = ?",  # noqa: S608
+    "spn": f"SELECT {COLUMNS} FROM accounts WHERE id ="  # noqa: S608
     " (SELECT account_id FROM spns WHERE spn_key = ?)",
-    "kind": f"SELECT {_COLUMNS} FROM accounts WHERE kind = ? LIMIT 1",  # noqa: S608
+    "kind": f"SELECT {COLUMNS} FROM accounts WHERE kind = ? LIMIT 1",  # noqa: S608
 }
-_Row = tuple[object, ...]
-
-# Plain integers: an IntFlag's "&" takes 2 us, seven times an account.
-_DISABLED = AccountFlag.DISABLED.value
-_MUST_CHANGE_PASSWORD = AccountFlag.MUST_CHANGE_PASSWORD.value
-_SMARTCARD_REQUIRED = AccountFlag.SMARTCARD_REQUIRED.value
-_PREAUTH_NOT_REQUIRED = AccountFlag.PREAUTH_NOT_REQUIRED.value
-_PRIMARY_GROUPS = {AccountKind.COMPUTER.value: DOMAIN_COMPUTERS_RID}  # all others: 513
-_HAS_SPNS = AccountFlag.HAS_SPNS.value
-_HAS_KEYS = AccountFlag.HAS_KEYS.value
-_HAS_KEY_CREDENTIALS = AccountFlag.HAS_KEY_CREDENTIALS.value
 
 
 class StoreReader:
@@ -118,6 +94,7 @@ class StoreReader:
         self._krbtgt: Account | None = None
         self._groups: dict[int, tuple[Sid, ...]] = {}
         self._graph = GroupGraph(self._all)
+        self._decoder = AccountDecoder(self._all, master_key, check_keyid=check_keyid)
         self._memberships = 0
         self._check_store()
 
@@ -133,7 +110,7 @@ class StoreReader:
             if error.kind is not DirectoryFault.CORRUPT:
                 raise
             raise wrong_master_key(self.path) from None
-        self.realm = str(self.setting("realm"))
+        self.realm = self._decoder.realm = str(self.setting("realm"))
         self.netbios = str(self.setting("netbios"))
         self.domain_sid = Sid.parse(str(self.setting("domain_sid")))
         self._domain = Domain(
@@ -168,14 +145,14 @@ class StoreReader:
         self.close()
         return unavailable(error)
 
-    def _one(self, sql: str, *values: object) -> _Row | None:
+    def _one(self, sql: str, *values: object) -> Row | None:
         try:
             row = self._open().execute(sql, values).fetchone()
         except sqlite3.Error as error:
             raise self._failed(error) from error
-        return cast("_Row | None", row)
+        return cast("Row | None", row)
 
-    def _all(self, sql: str, *values: object) -> list[_Row]:
+    def _all(self, sql: str, *values: object) -> list[Row]:
         try:
             return self._open().execute(sql, values).fetchall()
         except sqlite3.Error as error:
@@ -275,7 +252,7 @@ class StoreReader:
             row = self._one(_BY["kind"], AccountKind.KRBTGT.value)
             if row is None:
                 raise DirectoryError(DirectoryFault.CORRUPT, "store without a krbtgt account")
-            self._krbtgt = self._decode(row)
+            self._krbtgt = self._decoder.decode(row)
         return self._krbtgt
 
     def domain(self) -> Domain:
@@ -343,8 +320,8 @@ class StoreReader:
         until = self._lockout.locked_until(account.account_id)
         return account if until is None else replace(account, locked_until=until)
 
-    def _remember(self, row: _Row) -> Account:
-        account = self._decode(row)
+    def _remember(self, row: Row) -> Account:
+        account = self._decoder.decode(row)
         weight = _ACCOUNT_WEIGHT + sum(
             _ACCOUNT_WEIGHT + len(c.text) * 2 for c in account.key_credentials
         )
@@ -354,92 +331,6 @@ class StoreReader:
         while len(self._accounts) > self._cached_accounts or self._weight > MAX_CACHE_WEIGHT:
             self._weight -= self._accounts.popitem(last=False)[1][1]
         return account
-
-    def _decode(self, row: _Row) -> Account:
-        (account_id, name, upn, kind, flags, sid, dn, guid) = cast(
-            "tuple[int, str, str | None, str, int, bytes | None, str | None, bytes | None]", row[:8]
-        )
-        created, expires, password_expires, hours, primary_group, password_set = cast(
-            "tuple[int, int | None, int | None, bytes | None, int | None, int | None]", row[8:]
-        )
-        account_kind = AccountKind(kind)
-        created_at = from_micros(created)
-        if created_at is None:
-            raise DirectoryError(DirectoryFault.CORRUPT, "account without creation time")
-        credentials: tuple[KeyCredential, ...] = ()
-        if flags & _HAS_KEY_CREDENTIALS:
-            credentials = tuple(
-                self._credentials(
-                    account_id,
-                    dn or embedded_dn(name, account_kind, self.realm),
-                    UUID(bytes=guid) if guid else None,
-                )
-            )
-        return Account(
-            account_id=account_id,
-            sam_account_name=name,
-            kind=account_kind,
-            upn=upn,
-            sid=Sid.from_bytes(sid) if sid else None,
-            spns=self._spns(account_id) if flags & _HAS_SPNS else (),
-            created_at=created_at,
-            disabled=bool(flags & _DISABLED),
-            expires_at=from_micros(expires),
-            password_expires_at=from_micros(password_expires),
-            password_set_at=from_micros(password_set),
-            must_change_password=bool(flags & _MUST_CHANGE_PASSWORD),
-            smartcard_required=bool(flags & _SMARTCARD_REQUIRED),
-            preauth_not_required=bool(flags & _PREAUTH_NOT_REQUIRED),
-            logon_hours=hours,
-            keys=self._keys(account_id) if flags & _HAS_KEYS else (),
-            key_credentials=credentials,
-            primary_group_id=primary_group or _PRIMARY_GROUPS.get(kind, DOMAIN_USERS_RID),
-        )
-
-    def _spns(self, account_id: int) -> tuple[str, ...]:
-        rows = self._all("SELECT spn FROM spns WHERE account_id = ? ORDER BY spn_key", account_id)
-        return tuple(cast(str, row[0]) for row in rows)
-
-    def _keys(self, account_id: int) -> tuple[PrincipalKey, ...]:
-        rows = self._all(
-            "SELECT kvno, etype, salt, sealed FROM keys"
-            " WHERE account_id = ? ORDER BY kvno DESC, etype DESC",
-            account_id,
-        )
-        return tuple(
-            PrincipalKey(
-                kvno=kvno,
-                etype=etype,
-                salt=salt,
-                key=self._master_key.open(key_aad(account_id, kvno, etype), sealed),
-            )
-            for kvno, etype, salt, sealed in cast("list[tuple[int, int, str, bytes]]", rows)
-        )
-
-    def _credentials(
-        self, account_id: int, owner_dn: str, owner_guid: UUID | None
-    ) -> Iterator[KeyCredential]:
-        """Decode an account's values in the order they came, within the limits for one account."""
-        rows = self._all(
-            "SELECT value FROM key_credentials WHERE account_id = ? ORDER BY position LIMIT ?",
-            account_id,
-            MAX_VALUES,
-        )
-        left = MAX_TOTAL_CHARS
-        for (value,) in cast("list[tuple[bytes | str]]", rows):
-            text = value if isinstance(value, str) else format_dn_binary(value, owner_dn)
-            left -= len(text)
-            if left < 0:
-                return
-            if isinstance(value, str):
-                yield decode_key_credential(
-                    text,
-                    owner_dn=owner_dn,
-                    owner_guid=owner_guid,
-                    check_keyid=self._check_keyid,
-                )
-            else:
-                yield decode_blob(value, text=text, check_keyid=self._check_keyid)
 
     # -- administration ----------------------------------------------------------------------
 
@@ -457,6 +348,33 @@ class StoreReader:
             raise DirectoryError(DirectoryFault.NOT_FOUND, "no such account")
         name, kind, dn = cast(tuple[str, str, str | None], row)
         return dn or embedded_dn(name, AccountKind(kind), self.realm)
+
+    def account_id_by_dn(self, dn: str) -> int | None:
+        """Find an account by its DN, compared by `match_key`; None when there is none.
+
+        Raises DirectoryError(CORRUPT) when two have it.
+        """
+        return read_account_id_by_dn(self._all, dn, self.realm)
+
+    def account_id_by_guid(self, guid: UUID) -> int | None:
+        """Find an account by its objectGUID."""
+        row = self._one("SELECT id FROM accounts WHERE guid = ?", guid.bytes)
+        return cast(int, row[0]) if row is not None else None
+
+    def password_history(self, account_id: int) -> tuple[PrincipalKey, ...]:
+        """Return one key of each earlier password, the latest first; kvno is its place only.
+
+        Raises DirectoryError(CORRUPT).
+        """
+        return read_history(self._all, self._master_key, account_id)
+
+    def group_by_dn(self, dn: str) -> Group | None:
+        """Find a group by the DN that a directory gave it. Raises DirectoryError(CORRUPT)."""
+        return read_group_by_dn(self._all, dn)
+
+    def group_by_guid(self, guid: UUID) -> Group | None:
+        """Find a group by its objectGUID."""
+        return read_group_by_guid(self._all, guid)
 
     def group_by_name(self, name: str) -> Group | None:
         """Find a group by its name."""
@@ -483,34 +401,7 @@ class StoreReader:
         kind: AccountKind | None = None,
     ) -> tuple[AccountSummary, ...]:
         """List accounts in order of their names: those that start with `prefix`, after `after`."""
-        low, start = match_key(prefix), match_key(after)
-        rows = self._all(
-            "SELECT id, name, kind, upn, flags, expires_at,"
-            " (SELECT count(*) FROM key_credentials c WHERE c.account_id = a.id)"
-            " FROM accounts a WHERE name_key >= ? AND name_key < ? AND name_key > ?"
-            " AND kind = coalesce(?, kind) ORDER BY name_key LIMIT ?",
-            low,
-            low + "\U0010ffff",
-            start,
-            kind.value if kind else None,
-            limit,
-        )
-        return tuple(
-            AccountSummary(
-                account_id=account_id,
-                sam_account_name=name,
-                kind=AccountKind(kind_text),
-                upn=upn,
-                disabled=bool(flags & _DISABLED),
-                expires_at=from_micros(expires),
-                must_change_password=bool(flags & _MUST_CHANGE_PASSWORD),
-                smartcard_required=bool(flags & _SMARTCARD_REQUIRED),
-                key_credentials=count,
-            )
-            for account_id, name, kind_text, upn, flags, expires, count in cast(
-                list[tuple[int, str, str, str | None, int, int | None, int]], rows
-            )
-        )
+        return read_summaries(self._all, prefix, after, limit, kind)
 
     def count_accounts(self, kind: AccountKind | None = None) -> int:
         """Count the accounts, all or of one kind."""
@@ -522,14 +413,7 @@ class StoreReader:
 
     def accounts_by_key_id(self, prefix: bytes, limit: int = 100) -> tuple[int, ...]:
         """List the accounts with a key credential whose KeyID starts so. Reads the whole table."""
-        rows = self._all(
-            "SELECT DISTINCT account_id FROM key_credentials"
-            " WHERE substr(key_id, 1, ?) = ? ORDER BY account_id LIMIT ?",
-            len(prefix),
-            prefix,
-            limit,
-        )
-        return tuple(cast(int, row[0]) for row in rows)
+        return read_key_id_owners(self._all, prefix, limit)
 
     def shared_keys(self, limit: int = 100) -> tuple[tuple[bytes, tuple[int, ...]], ...]:
         """List keys registered on more than one account: nobody logs on with those."""

@@ -19,7 +19,7 @@ from directory.distinguished_name import escape_value
 from directory.keycredential import format_dn_binary, parse_dn_binary
 from directory.model import AccountKind
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 READ_WAIT_S = 1.0  # a reader in WAL mode waits for nobody but a checkpoint's end
 WRITE_WAIT_S = 10.0
 CACHE_KIB = 8 * 1024  # SQLite's own page cache, per connection
@@ -28,6 +28,7 @@ CACHE_KIB = 8 * 1024  # SQLite's own page cache, per connection
 # counters are bound to it. key_credentials.value is a BLOB when the text is exactly what
 # format_dn_binary makes of it and the owner's DN (half the size), else the text as it came.
 # digest is set when the key may log on; lenient = 1: only while keycredential_check_keyid is off.
+# dn_key is set with dn only: an embedded realm's DNs follow from the names.
 ACCOUNT_TABLES = """
 CREATE TABLE settings (name TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID;
 CREATE TABLE secrets (name TEXT PRIMARY KEY, sealed BLOB NOT NULL) WITHOUT ROWID;
@@ -47,8 +48,12 @@ CREATE TABLE accounts (
     password_expires_at INTEGER,
     logon_hours BLOB,
     primary_group INTEGER,
-    password_set_at INTEGER
+    password_set_at INTEGER,
+    dn_key TEXT,
+    supported_enctypes INTEGER
 );
+CREATE INDEX accounts_by_dn ON accounts (dn_key) WHERE dn_key IS NOT NULL;
+CREATE UNIQUE INDEX accounts_by_guid ON accounts (guid) WHERE guid IS NOT NULL;
 CREATE TABLE spns (
     spn_key TEXT PRIMARY KEY,
     spn TEXT NOT NULL,
@@ -84,6 +89,26 @@ CREATE TABLE nt_hashes (
 );
 """
 
+# account_values: what few accounts have, a row for each value, in order. password_history: one
+# key of each earlier password; a higher position is a later one.
+VALUE_TABLES = """
+CREATE TABLE account_values (
+    account_id INTEGER NOT NULL REFERENCES accounts (id) ON DELETE CASCADE,
+    attribute TEXT NOT NULL,
+    position INTEGER NOT NULL,
+    value NOT NULL,
+    PRIMARY KEY (account_id, attribute, position)
+) WITHOUT ROWID;
+CREATE TABLE password_history (
+    account_id INTEGER NOT NULL REFERENCES accounts (id) ON DELETE CASCADE,
+    position INTEGER NOT NULL,
+    etype INTEGER NOT NULL,
+    salt TEXT NOT NULL,
+    sealed BLOB NOT NULL,
+    PRIMARY KEY (account_id, position)
+) WITHOUT ROWID;
+"""
+
 
 class AccountFlag(IntFlag):
     """The yes/no fields of an account, in one column."""
@@ -95,9 +120,16 @@ class AccountFlag(IntFlag):
     HAS_SPNS = 16
     HAS_KEYS = 32
     HAS_KEY_CREDENTIALS = 64
+    TRUSTED_FOR_DELEGATION = 128
+    TRUSTED_TO_AUTHENTICATE_FOR_DELEGATION = 256
+    NOT_DELEGATED = 512
+    NO_AUTH_DATA_REQUIRED = 1024
+    ADMIN_COUNT = 2048
+    PARTIAL_SECRETS = 4096
+    HAS_VALUES = 8192
 
 
-# The last three say which other tables have rows of the account: a user with a Hello key and
+# Those with HAS say which other tables have rows of the account: a user with a Hello key and
 # nothing else is read with two queries, not four.
 
 
@@ -181,6 +213,13 @@ def key_aad(account_id: int, kvno: int, etype: int) -> bytes:
 def nt_hash_aad(account_id: int) -> bytes:
     """Return the additional data under which an account's NT hash is sealed."""
     return b"keytrust NT hash\0" + account_id.to_bytes(8, "big")
+
+
+def history_aad(account_id: int, position: int, etype: int) -> bytes:
+    """Return the additional data under which the key of an earlier password is sealed."""
+    return b"keytrust password history\0" + _KEY_PLACE.pack(
+        account_id, position, etype & 0xFFFFFFFF
+    )
 
 
 def secret_aad(name: str) -> bytes:

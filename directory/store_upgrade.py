@@ -5,11 +5,33 @@ from pathlib import Path
 
 from directory.model import Sid
 from directory.store_groups import GROUP_TABLES, insert_well_known_groups
-from directory.store_schema import NT_HASH_TABLE, SCHEMA_VERSION, connect, unavailable
+from directory.store_schema import (
+    NT_HASH_TABLE,
+    SCHEMA_VERSION,
+    VALUE_TABLES,
+    connect,
+    unavailable,
+)
 
+# Schema 2 added groups, NT hashes, and when a password was set.
 _ACCOUNT_COLUMNS_2 = """
 ALTER TABLE accounts ADD COLUMN primary_group INTEGER;
 ALTER TABLE accounts ADD COLUMN password_set_at INTEGER;
+"""
+# Schema 3: what delegation and certificate mapping read, DNs and GUIDs that are searched for, and
+# the history of passwords.
+_ACCOUNT_COLUMNS_3 = """
+ALTER TABLE accounts ADD COLUMN dn_key TEXT;
+ALTER TABLE accounts ADD COLUMN supported_enctypes INTEGER;
+CREATE INDEX accounts_by_dn ON accounts (dn_key) WHERE dn_key IS NOT NULL;
+CREATE UNIQUE INDEX accounts_by_guid ON accounts (guid) WHERE guid IS NOT NULL;
+"""
+_GROUP_COLUMNS_3 = """
+ALTER TABLE groups ADD COLUMN dn TEXT;
+ALTER TABLE groups ADD COLUMN dn_key TEXT;
+ALTER TABLE groups ADD COLUMN guid BLOB;
+CREATE INDEX groups_by_dn ON groups (dn_key) WHERE dn_key IS NOT NULL;
+CREATE UNIQUE INDEX groups_by_guid ON groups (guid) WHERE guid IS NOT NULL;
 """
 
 
@@ -24,8 +46,17 @@ def upgrade_store(path: Path) -> None:
     try:
         connection.execute("BEGIN IMMEDIATE")
         settings = dict(connection.execute("SELECT name, value FROM settings").fetchall())
-        if settings.get("schema_version") == 1:
-            _from_1_to_2(connection, Sid.parse(str(settings["domain_sid"])))
+        found = settings.get("schema_version")
+        if found in (1, 2):
+            if found == 1:
+                # The tables of groups in today's form: schema 3 has nothing to add to them.
+                _run(connection, _ACCOUNT_COLUMNS_2 + NT_HASH_TABLE + GROUP_TABLES)
+                insert_well_known_groups(connection, Sid.parse(str(settings["domain_sid"])))
+            else:
+                _run(connection, _GROUP_COLUMNS_3)
+            _run(connection, _ACCOUNT_COLUMNS_3 + VALUE_TABLES)
+            # SQLite's lower() takes ASCII letters only, as match_key does.
+            connection.execute("UPDATE accounts SET dn_key = lower(dn) WHERE dn IS NOT NULL")
             connection.execute(
                 "UPDATE settings SET value = ? WHERE name = 'schema_version'", (SCHEMA_VERSION,)
             )
@@ -36,9 +67,7 @@ def upgrade_store(path: Path) -> None:
         connection.close()  # undoes what is not committed
 
 
-def _from_1_to_2(connection: sqlite3.Connection, domain: Sid) -> None:
-    """Add groups, NT hashes, and when a password was set."""
-    # Statement by statement: executescript would commit first.
-    for statement in (_ACCOUNT_COLUMNS_2 + NT_HASH_TABLE + GROUP_TABLES).split(";"):
+def _run(connection: sqlite3.Connection, statements: str) -> None:
+    """Run statements one by one: executescript would commit first."""
+    for statement in statements.split(";"):
         connection.execute(statement)
-    insert_well_known_groups(connection, domain)
