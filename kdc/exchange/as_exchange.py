@@ -16,6 +16,7 @@ from kdc.exchange.principals import (
     find_client,
     find_service,
     is_our_realm,
+    name_text,
 )
 from kdc.exchange.realm import Realm
 from kdc.exchange.ticket import AsReply, issue_as_rep
@@ -32,11 +33,6 @@ from kdc.wire.rfc4120 import AsReq, KdcReqBody, PrincipalName
 
 _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 MAX_STAND_IN_CHARS = 256  # no account's name is longer; it is in the salt of each type
-
-
-def name_text(name: PrincipalName | None) -> str:
-    """Render a principal name for the audit record; the writer escapes it."""
-    return "" if name is None else "/".join(name.name_string)
 
 
 def check_header(request: AsReq) -> None:

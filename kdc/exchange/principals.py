@@ -35,6 +35,11 @@ class Named:
     name: PrincipalName
 
 
+def name_text(name: PrincipalName | None) -> str:
+    """Render a principal name for the audit record; the writer escapes it."""
+    return "" if name is None else "/".join(name.name_string)
+
+
 def is_our_realm(text: str, config: KdcConfig) -> bool:
     """Tell whether a realm name is ours: DNS or NetBIOS domain name in any case."""
     if text == config.realm:

@@ -15,11 +15,10 @@ from datetime import datetime
 from directory.backend import Directory
 from directory.model import Account, AccountKind
 from kdc.errors import KdcError
-from kdc.exchange.as_exchange import name_text
 from kdc.exchange.authorization_data import take_apart
 from kdc.exchange.open_tgt import OpenTgt
 from kdc.exchange.pac_facts import pac_facts, refusal_from_pac
-from kdc.exchange.principals import account_by_parts
+from kdc.exchange.principals import account_by_parts, name_text
 from kdc.exchange.realm import Realm
 from kdc.pac import (
     KEY_TRUST,

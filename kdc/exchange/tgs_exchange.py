@@ -3,8 +3,7 @@
 from datetime import datetime
 
 from kdc.errors import KdcError
-from kdc.exchange.as_exchange import name_text
-from kdc.exchange.principals import check_realm
+from kdc.exchange.principals import check_realm, name_text
 from kdc.exchange.realm import Realm
 from kdc.exchange.tgs_decide import decide_tgs
 from kdc.exchange.tgs_issue import issue_tgs_rep

@@ -9,37 +9,38 @@ Rules
 """
 
 import hashlib
-import ipaddress
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from kdc.crypto.etypes import (
     CHECKSUM_TYPES,
     CryptoError,
-    EncType,
     KeyUsage,
     ProtocolKey,
     decrypt,
     verify_checksum,
 )
 from kdc.errors import KdcError
+from kdc.exchange.authenticator import (
+    check_address,
+    check_time,
+    decode_ap_req,
+    open_authenticator,
+    subkey_of,
+)
 from kdc.exchange.open_tgt import OpenTgt
-from kdc.exchange.principals import is_our_realm
 from kdc.exchange.realm import Realm
 from kdc.exchange.tgt import open_tgt
-from kdc.wire.constants import PVNO, AdType, ErrorCode, KdcOption, MessageType, PaType
+from kdc.wire.constants import AdType, ErrorCode, KdcOption, PaType
 from kdc.wire.rfc4120 import (
     AUTHORIZATION_DATA,
     ApReq,
     Authenticator,
     AuthorizationDataElement,
-    HostAddress,
     KdcReqBody,
     TgsReq,
 )
 from pki import asn1
-
-IPV4, IPV6 = 2, 24  # address types of RFC 4120 7.5.3
 
 
 @dataclass(slots=True, kw_only=True)
@@ -72,21 +73,16 @@ def open_tgs_req(request: TgsReq, realm: Realm, address: str, now: datetime) -> 
     tgt = open_tgt(ap_req.ticket, realm, now, may_be_invalid=validating)
     session_key = tgt.session_key
     sealed = ap_req.authenticator
-    try:
-        plain = decrypt(session_key, KeyUsage.TGS_REQ_AUTHENTICATOR, sealed.cipher)
-    except CryptoError:
-        raise KdcError(
-            ErrorCode.KRB_AP_ERR_BAD_INTEGRITY,
-            "the authenticator does not open with the session key",
-        ) from None
-    authenticator = asn1.decode(Authenticator, plain)
-    _check_names(authenticator, tgt, realm)
+    authenticator = open_authenticator(sealed, KeyUsage.TGS_REQ_AUTHENTICATOR, tgt, realm)
     _check_body(authenticator, body, session_key, realm)
-    _check_time(authenticator.ctime, realm, now)
+    check_time(authenticator.ctime, realm, now)
+    if authenticator.ctime < realm.replay.oldest_acceptable(now):
+        raise KdcError(
+            ErrorCode.KRB_AP_ERR_SKEW, "the authenticator is older than the replay memory"
+        )
     _check_armor(authenticator, tgt)
-    if tgt.part.caddr:
-        check_address(tgt.part.caddr, address)
-    subkey = _subkey(authenticator)
+    check_address(tgt.part.caddr, address)
+    subkey = subkey_of(authenticator)
     return OpenTgsReq(
         body=body,
         tgt=tgt,
@@ -117,25 +113,7 @@ def _find_ap_req(request: TgsReq) -> ApReq:
         raise KdcError(
             ErrorCode.KDC_ERR_PADATA_TYPE_NOSUPP, "a TGS-REQ has one PA-TGS-REQ, with its ticket"
         )
-    ap_req = asn1.decode(ApReq, found[0])
-    if ap_req.pvno != PVNO:
-        raise KdcError(ErrorCode.KRB_AP_ERR_BADVERSION, "the AP-REQ's version is not 5")
-    if ap_req.msg_type != MessageType.AP_REQ:
-        raise KdcError(ErrorCode.KRB_AP_ERR_MSG_TYPE, "msg-type does not match the message")
-    return ap_req
-
-
-def _check_names(authenticator: Authenticator, tgt: OpenTgt, realm: Realm) -> None:
-    part = tgt.part
-    if authenticator.authenticator_vno != PVNO:
-        raise KdcError(ErrorCode.KRB_AP_ERR_BADVERSION, "the authenticator's version is not 5")
-    # The type of a name is a hint and no part of it (RFC 4120 6.2).
-    if authenticator.cname.name_string != part.cname.name_string or not is_our_realm(
-        authenticator.crealm, realm.config
-    ):
-        raise KdcError(
-            ErrorCode.KRB_AP_ERR_BADMATCH, "authenticator and ticket name different clients"
-        )
+    return decode_ap_req(found[0])
 
 
 def _check_body(
@@ -166,15 +144,6 @@ def _check_body(
         ) from None
 
 
-def _check_time(ctime: datetime, realm: Realm, now: datetime) -> None:
-    if abs(now - ctime) > timedelta(seconds=realm.config.clockskew_s):
-        raise KdcError(ErrorCode.KRB_AP_ERR_SKEW, "the authenticator is outside the clock skew")
-    if ctime < realm.replay.oldest_acceptable(now):
-        raise KdcError(
-            ErrorCode.KRB_AP_ERR_SKEW, "the authenticator is older than the replay memory"
-        )
-
-
 def _check_armor(authenticator: Authenticator, tgt: OpenTgt) -> None:
     """Refuse what was made to armor a FAST request: RFC 6113 5.4.1.1 (AD-fx-fast-armor)."""
     for element in (
@@ -185,28 +154,6 @@ def _check_armor(authenticator: Authenticator, tgt: OpenTgt) -> None:
             raise KdcError(
                 ErrorCode.KDC_ERR_POLICY, "a ticket or authenticator made for FAST armor only"
             )
-
-
-def check_address(allowed: tuple[HostAddress, ...], address: str) -> None:
-    """Compare the sender with the IP addresses of a ticket, if it names any.
-
-    Windows puts a NetBIOS name (type 20) into its requests, which cannot be compared.
-    """
-    known = [a.address for a in allowed if a.addr_type in (IPV4, IPV6)]
-    if known and ipaddress.ip_address(address).packed not in known:
-        raise KdcError(ErrorCode.KRB_AP_ERR_BADADDR, "the ticket is for another address")
-
-
-def _subkey(authenticator: Authenticator) -> ProtocolKey | None:
-    subkey = authenticator.subkey
-    if subkey is None:
-        return None
-    try:
-        return ProtocolKey(EncType(subkey.keytype), subkey.keyvalue)
-    except (ValueError, CryptoError):
-        raise KdcError(
-            ErrorCode.KDC_ERR_ETYPE_NOSUPP, "the authenticator's subkey is of a type we do not use"
-        ) from None
 
 
 def _authorization_data(
