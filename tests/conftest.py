@@ -9,6 +9,7 @@ import pytest
 from tests.rig import certificates
 from tests.rig.certificates import Identity
 from tests.rig.realm import LiveRealm, make_realm
+from tests.rig.samba_dc import SambaDc
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,3 +57,11 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
             bob=own["bob"],
             bob_leaf=leaves["bob"],
         )
+
+
+@pytest.fixture(scope="session")
+def samba_dc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SambaDc]:
+    """Run one private Samba domain controller for the whole session."""
+    made = SambaDc.make(tmp_path_factory.mktemp("samba") / "dc")
+    with made.running():
+        yield made

@@ -1,7 +1,9 @@
 """Keys and certificates as real clients hold them, made with none of our own code."""
 
 import datetime
+import ipaddress
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -9,7 +11,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import pkcs12
-from cryptography.x509.oid import NameOID, ObjectIdentifier
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier
 
 _SMART_CARD_LOGON = ObjectIdentifier("1.3.6.1.4.1.311.20.2.2")
 _PKINIT_CLIENT = ObjectIdentifier("1.3.6.1.5.2.3.4")
@@ -150,3 +152,24 @@ def write_pkcs12(identity: Identity, password: str) -> Path:
         )
     )
     return path
+
+
+def tls_server(folder: Path, stem: str, names: Sequence[str], issuer: Identity) -> Identity:
+    """Write a TLS server's certificate for host names and addresses, signed by an issuer."""
+    key = new_key()
+    general: list[x509.GeneralName] = []
+    for name in names:
+        try:
+            general.append(x509.IPAddress(ipaddress.ip_address(name)))
+        except ValueError:
+            general.append(x509.DNSName(name))
+    builder = (
+        _builder(names[0], "throwaway issuer", key, 20)
+        .add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer.private_key.public_key()),
+            critical=False,
+        )
+        .add_extension(x509.SubjectAlternativeName(general), critical=False)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+    )
+    return _write(folder, stem, builder.sign(issuer.private_key, hashes.SHA256()), key)
