@@ -60,18 +60,25 @@ class Core:
                 # between two servers (CVE-2002-2443).
                 raise Discard("not a KDC request")
             packet = packet_digest(message)
+            stages = self.realm.stages
+            stages.enter("memory")
             reply = self.realm.retransmit.lookup(packet, now)
+            stages.enter("decode")
             if reply is not None:
                 facts["retransmit"] = True
             elif exchange == "AS":
                 request = as_req = asn1.decode(AsReq, message)
+                stages.enter("directory")
                 self.realm.directory.refresh()
                 reply = answer_as_req(as_req, self.realm, now, packet, facts)
+                stages.enter("memory")
                 self.realm.retransmit.store(packet, reply, now)
             else:
                 request = tgs_req = asn1.decode(TgsReq, message)
+                stages.enter("open")
                 self.realm.directory.refresh()
                 reply = answer_tgs_req(tgs_req, self.realm, peer.address, now, packet, facts)
+                stages.enter("memory")
                 self.realm.retransmit.store(packet, reply, now)
             return self._sized(reply, peer, now, exchange, facts)
         except Discard as silence:
@@ -123,6 +130,7 @@ class Core:
         exchange: str,
         facts: dict[str, object],
     ) -> Outcome:
+        self.realm.stages.enter("refuse")
         realm = self.realm.config.realm
         # 25 and 52 are steps of a working logon, not refusals anybody asks about.
         routine = refusal.code in (

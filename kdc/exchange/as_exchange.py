@@ -122,6 +122,7 @@ def answer_as_req(
         max_renewable_life_s=config.max_renewable_life_s,
         clockskew_s=config.clockskew_s,
     )
+    realm.stages.enter("preauth")
     try:
         proven = mechanism.verify(context, value)
     except KdcError as refusal:
@@ -131,7 +132,9 @@ def answer_as_req(
     if config.hide_unknown:
         check_account_state(account, now)
     check_password_state(account, now)
+    realm.stages.enter("key_agreement")
     reply_key, padata = proven.reply_key(session_etype)
+    realm.stages.enter("pac")
     facts["etype"] = int(reply_key.enctype)
     pkinit = mechanism.pa_type is PaType.PK_AS_REQ
     pac = pac_facts(
@@ -144,6 +147,7 @@ def answer_as_req(
     )
     if pac is not None and pkinit and config.legacy_ntlm:
         pac.credential_info = _credential_info(account, reply_key, realm)
+    realm.stages.enter("seal")
     return issue_as_rep(
         AsReply(
             request=request,

@@ -70,6 +70,7 @@ def _verify_pkinit(context: AsContext, value: bytes) -> Proven:
         raise KdcError(ErrorCode.KDC_ERR_PADATA_TYPE_NOSUPP, "this KDC has no certificate")
     body = context.request.req_body
     proof = verify_pk_as_req(value, body, context.krbtgt, realm, now)
+    realm.stages.enter("trust")
     verdict = judge(proof.evidence, context.account, realm.directory)
     context.facts.update(
         trust=verdict.model, key_id=verdict.key_id, fresh=proof.fresh, kex=proof.group.name

@@ -15,6 +15,7 @@ from kdc.crypto.etypes import EncType, ProtocolKey
 from kdc.crypto.key_agreement import Group, KeyPair, generate
 from kdc.exchange.memory import ReplayMemory, RetransmitMemory
 from kdc.exchange.open_tgt import OpenTgts
+from kdc.exchange.stages import Stages, Untimed
 from pki.cms import CmsPolicy
 from pki.cms_sign import CmsSigner
 from pki.keys import KeyPolicy
@@ -116,3 +117,5 @@ class Realm:
     """Keys of krbtgt and services; clients' keys are too many and seldom used again."""
     lockout: LockoutPolicy
     open_tgts: OpenTgts = field(default_factory=OpenTgts)
+    stages: Stages = field(default_factory=Untimed)
+    """Who times the stages of a request."""

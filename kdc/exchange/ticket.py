@@ -91,6 +91,7 @@ def encode_ticket_part(
     rest = b"".join(asn1.encode(element) for element in others)
     if pac is None or (service.kind is not AccountKind.KRBTGT and not pac.pac_attributes):
         return enc_ticket_part(fields, rest)
+    realm.stages.enter("pac")
     if service.kind is AccountKind.KRBTGT:
         octets = tgt_pac(pac, key)
     else:
@@ -98,6 +99,7 @@ def encode_ticket_part(
         signed = enc_ticket_part(fields, _WITHOUT_PAC + rest)
         krbtgt = service_key(realm.directory.krbtgt(), realm.config.supported_enctypes)
         octets = service_pac(pac, key, realm.service_keys.ready(krbtgt), signed)
+    realm.stages.enter("seal")
     return enc_ticket_part(fields, asn1.encode(wrap_if_relevant(octets)) + rest)
 
 

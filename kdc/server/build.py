@@ -20,6 +20,7 @@ from kdc.core import Core
 from kdc.crypto.key_agreement import GROUPS, Group
 from kdc.exchange.memory import ReplayMemory, RetransmitMemory
 from kdc.exchange.realm import DhKeys, KdcSigners, LongTermKeys, Realm
+from kdc.exchange.stages import Stages, Untimed
 from kdc.explain.recorder import RefusalRecorder
 from kdc.outcome import Outcome, Peer
 from kdc.server.replay import FileReplayMemory
@@ -87,6 +88,7 @@ def build_realm(
     store: Store,
     replay: ReplayMemory,
     retransmit: RetransmitMemory,
+    stages: Stages | None = None,
 ) -> Realm:
     """Put a realm together from its configuration and what outlives a reload."""
     return Realm(
@@ -109,6 +111,7 @@ def build_realm(
             duration=timedelta(seconds=config.lockout_duration_s),
             window=timedelta(seconds=config.lockout_window_s),
         ),
+        stages=stages or Untimed(),
     )
 
 
@@ -185,12 +188,19 @@ class RealmHandler:
         )
         self._retransmit = FileRetransmitMemory(self._folder.retransmit_map)
         self._alarms = DirectoryAlarms(self._store)
+        self._stages: Stages = Untimed()
         self._recorder: RefusalRecorder | None = None
         self._switch_recorder(config)
         self._core = Core(self._build(config))
 
     def _build(self, config: KdcConfig) -> Realm:
-        return build_realm(self._folder, config, self._store, self._replay, self._retransmit)
+        return build_realm(
+            self._folder, config, self._store, self._replay, self._retransmit, self._stages
+        )
+
+    def time_stages(self, stages: Stages) -> None:
+        """Tell the stages of every request to who times them, also after a reload."""
+        self._stages = self._core.realm.stages = stages
 
     def handle(self, message: bytes, peer: Peer, now: datetime) -> Outcome:
         """Answer one message; see `Core.handle`."""

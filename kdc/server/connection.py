@@ -93,6 +93,7 @@ class ConnectionTable:
             counters.connections_over_total += 1
             self.close_idlest()
         counters.connections += 1
+        counters.open_connections += 1
         connection = Connection(self, sock, peer)
         self.touch(connection)
         connection.start()
@@ -146,6 +147,7 @@ class ConnectionTable:
         """Take note that a connection is closed."""
         if self._deadlines.pop(connection, None) is not None:
             self._sources.give_back(connection.peer.address)
+            self.dispatcher.counters.open_connections -= 1
 
     def close_idlest(self) -> bool:
         """Close the connection with the oldest answer; return False when there is none."""

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from kdc.outcome import Outcome, Peer
 from kdc.server.alarm import Alarm
 from kdc.server.audit import AuditLog
-from kdc.server.counters import Counters
+from kdc.server.counters import Counters, StageClock
 from kdc.server.service import RequestHandler
 from kdc.wire.constants import PVNO, ErrorCode, MessageType, NameType
 from kdc.wire.rfc4120 import KrbError, PrincipalName
@@ -25,7 +25,7 @@ def _utc_now() -> datetime:
 class Dispatcher:
     """Hands messages to the handler and audits what comes back."""
 
-    __slots__ = ("_alarm", "_audit", "_clock", "_handler", "_realm", "counters")
+    __slots__ = ("_alarm", "_audit", "_clock", "_handler", "_realm", "_stages", "counters")
 
     def __init__(
         self,
@@ -42,20 +42,28 @@ class Dispatcher:
         self._clock = clock
         self._alarm = Alarm(log, "bug: %s escaped the handler; the request was dropped\n%s")
         self.counters = counters or Counters()
+        self._stages = StageClock(self.counters)
+        handler.time_stages(self._stages)
 
     def answer(self, message: bytes, peer: Peer) -> bytes | None:
         """Return the reply to a message, or None when nothing is to be sent."""
         # The one reading of the wall clock; everything below takes `now` from here.
         now = self._clock()
-        started = time.perf_counter()
+        started = time.perf_counter_ns()
         self.counters.requests += 1
+        self._stages.begin()
         try:
             outcome = self._handler.handle(message, peer, now)
         except Exception as error:  # noqa: BLE001  the last line of defence of a worker
             outcome = self._internal_error(error)
         if "internal_error" in outcome.facts:
             self.counters.internal_errors += 1
-        return self._audited(outcome, peer, now, started)
+        if "retransmit" in outcome.facts:
+            self.counters.retransmits += 1
+        self._stages.enter("audit")
+        reply = self._audited(outcome, peer, now, started)
+        self._stages.end()
+        return reply
 
     def refuse(self, code: int, why: str, peer: Peer) -> bytes | None:
         """Return the KRB-ERROR for a message that is refused unread.
@@ -63,7 +71,7 @@ class Dispatcher:
         code: of the protocol, 61 for instance. why: one fixed phrase for the audit record.
         """
         now = self._clock()
-        started = time.perf_counter()
+        started = time.perf_counter_ns()
         self.counters.requests += 1
         return self._audited(self._refusal(code, why, now), peer, now, started)
 
@@ -73,15 +81,23 @@ class Dispatcher:
         reply = self._refusal(ErrorCode.KRB_ERR_RESPONSE_TOO_BIG, why, self._clock()).reply
         return reply or b""
 
-    def _audited(self, outcome: Outcome, peer: Peer, now: datetime, started: float) -> bytes | None:
-        if not self._audit.write(outcome, peer, now, time.perf_counter() - started):
+    def _audited(self, outcome: Outcome, peer: Peer, now: datetime, started: int) -> bytes | None:
+        exchange = outcome.exchange
+        elapsed_ns = time.perf_counter_ns() - started
+        if not self._audit.write(outcome, peer, now, elapsed_ns / 1e9):
             self.counters.refused_by_audit += 1
-            if outcome.reply is None:
-                return None
-            # Refusals are withheld as well: the client then asks another KDC of the realm.
-            outcome = self._refusal(ErrorCode.KDC_ERR_SVC_UNAVAILABLE, "audit log unavailable", now)
+            if outcome.reply is not None:
+                # Refusals are withheld as well: the client then asks another KDC of the realm.
+                outcome = self._refusal(
+                    ErrorCode.KDC_ERR_SVC_UNAVAILABLE, "audit log unavailable", now
+                )
+        self.counters.count_request(
+            exchange, outcome.code, peer.transport, peer.address, elapsed_ns
+        )
         if outcome.reply is not None:
             self.counters.replies += 1
+        elif not outcome.code:
+            self.counters.discarded += 1
         return outcome.reply
 
     def _refusal(self, code: int, why: str, now: datetime) -> Outcome:

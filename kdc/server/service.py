@@ -9,6 +9,7 @@ from typing import Final, Protocol
 from directory.backend import DirectoryError, DirectoryFault
 from directory.sealing import SecretFileError
 from kdc.config import ConfigError
+from kdc.exchange.stages import Stages
 from kdc.outcome import Outcome, Peer
 from kdc.server.audit import AuditFailurePolicy
 from pki.errors import PkiError
@@ -24,6 +25,10 @@ class RequestHandler(Protocol):
 
     def handle(self, message: bytes, peer: Peer, now: datetime) -> Outcome:
         """Answer one whole message. Never raises for what is in the message."""
+        ...
+
+    def time_stages(self, stages: Stages) -> None:
+        """Name the stages of every request to who times them."""
         ...
 
     def reload(self) -> None:

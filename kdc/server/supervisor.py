@@ -120,6 +120,7 @@ class Supervisor:
         self._settings = settings
         self._factory = load_factory(settings.factory)
         self._shared = SharedTables(settings.workers)
+        self._counters = self._shared.counters.for_supervisor()
         self._selector = selectors.DefaultSelector()
         self._inherited = inherited_sockets()
         addresses: list[Address] = []
@@ -275,6 +276,7 @@ class Supervisor:
             self._forget_control(child)
         elif message == READY:
             child.ready = True
+            self._count_ready()
             self._announce()
         elif message in (RELOADED, RELOAD_FAILED):
             self._note_reload(child, message == RELOADED)
@@ -289,6 +291,10 @@ class Supervisor:
             self._selector.unregister(child.control)
             child.close_control()
 
+    def _count_ready(self) -> None:
+        """Let the HTTP process know how many workers are ready."""
+        self._counters.workers_ready = sum(worker.ready for worker in self._workers)
+
     def _note_reload(self, child: Child, taken: bool) -> None:
         """Tell the log and systemd when the last process has reloaded."""
         if child.name not in self._reloading:
@@ -297,8 +303,10 @@ class Supervisor:
         self._reload_refused |= not taken
         if not self._reloading:
             if self._reload_refused:
+                self._counters.reloads_refused += 1
                 log.error("not reloaded: the old configuration stays in use")
             else:
+                self._counters.reloads += 1
                 log.info("reloaded")
             self._reload_refused = False
             sd_notify("READY=1")
@@ -388,6 +396,7 @@ class Supervisor:
         self._on_control(child)
         self._forget_control(child)
         child.ready = False
+        self._count_ready()
         how = f"signal {-exit_code}" if exit_code < 0 else f"exit code {exit_code}"
         if not self._announced and child.must_be_ready:
             raise StartError(
@@ -397,6 +406,10 @@ class Supervisor:
             )
         self._note_reload(child, True)  # its replacement reads the files anew
         log.error("%s (pid %d) ended with %s", child.name, pid, how)
+        if child in self._workers:
+            self._counters.worker_restarts += 1
+        else:
+            self._counters.companion_restarts += 1
         child.note_death(self._settings.max_back_off_s)
 
     def _stop_all(self) -> None:

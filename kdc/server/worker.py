@@ -51,6 +51,9 @@ _WORKER_DRAIN_SHARE: Final = 0.9
 
 _DRAIN_POLL_S: Final = 0.02
 
+HEARTBEAT_S: Final = 1.0
+"""How often a worker shows that it is not stuck."""
+
 GC_THRESHOLDS: Final = (50_000, 20, 50)
 """Requests leave next to no reference cycles behind: counting references frees them. At Python's
 default of 700 allocations the collector would run every few requests and find nothing. Rarely is
@@ -75,9 +78,9 @@ class Worker:
         self.loop = uvloop.new_event_loop()
         asyncio.set_event_loop(self.loop)
         self._audit = AuditLog(audit_path(settings), on_failure=settings.audit_failure)
-        dispatcher = Dispatcher(
-            handler, self._audit, settings.realm, counters=shared.counters.for_worker(index)
-        )
+        self._counters = shared.counters.for_worker(index)
+        self._counters.begin()
+        dispatcher = Dispatcher(handler, self._audit, settings.realm, counters=self._counters)
         tcp = settings.tcp
         self._connections = ConnectionTable(
             self.loop,
@@ -109,6 +112,7 @@ class Worker:
         self.loop.add_reader(self._control.fileno(), self._on_control)
         self.loop.add_signal_handler(signal.SIGTERM, self.drain)
         self.loop.add_signal_handler(signal.SIGHUP, self.reload)
+        self._beat()
         say(self._control, READY)
         try:
             self.loop.run_forever()
@@ -117,6 +121,11 @@ class Worker:
             self._handler.close()
             self._audit.close()
             self.loop.close()
+
+    def _beat(self) -> None:
+        """Show who asks for our health that the loop is running."""
+        self._counters.beat()
+        self.loop.call_later(HEARTBEAT_S, self._beat)
 
     def reload(self) -> None:
         """Reopen the audit file and let the handler read its configuration anew."""

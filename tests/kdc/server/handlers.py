@@ -6,6 +6,7 @@ from datetime import datetime
 from pathlib import Path
 
 from kdc.config import ConfigError
+from kdc.exchange.stages import Stages
 from kdc.outcome import Outcome, Peer
 from kdc.server.companion import CompanionContext, Order
 
@@ -44,6 +45,9 @@ class ScriptedHandler:
         elif command == b"sleep":
             time.sleep(float(argument))
         return outcome(reply)
+
+    def time_stages(self, stages: Stages) -> None:
+        """Name no stages."""
 
     def reload(self) -> None:
         """Read the file `setting`; "bad" is refused."""
