@@ -25,7 +25,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
 
-from tests.rig import peers
+from tests.rig import certificates, peers
+from tests.rig.certificates import Identity
 
 PACKAGES = (
     "samba samba-ad-dc samba-ad-provision python3-samba samba-dsdb-modules samba-vfs-modules"
@@ -104,6 +105,8 @@ class SambaDc:
 
     folder: Path
     address: str
+    issuer: Identity
+    """Of its TLS certificate, which names its address and dc1."""
     process: "subprocess.Popen[bytes] | None" = field(default=None, repr=False)
 
     @property
@@ -134,7 +137,7 @@ class SambaDc:
     @property
     def ca(self) -> Path:
         """The issuer of its TLS certificate."""
-        return self.folder / "private/tls/ca.pem"
+        return self.issuer.certificate
 
     @property
     def log(self) -> Path:
@@ -156,13 +159,15 @@ class SambaDc:
                 )
         tree = _provisioned(program)
         shutil.copytree(tree, folder, symlinks=True)
-        made = cls(folder=folder, address=_own_address())
+        issuer = certificates.throwaway_issuer(folder, "ldap-ca")
+        made = cls(folder=folder, address=_own_address(), issuer=issuer)
         made._configure(tree)
         return made
 
     def _configure(self, tree: Path) -> None:
         """Write the smb.conf that this copy runs with."""
         folder = self.folder
+        tls = certificates.tls_server(folder, "tls", (self.address, HOST), self.issuer)
         kept = (tree / "etc/smb.conf").read_text().replace(str(tree), str(folder))
         own = {
             "interfaces": f"{self.address}/8",
@@ -179,6 +184,9 @@ class SambaDc:
             "ntp signd socket directory": f"{folder}/run/ntp",
             # A password bind without TLS must be possible for tests of who refuses it: us.
             "ldap server require strong auth": "no",
+            "tls cafile": str(self.ca),
+            "tls certfile": str(tls.certificate),
+            "tls keyfile": str(tls.key),
             "disable netbios": "yes",
             "smb ports": "445",
             "load printers": "no",
@@ -308,10 +316,7 @@ class SambaDc:
         login = ["-x", "-H", self.ldaps_url, "-D", f"{who}@lab.example", "-w", password]
         return subprocess.run(
             [program.path, *login, *arguments],
-            # Samba's certificate names dc1, not the address.
-            env=peers.clean_environment(
-                {"LDAPTLS_CACERT": str(self.ca), "LDAPTLS_REQCERT": "allow"}
-            ),
+            env=peers.clean_environment({"LDAPTLS_CACERT": str(self.ca)}),
             input=ldif,
             capture_output=True,
             text=True,

@@ -1,0 +1,1 @@
+"""Tests of where the long-term keys of an LDAP realm come from."""
