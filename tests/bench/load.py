@@ -9,7 +9,7 @@ import select
 import socket
 import time
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
@@ -51,8 +51,12 @@ class Outcome:
 
     def rate(self) -> float:
         """Return tickets per second, those that came while requests were sent."""
+        return self.in_time() / self.seconds
+
+    def in_time(self) -> int:
+        """Count the tickets that came while requests were sent."""
         end = self.requests[0].sent_at + self.seconds
-        return sum(one.answered_at <= end for one in self.tickets()) / self.seconds
+        return sum(one.answered_at <= end for one in self.tickets())
 
     def ends(self) -> dict[str, int]:
         """Count how requests ended."""
@@ -190,11 +194,12 @@ def offer(
     window: int = 16,
     timeout_s: float = 2.0,
     sources: Sequence[str] = (),
+    when_sent: Callable[[], None] | None = None,
 ) -> Outcome:
     """Send messages and wait for their replies.
 
     rate: per second, whatever the replies do; 0: `window` at a time, as fast as they are answered.
-    sources: addresses to send from, in turn.
+    sources: addresses to send from, in turn. when_sent: called once, after the last was sent.
     """
     load = _Load(address, transport, timeout_s, sources)
     requests: list[Offered] = []
@@ -214,6 +219,8 @@ def offer(
             load.receive(max(0.0, min(pause, 0.05)))
             load.expire()
         ended = time.monotonic()
+        if when_sent is not None:
+            when_sent()
         while load.slots:
             load.receive(0.05)
             load.expire()

@@ -108,6 +108,12 @@ def cpu_s(pids: list[int]) -> float:
     return total / 1e9
 
 
+def run_queue_s(pids: list[int]) -> float:
+    """Return the seconds that processes were ready to run but others had their core."""
+    total = sum(int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) for pid in pids)
+    return total / 1e9
+
+
 def resident_kib(pid: int) -> int:
     """Return the anonymous memory of a process in KiB; what files are mapped does not count."""
     found = re.search(r"RssAnon:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
