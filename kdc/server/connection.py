@@ -45,6 +45,10 @@ EXPECTED_S: Final = 0.001
 _MEMORY: Final = 32
 """Messages over which that time is averaged."""
 
+_MAX_SURPRISE: Final = 4
+"""A turn counts as this many times the average at most: a new worker reads its code and data from
+disk, and others may have its core. Only slowness that lasts may shed."""
+
 LINGER_BYTES: Final = 1024 * 1024
 """How much is read and thrown away after a refused length."""
 
@@ -128,8 +132,8 @@ class ConnectionTable:
             self._ready.popleft().answer()
             answered += 1
             now = time.monotonic()
-        # Bounded, or a single pause of the whole machine would count for long.
-        last_s = min((now - (self._turn_ended or began)) / answered, MAX_WAIT_S)
+        last_s = (now - (self._turn_ended or began)) / answered
+        last_s = min(last_s, MAX_WAIT_S, _MAX_SURPRISE * self._mean_s)
         self._mean_s += (last_s - self._mean_s) * answered / _MEMORY
         self._turn_due = bool(self._ready)
         self._turn_ended = now if self._ready else 0.0

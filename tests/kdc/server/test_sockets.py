@@ -285,6 +285,21 @@ async def test_one_slow_message_does_not_stop_accepting(tmp_path: Path) -> None:
         writer.close()
 
 
+async def test_cold_workers_first_slow_turn_sheds_nobody(tmp_path: Path) -> None:
+    """Row W07: pages read from disk and a busy machine are not an overload; only what lasts is."""
+    under_test = serve(tmp_path, idle_s=PATIENCE_S)
+    clients = [await connect(under_test) for _ in range(201)]
+    slow, quick = clients[0], clients[1:]
+    slow[1].write(frame(b"sleep 0.2"))
+    assert await read_message(slow[0]) == b"echo:sleep 0.2"
+    for _, writer in quick:
+        writer.write(frame(b"hello"))
+    for reader, _ in quick:
+        assert await read_message(reader) == b"echo:hello"
+    assert under_test.dispatcher.counters.connections_shed == 0
+    assert under_test.connections.room > 50
+
+
 async def test_message_that_would_wait_for_too_long_closes_its_connection(tmp_path: Path) -> None:
     """Row W07: connections made in quiet times cannot all be served at once; the last are shed."""
     under_test = serve(tmp_path, idle_s=PATIENCE_S, expected_s=0.05)
