@@ -340,12 +340,15 @@ class Store(StoreReader):
 
     # -- key credentials ---------------------------------------------------------------------
 
-    def add_key_credential(self, account_id: int, text: str) -> KeyCredential:
+    def add_key_credential(
+        self, account_id: int, text: str, *, unshared: bool = False
+    ) -> KeyCredential:
         """Register a key on a user or computer: a DN-Binary value whose DN is the account's.
 
-        The same key on another account is no error here: a logon with it is refused.
+        unshared: refuse a key that another account has, in the transaction that writes; without
+        it the key is written, and logs on to neither.
         Raises DirectoryError: NOT_FOUND, DENIED (not a user or computer), INVALID (not usable, or
-        MAX_VALUES reached), EXISTS (this account has the key).
+        MAX_VALUES reached), EXISTS (this account has the key, or with unshared another one).
         """
         with self._transaction() as connection:
             row = self._row(connection, account_id)
@@ -354,13 +357,18 @@ class Store(StoreReader):
             credential = decode_key_credential(text, owner_dn=row.dn, check_keyid=self._check_keyid)
             if not credential.usable or credential.public_key is None:
                 _fail(DirectoryFault.INVALID, f"key credential: {credential.reason}")
+            digest = credential.public_key.digest
             count, last, same = connection.execute(
                 "SELECT count(*), coalesce(max(position), 0), coalesce(sum(digest = ?), 0)"
                 " FROM key_credentials WHERE account_id = ?",
-                (credential.public_key.digest, account_id),
+                (digest, account_id),
             ).fetchone()
             if same:
                 _fail(DirectoryFault.EXISTS, "the account has this key")
+            # Read by the writer: what others committed before this transaction began is seen.
+            owners = "SELECT 1 FROM key_credentials WHERE digest = ? LIMIT 1"
+            if unshared and connection.execute(owners, (digest,)).fetchone():
+                _fail(DirectoryFault.EXISTS, "another account has this key")
             if count >= MAX_VALUES:
                 _fail(DirectoryFault.INVALID, f"an account has at most {MAX_VALUES} values")
             self._inserter(connection).insert_credential(

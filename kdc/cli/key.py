@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from directory.backend import DirectoryError, DirectoryFault
 from directory.keycredential import (
     NewKeyCredential,
     decode_key_credential,
@@ -168,6 +169,16 @@ def _check_free(store: Store, account: Account, public_key: PublicKey | None) ->
         )
 
 
+def _add(store: Store, account: Account, text: str, public_key: PublicKey | None) -> KeyCredential:
+    try:
+        return store.add_key_credential(account.account_id, text, unshared=True)
+    except DirectoryError as error:
+        if error.kind is DirectoryFault.EXISTS:
+            # Free a moment ago: another `kdc key` was faster. Who has it now?
+            _check_free(store, account, public_key)
+        raise
+
+
 def _register(
     store: Store, account: Account, public_key: PublicKey, moment: datetime
 ) -> KeyCredential:
@@ -179,7 +190,7 @@ def _register(
         form = MaterialForm.RSA_PUBLIC_KEY
     new = NewKeyCredential(public_key=public_key, material=form, created=moment)
     text = encode_key_credential(new, store.owner_dn(account.account_id))
-    return store.add_key_credential(account.account_id, text)
+    return _add(store, account, text, public_key)
 
 
 # -- add -------------------------------------------------------------------------------------
@@ -203,8 +214,9 @@ def add(ctx: click.Context, user: str, file: Path) -> None:
         text = _dn_binary(data)
         if text is not None:
             owner = store.owner_dn(account.account_id)
-            _check_free(store, account, decode_key_credential(text, owner_dn=owner).public_key)
-            credential = store.add_key_credential(account.account_id, text)
+            public_key = decode_key_credential(text, owner_dn=owner).public_key
+            _check_free(store, account, public_key)
+            credential = _add(store, account, text, public_key)
         else:
             public_key = read_public_key(data, file)
             _check_free(store, account, public_key)
