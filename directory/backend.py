@@ -73,10 +73,19 @@ class Directory(Protocol):
     def nt_hash(self, account_id: int) -> bytes | None:
         """Return the NT hash of an account's password; None unless the realm keeps them."""
 
+    def spend_as_found(self, name: str) -> None:
+        """Do the work of finding an account, for a name of nobody's: it must not be told by time.
+
+        Called after the lookups that found nothing, where names are hidden.
+        """
+
     def record_password_failure(
-        self, account_id: int, now: datetime, policy: LockoutPolicy
+        self, account_id: int, now: datetime, policy: LockoutPolicy, packet: bytes = b""
     ) -> datetime | None:
-        """Count one wrong password; return until when the account is now locked."""
+        """Count one wrong password; return until when the account is now locked.
+
+        packet: SHA-256 of the whole request, so that a retransmission counts once.
+        """
 
     def record_password_success(self, account_id: int, now: datetime) -> None:
         """Forget the wrong passwords of an account that is not locked."""

@@ -2,6 +2,10 @@
 
 The state of a lock is read at each logon with an uncached query (about 5 us): fresh for every
 worker, without dropping anyone's decoded accounts (see `store_schema.py`).
+
+A client that hears nothing sends the same packet again, perhaps by TCP, perhaps to another worker.
+So the packets counted last are kept with the counter, in the transaction that counts: a wrong
+password counts once, however often its packet comes.
 """
 
 import contextlib
@@ -11,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from directory.backend import DirectoryError
-from directory.model import LockoutPolicy
+from directory.model import NOBODY, LockoutPolicy
 from directory.store_schema import connect, from_micros, to_micros, unavailable
 
 FOREVER = datetime(9999, 12, 31, tzinfo=UTC)  # locked until an administrator unlocks
@@ -21,9 +25,14 @@ CREATE TABLE IF NOT EXISTS lockout (
     account_id INTEGER PRIMARY KEY,
     failures INTEGER NOT NULL,
     last_failure INTEGER NOT NULL,
-    locked_until INTEGER
+    locked_until INTEGER,
+    packets BLOB NOT NULL DEFAULT x''
 )
 """
+_PACKETS_COLUMN = "ALTER TABLE lockout ADD COLUMN packets BLOB NOT NULL DEFAULT x''"
+
+_PACKET_BYTES = 12  # of the packet's digest: two packets of one account never share them by chance
+_MAX_PACKETS = 16  # with a larger threshold, a packet resent after 16 others counts again
 
 
 class LockoutBook:
@@ -53,6 +62,7 @@ class LockoutBook:
                 # An fsync per wrong password would let anyone stop a worker by guessing.
                 connection.execute("PRAGMA synchronous = NORMAL")
                 connection.execute(_SCHEMA)
+                _add_packets(connection)
             except sqlite3.Error as error:
                 connection.close()
                 raise unavailable(error) from error
@@ -88,36 +98,45 @@ class LockoutBook:
         return int(row[0]) if row is not None else 0
 
     def record_failure(
-        self, account_id: int, now: datetime, policy: LockoutPolicy
+        self, account_id: int, now: datetime, policy: LockoutPolicy, packet: bytes = b""
     ) -> datetime | None:
         """Count one wrong password, once, whichever process sees it; return the lock's end.
 
         While an account is locked nothing is counted and the lock is not extended. A lock that
-        has ended, or a pause longer than the window, starts the count again.
+        has ended, or a pause longer than the window, starts the count again. NOBODY is counted at
+        the same cost, and never locked.
+        packet: SHA-256 of the whole request; the same one again is not counted. Empty: unknown.
         """
         if policy.threshold <= 0:
             return None
         connection = self._begin()
         try:
             row = connection.execute(
-                "SELECT failures, last_failure, locked_until FROM lockout WHERE account_id = ?",
+                "SELECT failures, last_failure, locked_until, packets FROM lockout"
+                " WHERE account_id = ?",
                 (account_id,),
             ).fetchone()
-            failures, last, until = 1, to_micros(now), None
+            failures, last, until, packets = 1, to_micros(now), None, b""
             if row is not None:
                 until = from_micros(row[2])
                 before = from_micros(row[1])
+                packets = bytes(row[3])
                 if until is not None and now < until:
                     connection.execute("ROLLBACK")
                     return until
+                if _holds(packets, packet):
+                    connection.execute("ROLLBACK")
+                    return None
                 if until is None and before is not None and now - before <= policy.window:
                     failures = int(row[0]) + 1
                 until = None
-            if failures >= policy.threshold:
+            if failures >= policy.threshold and account_id != NOBODY:
                 until = now + policy.duration if policy.duration else FOREVER
             connection.execute(
-                "INSERT OR REPLACE INTO lockout VALUES (?, ?, ?, ?)",
-                (account_id, failures, last, to_micros(until)),
+                "INSERT OR REPLACE INTO lockout"
+                " (account_id, failures, last_failure, locked_until, packets)"
+                " VALUES (?, ?, ?, ?, ?)",
+                (account_id, failures, last, to_micros(until), _with(packets, packet)),
             )
             connection.execute("COMMIT")
         except sqlite3.Error as error:
@@ -156,3 +175,28 @@ class LockoutBook:
         except sqlite3.Error as error:
             raise self._failed(error) from error
         return connection
+
+
+def _add_packets(connection: sqlite3.Connection) -> None:
+    """Give the table of an older version the column of packets; another process may be at it."""
+    if _has_packets(connection):
+        return
+    connection.execute("BEGIN IMMEDIATE")
+    if not _has_packets(connection):
+        connection.execute(_PACKETS_COLUMN)
+    connection.execute("COMMIT")
+
+
+def _has_packets(connection: sqlite3.Connection) -> bool:
+    return any(row[1] == "packets" for row in connection.execute("PRAGMA table_info(lockout)"))
+
+
+def _holds(packets: bytes, packet: bytes) -> bool:
+    start = packet[:_PACKET_BYTES]
+    return bool(start) and any(
+        packets[at : at + _PACKET_BYTES] == start for at in range(0, len(packets), _PACKET_BYTES)
+    )
+
+
+def _with(packets: bytes, packet: bytes) -> bytes:
+    return (packets + packet[:_PACKET_BYTES])[-_MAX_PACKETS * _PACKET_BYTES :]

@@ -203,6 +203,11 @@ class KeyCredential:
         return f"KeyCredential({self.key_id.hex()[:16]}, {self.material or 'no key'}, {state})"
 
 
+NOBODY = -1
+"""Account number of nobody: a name of no account is judged under it where names are hidden. Its
+wrong passwords are counted, at the same cost, and never lock."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LockoutPolicy:
     """When wrong passwords lock an account (MS-SAMR 3.1.1.8.5: lockoutThreshold and so on)."""

@@ -20,6 +20,7 @@ from directory.backend import DirectoryError, DirectoryFault
 from directory.changes import AccountSummary
 from directory.lockout import LockoutBook
 from directory.model import (
+    NOBODY,
     Account,
     AccountKind,
     Domain,
@@ -92,6 +93,7 @@ class StoreReader:
         self._names: OrderedDict[tuple[str, str], int | None] = OrderedDict()
         self._weight = 0
         self._krbtgt: Account | None = None
+        self._krbtgt_row: Row | None = None
         self._groups: dict[int, tuple[Sid, ...]] = {}
         self._graph = GroupGraph(self._all)
         self._decoder = AccountDecoder(self._all, master_key, check_keyid=check_keyid)
@@ -183,6 +185,7 @@ class StoreReader:
         self._names.clear()
         self._weight = 0
         self._krbtgt = None
+        self._krbtgt_row = None
         self._forget_groups()
         self._graph.forget()
 
@@ -227,10 +230,13 @@ class StoreReader:
         except UnicodeEncodeError:
             return None  # octets that are not UTF-8 came as lone surrogates: in no store
         account = None if row is None else self._remember(row)
-        self._names[place] = None if account is None else account.account_id
+        self._keep_name(place, None if account is None else account.account_id)
+        return None if account is None else self._with_lock(account)
+
+    def _keep_name(self, place: tuple[str, str], account_id: int | None) -> None:
+        self._names[place] = account_id
         if len(self._names) > CACHED_NAMES:
             self._names.popitem(last=False)
-        return None if account is None else self._with_lock(account)
 
     def accounts_by_key(self, key_digest: bytes) -> tuple[int, ...]:
         """List, in order, the users and computers on which a key is registered and usable.
@@ -253,6 +259,7 @@ class StoreReader:
             if row is None:
                 raise DirectoryError(DirectoryFault.CORRUPT, "store without a krbtgt account")
             self._krbtgt = self._decoder.decode(row)
+            self._krbtgt_row = row
         return self._krbtgt
 
     def domain(self) -> Domain:
@@ -289,11 +296,24 @@ class StoreReader:
             return None
         return self._master_key.open(nt_hash_aad(account_id), cast(bytes, row[0]))
 
+    def spend_as_found(self, name: str) -> None:
+        """Do the work of finding an account: decoding one at first, then reading its lock."""
+        place = ("nobody", match_key(name[:MAX_NAME_CHARS]))
+        if place in self._names:
+            self._names.move_to_end(place)
+        else:
+            # The realm's own account has as many keys as one with a password.
+            self.krbtgt()
+            if self._krbtgt_row is not None:
+                self._decoder.decode(self._krbtgt_row)
+            self._keep_name(place, None)
+        self._lockout.locked_until(NOBODY)
+
     def record_password_failure(
-        self, account_id: int, now: datetime, policy: LockoutPolicy
+        self, account_id: int, now: datetime, policy: LockoutPolicy, packet: bytes = b""
     ) -> datetime | None:
         """Count one wrong password; return until when the account is now locked."""
-        return self._lockout.record_failure(account_id, now, policy)
+        return self._lockout.record_failure(account_id, now, policy, packet)
 
     def record_password_success(self, account_id: int, now: datetime) -> None:
         """Forget the wrong passwords of an account that is not locked."""

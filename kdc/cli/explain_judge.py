@@ -46,7 +46,7 @@ class UncountedStore(Store):
     """The store, opened read-only, that does not even count passwords."""
 
     def record_password_failure(
-        self, account_id: int, now: datetime, policy: LockoutPolicy
+        self, account_id: int, now: datetime, policy: LockoutPolicy, packet: bytes = b""
     ) -> datetime | None:
         """Count nothing: explaining must not lock an account."""
         return None

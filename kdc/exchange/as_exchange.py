@@ -3,14 +3,13 @@
 import hashlib
 from datetime import UTC, datetime
 
-from directory.model import Account, AccountKind, match_key
+from directory.model import NOBODY, Account, AccountKind, match_key
 from kdc.config import KdcConfig
 from kdc.crypto.etypes import CONFOUNDER_BYTES, ProtocolKey
 from kdc.errors import KdcError
 from kdc.exchange.pac_facts import pac_facts, wanted_attributes
 from kdc.exchange.preauth import AsContext, find_mechanism, preauth_hints
 from kdc.exchange.principals import (
-    STAND_IN_ID,
     Named,
     check_realm,
     find_client,
@@ -56,7 +55,7 @@ def _stand_in(body: KdcReqBody, config: KdcConfig) -> Named:
     if at and is_our_realm(suffix, config):
         name = local
     account = Account(
-        account_id=STAND_IN_ID, sam_account_name=name, kind=AccountKind.USER, created_at=_LONG_AGO
+        account_id=NOBODY, sam_account_name=name, kind=AccountKind.USER, created_at=_LONG_AGO
     )
     return Named(account=account, name=cname)
 
@@ -67,6 +66,7 @@ def _named_client(body: KdcReqBody, realm: Realm) -> Named:
         if not realm.config.hide_unknown:
             raise KdcError(ErrorCode.KDC_ERR_C_PRINCIPAL_UNKNOWN, "no account of the client's name")
         client = _stand_in(body, realm.config)
+        realm.directory.spend_as_found(client.account.sam_account_name)
     return client
 
 

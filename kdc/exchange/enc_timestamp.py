@@ -4,10 +4,9 @@ import contextlib
 import hashlib
 from datetime import datetime, timedelta
 
-from directory.model import Account, PrincipalKey
+from directory.model import NOBODY, Account, PrincipalKey
 from kdc.crypto.etypes import KEY_BYTES, CryptoError, EncType, KeyUsage, ProtocolKey, decrypt
 from kdc.errors import KdcError, refusal_from_pki
-from kdc.exchange.principals import STAND_IN_ID
 from kdc.exchange.realm import Realm
 from kdc.policy import check_account_state
 from kdc.wire.constants import ErrorCode
@@ -30,12 +29,14 @@ def _password_key(account: Account, etype: int) -> PrincipalKey:
     raise KdcError(ErrorCode.KDC_ERR_PREAUTH_FAILED, "the account has no password key of this type")
 
 
-def _spend_as_for_a_wrong_password(sealed: EncryptedData, realm: Realm, now: datetime) -> None:
+def _spend_as_for_a_wrong_password(
+    sealed: EncryptedData, realm: Realm, now: datetime, packet: bytes
+) -> None:
     """Do the work that a wrong password costs, so that its time does not tell names apart."""
     etype = EncType(sealed.etype)
     with contextlib.suppress(CryptoError):
         decrypt(ProtocolKey(etype, bytes(KEY_BYTES[etype])), _USAGE, sealed.cipher)
-    realm.directory.record_password_failure(STAND_IN_ID, now, realm.lockout)
+    realm.directory.record_password_failure(NOBODY, now, realm.lockout, packet)
 
 
 def verify_enc_timestamp(
@@ -49,7 +50,8 @@ def verify_enc_timestamp(
     """Open a PA-ENC-TIMESTAMP with the account's key and return that key: the reply key.
 
     value: DER of EncryptedData. etypes: the request's own, the key's must be among them.
-    packet: SHA-256 of the whole packet, so that its retransmission is no replay.
+    packet: SHA-256 of the whole packet, so that its retransmission is no replay, and a wrong
+    password in it counts once.
     Assumes the account's state is checked, but for `hide_unknown`.
     Raises KdcError: KDC_ERR_POLICY (must use a smart card), KDC_ERR_ETYPE_NOSUPP,
     KDC_ERR_PREAUTH_FAILED, KRB_AP_ERR_SKEW, KRB_AP_ERR_REPEAT.
@@ -70,14 +72,16 @@ def verify_enc_timestamp(
         if realm.config.hide_unknown:
             # What an unknown name gets, at the same cost. To tell the state only to who has the
             # password would let a locked account's password be guessed on.
-            _spend_as_for_a_wrong_password(sealed, realm, now)
+            _spend_as_for_a_wrong_password(sealed, realm, now, packet)
             raise KdcError(ErrorCode.KDC_ERR_PREAUTH_FAILED, refusal.why) from None
         raise
     key = ProtocolKey(EncType(candidate.etype), candidate.key)
     try:
         plain = decrypt(key, _USAGE, sealed.cipher)
     except CryptoError:
-        locked = realm.directory.record_password_failure(account.account_id, now, realm.lockout)
+        locked = realm.directory.record_password_failure(
+            account.account_id, now, realm.lockout, packet
+        )
         raise KdcError(
             ErrorCode.KDC_ERR_PREAUTH_FAILED, WRONG_PASSWORD, locked_now=locked is not None
         ) from None

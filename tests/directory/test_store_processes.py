@@ -16,8 +16,10 @@ import pytest
 
 from directory.backend import DirectoryError, DirectoryFault
 from directory.changes import AccountChanges
-from directory.model import LockoutPolicy
+from directory.model import NOBODY, LockoutPolicy
 from directory.store import Store
+from directory.store_schema import to_micros
+from pki.keys import PublicKey
 from tests.directory.builders import (
     NOW,
     hello_key,
@@ -248,6 +250,38 @@ def test_failed_change_leaves_the_store_usable(store: Store) -> None:
     assert store.account_by_name("1") is None
 
 
+def register_alone(path: Path, account_id: int, keys: tuple[PublicKey, ...]) -> int:
+    """Register the same keys as another process; return how many this one got."""
+    store = Store.open(path, master_key())
+    won = 0
+    for key in keys:
+        text = link(key, dn=store.owner_dn(account_id))
+        try:
+            store.add_key_credential(account_id, text, unshared=True)
+        except DirectoryError as error:
+            assert error.kind is DirectoryFault.EXISTS, error
+            continue
+        won += 1
+    store.close()
+    return won
+
+
+def test_key_registered_by_two_processes_at_once_is_on_one_account(store: Store) -> None:
+    """Row K07: the check is part of the write, so no two can find the key free."""
+    owners = [store.add_account(user(name)) for name in ("alice", "bob")]
+    keys = tuple(hello_key(number) for number in range(3))
+    for _ in range(5):
+        store.close()
+        with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+            jobs = [pool.submit(register_alone, store.path, owner, keys) for owner in owners]
+            assert sum(job.result() for job in jobs) == 3
+        again = Store.open(store.path, master_key())
+        assert again.shared_keys() == ()
+        for owner in owners:
+            again.remove_key_credential(owner)
+        again.close()
+
+
 # -- lockout ---------------------------------------------------------------------------------
 
 
@@ -360,6 +394,69 @@ def test_parallel_wrong_passwords_count_once_each(store: Store) -> None:
         assert sum(job.result() for job in jobs) == 99
     assert locked(store, alice) is not None
     assert store.password_failures(alice) == 100
+
+
+def test_packet_sent_again_counts_once(store: Store) -> None:
+    """RFC 4120 3.1.2: a retransmission is the same guess, whichever worker sees it, and when."""
+    alice = store.add_account(user())
+    other = Store.open(store.path, master_key(), read_only=True)
+    for reader in (store, other, store):
+        assert reader.record_password_failure(alice, NOW, POLICY, b"first" * 7) is None
+    later = NOW + 2 * POLICY.window
+    assert other.record_password_failure(alice, later, POLICY, b"first" * 7) is None
+    assert store.password_failures(alice) == 1
+    for packet in (b"second", b"third"):
+        locked_until = store.record_password_failure(alice, NOW, POLICY, packet * 6)
+    assert locked_until is not None
+    other.close()
+
+
+def test_a_right_password_forgets_the_packets_too(store: Store) -> None:
+    """Else a row would stay for ever for each account that ever failed."""
+    alice = store.add_account(user())
+    store.record_password_failure(alice, NOW, POLICY, bytes(32))
+    store.record_password_success(alice, NOW)
+    store.record_password_failure(alice, NOW, POLICY, bytes(32))
+    assert store.password_failures(alice) == 1
+
+
+def test_packets_kept_for_an_account_are_bounded(store: Store) -> None:
+    """Where the threshold is high or there is no end to guesses at nobody's password."""
+    policy = LockoutPolicy(threshold=10_000)
+    alice = store.add_account(user())
+    for number in range(100):
+        store.record_password_failure(alice, NOW, policy, number.to_bytes(32, "little"))
+    counters = sqlite3.connect(store.path.with_name("store-lockout.sqlite"))
+    ((size,),) = counters.execute("SELECT length(packets) FROM lockout").fetchall()
+    counters.close()
+    assert size == 16 * 12
+
+
+def test_nobody_is_counted_and_never_locked(store: Store) -> None:
+    """Row A08: a lock would make guesses at unknown names cheaper than at known ones."""
+    for _ in range(POLICY.threshold + 1):
+        assert store.record_password_failure(NOBODY, NOW, POLICY) is None
+    assert store.password_failures(NOBODY) == POLICY.threshold + 1
+
+
+def test_counters_of_an_older_version_are_read_and_go_on(store: Store) -> None:
+    """A file made before packets were remembered: locks stay, and packets count once from now."""
+    alice, bob = store.add_account(user("alice")), store.add_account(user("bob"))
+    until = NOW + POLICY.duration
+    store.close()
+    old = sqlite3.connect(store.path.with_name("store-lockout.sqlite"), isolation_level=None)
+    old.executescript(
+        "DROP TABLE IF EXISTS lockout; CREATE TABLE lockout (account_id INTEGER PRIMARY KEY,"
+        " failures INTEGER NOT NULL, last_failure INTEGER NOT NULL, locked_until INTEGER)"
+    )
+    old.execute("INSERT INTO lockout VALUES (?, 3, 0, ?)", (alice, to_micros(until)))
+    old.close()
+    again = Store.open(store.path, master_key())
+    assert locked(again, alice) == until
+    for _ in range(2):
+        assert again.record_password_failure(bob, NOW, POLICY, bytes(32)) is None
+    assert again.password_failures(bob) == 1
+    again.close()
 
 
 def test_lost_counters_are_unavailable_not_unlocked(store: Store) -> None:

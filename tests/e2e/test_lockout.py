@@ -42,7 +42,7 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveRealm]:
     with (realm.state / "kdc.toml").open("a") as file:
         file.write('lockout_threshold = 100\nlockout_duration = "1h"\nlockout_window = "1h"\n')
         file.write("max_connections_per_source = 1000\n")
-    for name in ("storm", "mixed", "killed", "carol"):
+    for name in ("storm", "mixed", "killed", "again", "carol"):
         realm.kdc("user", "add", name, "--password-stdin", stdin=PASSWORD)
     key = realm.state.parent / "carol.pem"
     realm.kdc("key", "enroll", "carol", "--out", str(key))
@@ -144,6 +144,17 @@ def test_more_at_once_than_the_threshold_stop_at_it(live: LiveRealm) -> None:
     assert ask(live, attempt("mixed", right=True)) == REVOKED
     live.kdc("user", "unlock", "mixed")
     assert ask(live, attempt("mixed", right=True)) == TICKET
+
+
+def test_packet_sent_again_counts_once_over_workers_and_transports(live: LiveRealm) -> None:
+    """RFC 4120 3.1.2: a client that hears nothing sends the same octets again."""
+    message = attempt("again")
+    codes = at_once(live, [message] * 40)
+    codes.update(code_of(ask_udp(live.port, message)) for _ in range(20))
+    assert codes == {FAILED: 60}
+    assert failures(live, "again") == 1
+    assert ask(live, attempt("again")) == FAILED
+    assert failures(live, "again") == 2
 
 
 def test_count_survives_killed_workers(live: LiveRealm) -> None:

@@ -227,6 +227,15 @@ def test_wrong_passwords_lock_the_account(kdc: Kdc) -> None:
     assert log_on(kdc, after_s=600) == (0, "")
 
 
+def test_wrong_password_sent_again_counts_once(kdc: Kdc) -> None:
+    """RFC 4120 3.1.2: a retransmission is no second guess, and gets the same code."""
+    kdc.configure(lockout_threshold=3)
+    packet = as_req(BODY, enc_timestamp(WRONG))
+    assert [kdc.ask(packet).code for _ in range(5)] == [FAILED] * 5
+    assert kdc.store.password_failures(kdc.account_id("pat")) == 1
+    assert log_on(kdc)[0] == 0
+
+
 def test_right_password_starts_the_count_again(kdc: Kdc) -> None:
     """Row A04: two typing errors a day lock nobody."""
     kdc.configure(lockout_threshold=3)
