@@ -36,6 +36,8 @@ def check(ctx: click.Context, file: Path | None) -> None:
     click.echo(f"{path} is good: realm {config.realm} on {', '.join(config.listen)}")
     for name in config.weak_forms():
         click.echo(f"  weak form accepted: {name}")
+    for name in config.without_effect():
+        click.echo(f"  no effect in this version: {name}")
 
 
 @command.command("show")

@@ -87,6 +87,8 @@ def command(
         pass
     for name in config.weak_forms():
         log.warning("weak form accepted: %s (%s)", name, realm.loaded.origins[name])
+    for name in config.without_effect():
+        log.warning("no effect in this version: %s (%s)", name, realm.loaded.origins[name])
     settings = _settings(config, realm.folder.root, listen, workers)
     try:
         code = Supervisor(settings).run()

@@ -6,7 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from kdc.config import KEYS, ConfigError, KdcConfig, _key_lines, load_config, parse_config
+from kdc.config import (
+    KEYS,
+    WITHOUT_EFFECT,
+    ConfigError,
+    KdcConfig,
+    _key_lines,
+    load_config,
+    parse_config,
+)
 from kdc.config_values import enctype_name, format_duration, parse_address, parse_duration
 from kdc.state_folder import StateFolder
 
@@ -148,6 +156,28 @@ def test_more_connections_per_source_than_in_all_are_refused() -> None:
 def test_compat_profile_turns_on_its_weak_forms(profile: str, weak: tuple[str, ...]) -> None:
     """The profiles of the command contract."""
     assert parse_config(MINIMAL + f'compat = "{profile}"').config.weak_forms() == weak
+
+
+def test_switch_without_effect_is_said_apart() -> None:
+    """Who is told that RC4 is accepted would look elsewhere for why a client fails."""
+    settings = parse_config(MINIMAL + "legacy_rc4 = true\nlegacy_ntlm = true\n").config
+    assert (settings.weak_forms(), settings.without_effect()) == (("legacy_ntlm",), ("legacy_rc4",))
+
+
+def test_switches_said_to_have_no_effect_are_used_nowhere() -> None:
+    """And all others are, but for the readers and writers of the configuration."""
+    root = Path(__file__).parents[2]
+    code = "".join(
+        path.read_text()
+        for part in ("kdc", "directory", "pki")
+        for path in (root / part).rglob("*.py")
+        if path.name not in ("config.py", "init.py")
+    )
+    switches = {field.name for field in fields(KdcConfig) if field.name.startswith("legacy_")}
+    assert {name for name in switches if f".{name}" not in code} == WITHOUT_EFFECT
+    documented = (root / "conf/kdc.toml").read_text()
+    for name in WITHOUT_EFFECT:
+        assert re.search(rf"No effect yet.*\n#{name} = false", documented), name
 
 
 def test_switch_overrides_its_profile() -> None:

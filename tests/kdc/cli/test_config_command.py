@@ -11,8 +11,10 @@ def test_check_says_good_or_78(realm: Shell, tmp_path: Path) -> None:
     """The realm's file, or another before it takes its place."""
     assert "is good: realm LAB.TEST" in realm.ok("config", "check").out
     other = tmp_path / "new.toml"
-    other.write_text('realm = "LAB.TEST"\ncompat = "windows"\n')
-    assert "weak form accepted: legacy_sha1_cms" in realm.ok("config", "check", other).out
+    other.write_text('realm = "LAB.TEST"\ncompat = "windows"\nlegacy_rc4 = true\n')
+    said = realm.ok("config", "check", other).out
+    assert "weak form accepted: legacy_sha1_cms" in said
+    assert "no effect in this version: legacy_rc4" in said
     other.write_text('realm = "LAB.TEST"\nworkers = "two"\n')
     done = realm("config", "check", other)
     assert done.code == ExitCode.CONFIGURATION

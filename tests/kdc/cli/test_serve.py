@@ -64,10 +64,12 @@ def test_one_line_when_ready_then_a_logon(realm: Shell, alice_pem: Path) -> None
 def test_weak_forms_are_listed_at_start(realm: Shell) -> None:
     """Each one that is on, with where it comes from."""
     with (realm.state / "kdc.toml").open("a") as file:
-        file.write("legacy_rsa_reply = true\n")
+        file.write("legacy_dh_group2 = true\nlegacy_rc4 = true\n")
     with serving(realm) as (_, log):
         said = log.read_text()
-    assert re.search(r"weak form accepted: legacy_rsa_reply \(.*kdc\.toml:\d+\)", said)
+    assert re.search(r"weak form accepted: legacy_dh_group2 \(.*kdc\.toml:\d+\)", said)
+    assert "weak form accepted: legacy_rc4" not in said
+    assert re.search(r"no effect in this version: legacy_rc4 \(.*kdc\.toml:\d+\)", said)
 
 
 def test_log_as_json(realm: Shell) -> None:
