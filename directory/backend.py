@@ -31,6 +31,16 @@ class DirectoryError(Exception):
         self.detail = detail
 
 
+class NeedsFetch(DirectoryError):  # noqa: N818  it is no fault: somebody has to be asked first
+    """A lookup in a replica that its directory has to be asked about first (UNAVAILABLE).
+
+    The server asks, without standing still, and handles the request again.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(DirectoryFault.UNAVAILABLE, "the directory is asked first")
+
+
 class Directory(Protocol):
     """The questions the KDC core asks. All raise DirectoryError(UNAVAILABLE or CORRUPT).
 

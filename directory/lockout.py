@@ -156,6 +156,15 @@ class LockoutBook:
         except sqlite3.Error as error:
             raise self._failed(error) from error
 
+    def lock(self, account_id: int, until: datetime) -> None:
+        """Lock an account, whatever is on record."""
+        try:
+            self._open().execute(
+                "INSERT OR REPLACE INTO lockout VALUES (?, 0, 0, ?)", (account_id, to_micros(until))
+            )
+        except sqlite3.Error as error:
+            raise self._failed(error) from error
+
     def unlock(self, account_id: int) -> bool:
         """Forget everything about an account; return whether there was anything."""
         try:

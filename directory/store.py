@@ -189,6 +189,15 @@ class Store(StoreReader):
         finally:
             self.forget()
 
+    @contextmanager
+    def replicating(self) -> Iterator[Inserter]:
+        """Write what another directory holds, rows of our own choice, as one transaction.
+
+        For `directory.ldap`, which keeps this store in step with a directory.
+        """
+        with self._transaction() as connection:
+            yield self._inserter(connection)
+
     def _inserter(self, connection: sqlite3.Connection) -> "Inserter":
         return Inserter(connection, self._master_key, self.realm, self.domain_sid)
 

@@ -160,6 +160,10 @@ class StoreReader:
         except sqlite3.Error as error:
             raise self._failed(error) from error
 
+    def rows(self, sql: str, *values: object) -> list[Row]:
+        """Run a query of another module of this package. Raises DirectoryError(UNAVAILABLE)."""
+        return self._all(sql, *values)
+
     def setting(self, name: str) -> object:
         """Return a setting of the realm (`realm`, `netbios`, `domain_sid` ...), None if unset."""
         row = self._one("SELECT value FROM settings WHERE name = ?", name)
@@ -178,6 +182,11 @@ class StoreReader:
         if row is None or row[0] != self._version:
             self.forget()
             self._version = cast(int, row[0]) if row is not None else -1
+
+    @property
+    def version(self) -> int:
+        """What `refresh` saw last; another number means that something was committed."""
+        return self._version
 
     def forget(self) -> None:
         """Drop every decoded account and every remembered name."""
@@ -326,6 +335,10 @@ class StoreReader:
     def locked_until(self, account_id: int) -> datetime | None:
         """Return until when an account was locked last; None when it never was."""
         return self._lockout.locked_until(account_id)
+
+    def lock_until(self, account_id: int, until: datetime) -> None:
+        """Lock an account as another directory says; wrong passwords are counted anew."""
+        self._lockout.lock(account_id, until)
 
     def unlock(self, account_id: int) -> bool:
         """End an account's lock; return whether any wrong password was on record."""
