@@ -19,6 +19,7 @@ from directory.model import (
     DOMAIN_COMPUTERS_RID,
     DOMAIN_CONTROLLERS_RID,
     DOMAIN_USERS_RID,
+    PROTECTED_USERS_RID,
     Group,
     Sid,
     match_key,
@@ -35,6 +36,7 @@ WELL_KNOWN_GROUPS = (
     (DOMAIN_USERS_RID, "Domain Users"),
     (DOMAIN_COMPUTERS_RID, "Domain Computers"),
     (DOMAIN_CONTROLLERS_RID, "Domain Controllers"),
+    (PROTECTED_USERS_RID, "Protected Users"),
 )
 
 GROUP_TABLES = """
@@ -286,9 +288,9 @@ def _unique() -> Iterator[None]:
 
 
 def insert_well_known_groups(connection: sqlite3.Connection, domain: Sid) -> None:
-    """Insert the groups that every domain has."""
+    """Insert the groups that every domain has, those that are missing."""
     connection.executemany(
-        "INSERT INTO groups (name, name_key, sid) VALUES (?, ?, ?)",
+        "INSERT OR IGNORE INTO groups (name, name_key, sid) VALUES (?, ?, ?)",
         [
             (name, match_key(name), domain.with_rid(rid).to_bytes())
             for rid, name in WELL_KNOWN_GROUPS

@@ -51,10 +51,10 @@ def upgrade_store(path: Path) -> None:
             if found == 1:
                 # The tables of groups in today's form: schema 3 has nothing to add to them.
                 _run(connection, _ACCOUNT_COLUMNS_2 + NT_HASH_TABLE + GROUP_TABLES)
-                insert_well_known_groups(connection, Sid.parse(str(settings["domain_sid"])))
             else:
                 _run(connection, _GROUP_COLUMNS_3)
             _run(connection, _ACCOUNT_COLUMNS_3 + VALUE_TABLES)
+            insert_well_known_groups(connection, Sid.parse(str(settings["domain_sid"])))
             # SQLite's lower() takes ASCII letters only, as match_key does.
             connection.execute("UPDATE accounts SET dn_key = lower(dn) WHERE dn IS NOT NULL")
             connection.execute(

@@ -105,7 +105,7 @@ def test_processes_that_open_an_old_store_at_once_upgrade_it_once(store: Store) 
         )
         for _ in range(4)
     ]
-    assert [process.communicate(timeout=60)[0].strip() for process in started] == ["4"] * 4
+    assert [process.communicate(timeout=60)[0].strip() for process in started] == ["5"] * 4
 
 
 def test_killed_upgrade_leaves_the_old_store(store: Store) -> None:

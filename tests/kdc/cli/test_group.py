@@ -11,7 +11,13 @@ from kdc.crypto.md4 import nt_hash
 from kdc.state_folder import StateFolder
 from tests.kdc.cli.conftest import Shell
 
-WELL_KNOWN = ["Domain Admins", "Domain Computers", "Domain Controllers", "Domain Users"]
+WELL_KNOWN = [
+    "Domain Admins",
+    "Domain Computers",
+    "Domain Controllers",
+    "Domain Users",
+    "Protected Users",
+]
 
 
 def store_of(shell: Shell) -> Store:
@@ -23,7 +29,9 @@ def test_a_new_realm_has_the_well_known_groups(realm: Shell) -> None:
     """MS-DTYP 2.4.2.4: their RIDs are fixed."""
     found = realm.ok("group", "list", "--json").json
     assert [group["name"] for group in found] == WELL_KNOWN
-    assert [group["sid"].rpartition("-")[2] for group in found] == ["512", "515", "516", "513"]
+    assert [group["sid"].rpartition("-")[2] for group in found] == [
+        *("512", "515", "516", "513", "525")
+    ]
     assert {group["members"] for group in found} == {0}
 
 
