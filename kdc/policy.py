@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from directory.model import Account
+from directory.model import PROTECTED_USERS_RID, Account, Sid
 from kdc.crypto.etypes import EncType
 from kdc.errors import KdcError
 from kdc.wire.constants import ErrorCode, KdcOption, TicketFlag
@@ -25,10 +25,14 @@ AS_REFUSED_OPTIONS = (
 )
 
 
-# S4U2Proxy (CNAME_IN_ADDL_TKT), postdated and anonymous tickets are not issued.
-TGS_REFUSED_OPTIONS = (
-    KdcOption.POSTDATED | KdcOption.CNAME_IN_ADDL_TKT | KdcOption.REQUEST_ANONYMOUS
-)
+# Postdated and anonymous tickets are not issued.
+TGS_REFUSED_OPTIONS = KdcOption.POSTDATED | KdcOption.REQUEST_ANONYMOUS
+
+# Each takes the client's name, or the key, from another ticket than the TGT.
+SECOND_TICKET_OPTIONS = KdcOption.ENC_TKT_IN_SKEY | KdcOption.CNAME_IN_ADDL_TKT
+
+DELEGABLE_FLAGS = TicketFlag.FORWARDABLE | TicketFlag.PROXIABLE
+"""What no ticket of an account that may not be delegated has (MS-KILE 3.3.5.1, 3.3.5.7)."""
 
 # What these options ask for, and the flag without which a TGT cannot give it (RFC 4120 3.3.3).
 TGS_BOUND_OPTIONS = (
@@ -82,6 +86,18 @@ def check_account_state(account: Account, now: datetime) -> None:
         hour = (now.weekday() + 1) % 7 * 24 + now.hour
         if not account.logon_hours[hour // 8] >> (hour % 8) & 1:
             raise KdcError(ErrorCode.KDC_ERR_POLICY, "outside the account's logon hours")
+
+
+def may_be_delegated(account: Account, groups: tuple[Sid, ...], domain: Sid) -> bool:
+    """Tell whether others may act in an account's name.
+
+    groups: flattened. domain: the domain's SID.
+    Not for "account is sensitive and cannot be delegated" nor for members of Protected Users
+    (MS-KILE 3.3.5.1 DelegationNotAllowed; MS-DTYP 2.4.2.4).
+    """
+    if account.not_delegated:
+        return False
+    return domain.with_rid(PROTECTED_USERS_RID) not in groups
 
 
 def check_password_state(account: Account, now: datetime) -> None:
@@ -180,7 +196,8 @@ def check_tgs_options(kdc_options: int, tgt_flags: int) -> None:
                 raise KdcError(
                     ErrorCode.KDC_ERR_BADOPTION, "the TGT's flags do not allow what is asked for"
                 )
-    if asked > 1 or (asked and kdc_options & KdcOption.ENC_TKT_IN_SKEY):
+    second = kdc_options & SECOND_TICKET_OPTIONS
+    if asked > 1 or (asked and second) or second == SECOND_TICKET_OPTIONS:
         raise KdcError(ErrorCode.KDC_ERR_BADOPTION, "options that exclude each other")
 
 

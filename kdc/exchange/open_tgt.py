@@ -24,7 +24,10 @@ class OpenTgt:
     carried: Carried | None = None
     """What a new ticket takes over from its PAC, whose signatures are right; None: it has none."""
     facts: PacFacts | None = None
-    """What the last ticket's PAC said; good as long as account and groups are the same objects."""
+    """What the last ticket's PAC said; good as long as account and groups are the same objects.
+    Several requests share it: what says something else is made with `dataclasses.replace`."""
+    delegable: bool = False
+    """Whether the account of `facts` may be delegated."""
 
 
 class OpenTgts:

@@ -23,7 +23,7 @@ from kdc.pac import (
 )
 from kdc.trust import TrustVerdict
 from kdc.wire.constants import ErrorCode, PaType
-from kdc.wire.ms_kile import KerbPaPacRequest
+from kdc.wire.ms_kile import KerbPaPacRequest, PaPacOptions
 from kdc.wire.rfc4120 import PaData
 from pki import asn1
 from pki.errors import PkiError
@@ -64,6 +64,20 @@ def wanted_attributes(padata: tuple[PaData, ...]) -> int:
                 raise KdcError(ErrorCode.KRB_ERR_GENERIC, "PA-PAC-REQUEST is malformed") from None
             return PAC_WAS_REQUESTED if wanted else 0
     return PAC_WAS_GIVEN_IMPLICITLY
+
+
+def wanted_pac_options(padata: tuple[PaData, ...]) -> int:
+    """Return the flags of PA-PAC-OPTIONS (MS-KILE 2.2.10), 0 without one.
+
+    Raises KdcError(KRB_ERR_GENERIC) for a malformed one.
+    """
+    for pa in padata:
+        if pa.padata_type == PaType.PAC_OPTIONS:
+            try:
+                return asn1.decode(PaPacOptions, pa.padata_value).flags
+            except PkiError:
+                raise KdcError(ErrorCode.KRB_ERR_GENERIC, "PA-PAC-OPTIONS is malformed") from None
+    return 0
 
 
 def by_key(verdict: TrustVerdict, *, fresh: bool) -> tuple[Sid, ...]:

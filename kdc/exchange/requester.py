@@ -29,9 +29,14 @@ from kdc.pac import (
     parse_pac,
     verify_pac,
 )
-from kdc.policy import check_account_state
+from kdc.policy import check_account_state, may_be_delegated
 from kdc.wire.constants import ErrorCode
-from kdc.wire.rfc4120 import PrincipalName
+from kdc.wire.rfc4120 import (
+    AuthorizationDataElement,
+    EncTicketPart,
+    PaData,
+    PrincipalName,
+)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -43,6 +48,23 @@ class Requester:
     """As the TGT has it; the new ticket says the same."""
     pac: PacFacts | None
     """What the new ticket's PAC says: the account of today, and how it was proven at the logon."""
+    delegable: bool
+    """Whether others may act in its name."""
+
+
+@dataclass(slots=True, kw_only=True)
+class TicketClient:
+    """Whom a new ticket speaks for, and what bounds it: the requester, or a user of S4U."""
+
+    account: Account
+    name: PrincipalName
+    pac: PacFacts | None
+    limits: EncTicketPart
+    """Its flags and times are the most that the new ticket may have."""
+    authorization_data: tuple[AuthorizationDataElement, ...]
+    """What the new ticket takes over besides its PAC."""
+    padata: tuple[PaData, ...] = ()
+    """What the reply says about it, in the clear."""
 
 
 def verify_requester(tgt: OpenTgt, realm: Realm, now: datetime) -> Requester:
@@ -53,7 +75,7 @@ def verify_requester(tgt: OpenTgt, realm: Realm, now: datetime) -> Requester:
     """
     part = tgt.part
     carried = _carried(tgt)
-    account = _account_of(part.cname, realm.directory)
+    account = account_of(part.cname, realm.directory)
     if account is None:
         raise KdcError(ErrorCode.KDC_ERR_TGT_REVOKED, "the TGT's account does not exist any more")
     if carried is not None:
@@ -65,11 +87,17 @@ def verify_requester(tgt: OpenTgt, realm: Realm, now: datetime) -> Requester:
             raise KdcError(ErrorCode.KDC_ERR_TGT_REVOKED, "the TGT has no PAC")
         if account.created_at.replace(microsecond=0) > part.authtime:
             raise KdcError(ErrorCode.KDC_ERR_TGT_REVOKED, "the account is younger than the TGT")
-    elif KEY_TRUST in carried.asserted_sids and not any(c.usable for c in account.key_credentials):
+    else:
+        check_keys_remain(carried, account)
+    return Requester(account=account, name=part.cname, pac=facts, delegable=tgt.delegable)
+
+
+def check_keys_remain(carried: Carried, account: Account) -> None:
+    """Refuse a ticket of a key-trust logon when the account's last key is gone (rule 3)."""
+    if KEY_TRUST in carried.asserted_sids and not any(c.usable for c in account.key_credentials):
         raise KdcError(
             ErrorCode.KDC_ERR_TGT_REVOKED, "the keys of a key-trust logon were removed since"
         )
-    return Requester(account=account, name=part.cname, pac=facts)
 
 
 def _carried(tgt: OpenTgt) -> Carried | None:
@@ -109,6 +137,7 @@ def _pac_facts(tgt: OpenTgt, account: Account, realm: Realm) -> PacFacts | None:
         and kept.groups is realm.directory.groups_of(account.account_id)
     ):
         return kept
+    tgt.delegable = is_delegable(account, realm)
     carried = tgt.carried
     tgt.facts = pac_facts(
         account,
@@ -123,7 +152,8 @@ def _pac_facts(tgt: OpenTgt, account: Account, realm: Realm) -> PacFacts | None:
     return tgt.facts
 
 
-def _account_of(cname: PrincipalName, directory: Directory) -> Account | None:
+def account_of(cname: PrincipalName, directory: Directory) -> Account | None:
+    """Find the account of a ticket's client by exactly that name (rule 1)."""
     parts = cname.name_string
     if not parts or not parts[0]:
         return None
@@ -133,3 +163,11 @@ def _account_of(cname: PrincipalName, directory: Directory) -> Account | None:
         else account_by_parts(parts, directory)
     )
     return None if account is None or account.kind is AccountKind.KRBTGT else account
+
+
+def is_delegable(account: Account, realm: Realm) -> bool:
+    """Tell whether others may act in an account's name, by its flag and its groups."""
+    directory = realm.directory
+    return may_be_delegated(
+        account, directory.groups_of(account.account_id), directory.domain().sid
+    )

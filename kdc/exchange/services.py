@@ -42,25 +42,35 @@ def find_target(body: KdcReqBody, directory: Directory, config: KdcConfig) -> Na
     Raises KdcError: KDC_ERR_S_PRINCIPAL_UNKNOWN, KDC_ERR_SERVICE_REVOKED.
     """
     sname = body.sname
-    account = None
-    if sname is not None and sname.name_string and sname.name_string[0]:
-        parts = sname.name_string
-        if match_key(parts[0]) == KRBTGT:
-            return _ticket_granting(sname, body, directory, config)
-        if len(parts) > 1:
-            account = _by_service_name(parts, directory, config)
-        elif sname.name_type == NameType.ENTERPRISE:
-            account = account_by_enterprise_name(parts[0], directory, config)
-            if account is not None and body.kdc_options & KdcOption.CANONICALIZE:
-                own = account.sam_account_name
-                sname = PrincipalName(name_type=NameType.PRINCIPAL, name_string=(own,))
-        elif "/" not in parts[0]:
-            account = account_by_simple_name(parts[0], directory, config)
-    if account is None or sname is None or account.kind is AccountKind.KRBTGT:
+    if sname is not None and sname.name_string and match_key(sname.name_string[0]) == KRBTGT:
+        return _ticket_granting(sname, body, directory, config)
+    account = None if sname is None else account_of_service(sname, directory, config)
+    if account is None or sname is None:
         raise KdcError(ErrorCode.KDC_ERR_S_PRINCIPAL_UNKNOWN, "no service of the name asked for")
     if account.disabled:
         raise KdcError(ErrorCode.KDC_ERR_SERVICE_REVOKED, "the service's account is disabled")
+    if sname.name_type == NameType.ENTERPRISE and body.kdc_options & KdcOption.CANONICALIZE:
+        own = account.sam_account_name
+        sname = PrincipalName(name_type=NameType.PRINCIPAL, name_string=(own,))
     return Named(account=account, name=sname)
+
+
+def account_of_service(
+    sname: PrincipalName, directory: Directory, config: KdcConfig
+) -> Account | None:
+    """Find the account of a service by any of its names; krbtgt is none (rules 1 and 2)."""
+    parts = sname.name_string
+    if not parts or not parts[0]:
+        return None
+    if len(parts) > 1:
+        account = _by_service_name(parts, directory, config)
+    elif sname.name_type == NameType.ENTERPRISE:
+        account = account_by_enterprise_name(parts[0], directory, config)
+    elif "/" in parts[0]:
+        return None
+    else:
+        account = account_by_simple_name(parts[0], directory, config)
+    return None if account is None or account.kind is AccountKind.KRBTGT else account
 
 
 def _ticket_granting(

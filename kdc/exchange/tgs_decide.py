@@ -1,20 +1,24 @@
 """What a TGS-REQ gets: the service, its key, the ticket's times and contents (RFC 4120 3.3.3)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from directory.model import Account, AccountKind
 from kdc.crypto.etypes import EncType, ProtocolKey
 from kdc.errors import KdcError
 from kdc.exchange.authorization_data import check_brought
+from kdc.exchange.pac_facts import wanted_pac_options
 from kdc.exchange.principals import Named
 from kdc.exchange.realm import Realm
-from kdc.exchange.requester import Requester, verify_requester
+from kdc.exchange.requester import TicketClient, verify_requester
+from kdc.exchange.s4u_proxy import speak_by_evidence
+from kdc.exchange.s4u_self import read_for_user, speak_for_user
 from kdc.exchange.services import find_target
 from kdc.exchange.tgs_open import OpenTgsReq
 from kdc.exchange.tgt import open_tgt
-from kdc.exchange.ticket import service_key
+from kdc.exchange.ticket import service_key, session_etypes
 from kdc.policy import (
+    DELEGABLE_FLAGS,
     TicketGrant,
     check_tgs_options,
     choose_etype,
@@ -22,17 +26,15 @@ from kdc.policy import (
     decide_service_ticket,
     decide_validation,
 )
-from kdc.wire.constants import ErrorCode, KdcOption, PaType
+from kdc.wire.constants import ErrorCode, KdcOption, TicketFlag
 from kdc.wire.rfc4120 import (
     AuthorizationDataElement,
+    EncTicketPart,
     HostAddress,
+    KdcReqBody,
     PaData,
     PrincipalName,
 )
-
-# What these ask for is not a ticket in the requester's own name: to leave them unread would give
-# another ticket than was asked for (MS-SFU 2.2.1, 2.2.2).
-S4U2SELF = (PaType.FOR_USER, PaType.S4U_X509_USER)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -48,7 +50,7 @@ class SealingKey:
 class TgsGrant:
     """A ticket that was agreed to. Only `decide_tgs` makes one."""
 
-    requester: Requester
+    client: TicketClient
     service: Account
     sname: PrincipalName
     ticket: TicketGrant
@@ -57,6 +59,8 @@ class TgsGrant:
     caddr: tuple[HostAddress, ...] | None
     authorization_data: tuple[AuthorizationDataElement, ...]
     """All but the PAC."""
+    pac_options: int
+    """Of the request's PA-PAC-OPTIONS; 0 without one."""
 
 
 def decide_tgs(
@@ -70,47 +74,73 @@ def decide_tgs(
 
     facts: the audit trail. Raises KdcError with the code of the first rule that is broken.
     """
-    body, part = opened.body, opened.tgt.part
+    body = opened.body
     config = realm.config
     options = body.kdc_options
-    if any(pa.padata_type in S4U2SELF for pa in padata):
-        raise KdcError(ErrorCode.KDC_ERR_PADATA_TYPE_NOSUPP, "S4U2Self is not offered")
-    check_tgs_options(options, part.flags)
+    for_user = read_for_user(opened, padata)
+    pac_options = wanted_pac_options(padata)
+    limits = opened.tgt.part
+    check_tgs_options(options, limits.flags)
     requester = verify_requester(opened.tgt, realm, now)
     facts["account"] = requester.account.sam_account_name
+    if not requester.delegable:
+        # The account may have become so after its logon.
+        limits = replace(limits, flags=limits.flags & ~DELEGABLE_FLAGS)
+        check_tgs_options(options, limits.flags)
     target = find_target(body, realm.directory, config)
     is_tgt = target.account.kind is AccountKind.KRBTGT
     if is_tgt:
         _check_tgt_options(options)
     check_brought(opened.brought)
+    if for_user is not None:
+        client = speak_for_user(for_user, opened, requester, target, realm, now, facts)
+    elif options & KdcOption.CNAME_IN_ADDL_TKT:
+        client = speak_by_evidence(opened, requester, target, pac_options, realm, now, facts)
+    else:
+        client = TicketClient(
+            account=requester.account,
+            name=requester.name,
+            pac=requester.pac,
+            limits=limits,
+            authorization_data=opened.tgt.others or (),
+        )
+    # A service that wants no PAC still gets one in what it asks for itself, to show as evidence.
+    if target.account.no_auth_data_required and for_user is None and not is_tgt:
+        client.pac = None
     if options & KdcOption.ENC_TKT_IN_SKEY:
         sealing = _second_ticket_key(opened, target, realm, now)
         session_etype = choose_etype(body.etype, config.supported_enctypes)
     else:
         sealing = _service_key(target.account, realm)
-        session_etype = choose_etype(body.etype, _session_etypes(target.account, realm))
+        allowed = session_etypes(target.account, config.supported_enctypes)
+        session_etype = choose_etype(body.etype, allowed)
+    ticket = _times(body, client.limits, is_tgt, realm, now)
+    if target.account.trusted_for_delegation and not is_tgt:
+        ticket = replace(ticket, flags=ticket.flags | TicketFlag.OK_AS_DELEGATE)
     address_change = options & (KdcOption.FORWARDED | KdcOption.PROXY)
     return TgsGrant(
-        requester=requester,
+        client=client,
         service=target.account,
         sname=target.name,
-        ticket=_times(opened, target, is_tgt, realm, now),
+        ticket=ticket,
         session_etype=session_etype,
         sealing=sealing,
-        caddr=body.addresses if address_change else part.caddr,
-        authorization_data=(opened.tgt.others or ()) + opened.brought,
+        caddr=body.addresses if address_change else opened.tgt.part.caddr,
+        authorization_data=client.authorization_data + opened.brought,
+        pac_options=pac_options,
     )
 
 
 def _check_tgt_options(options: int) -> None:
-    if options & (KdcOption.PROXY | KdcOption.ENC_TKT_IN_SKEY):
-        raise KdcError(ErrorCode.KDC_ERR_BADOPTION, "a TGT is neither proxied nor user to user")
+    if options & (KdcOption.PROXY | KdcOption.ENC_TKT_IN_SKEY | KdcOption.CNAME_IN_ADDL_TKT):
+        raise KdcError(
+            ErrorCode.KDC_ERR_BADOPTION, "a TGT is neither proxied, user to user nor delegated"
+        )
 
 
 def _times(
-    opened: OpenTgsReq, target: Named, is_tgt: bool, realm: Realm, now: datetime
+    body: KdcReqBody, limits: EncTicketPart, is_tgt: bool, realm: Realm, now: datetime
 ) -> TicketGrant:
-    body, part = opened.body, opened.tgt.part
     config = realm.config
     if body.kdc_options & (KdcOption.RENEW | KdcOption.VALIDATE):
         if not is_tgt:
@@ -118,16 +148,16 @@ def _times(
                 ErrorCode.KDC_ERR_SERVER_NOMATCH, "only a TGT is renewed or validated, as itself"
             )
         if body.kdc_options & KdcOption.VALIDATE:
-            return decide_validation(part, config.max_life_s)
+            return decide_validation(limits, config.max_life_s)
         return decide_renewal(
-            part,
+            limits,
             now,
             max_life_s=config.max_life_s,
             max_renewable_life_s=config.max_renewable_life_s,
         )
     return decide_service_ticket(
         body,
-        part,
+        limits,
         now,
         is_tgt=is_tgt,
         max_life_s=config.max_life_s,
@@ -148,12 +178,6 @@ def _service_key(account: Account, realm: Realm) -> SealingKey:
         )
     key = service_key(account, realm.config.supported_enctypes)
     return SealingKey(key=realm.service_keys.ready(key), kvno=key.kvno)
-
-
-def _session_etypes(account: Account, realm: Realm) -> tuple[int, ...]:
-    """List what the service can use: the types of its newest keys, and the realm allows."""
-    own = {key.etype for key in account.newest_keys()}
-    return tuple(etype for etype in realm.config.supported_enctypes if etype in own)
 
 
 def _second_ticket_key(

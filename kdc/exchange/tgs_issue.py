@@ -5,19 +5,21 @@ from kdc.exchange.realm import Realm
 from kdc.exchange.reply_der import ReplyDer
 from kdc.exchange.tgs_decide import TgsGrant
 from kdc.exchange.tgs_open import OpenTgsReq
-from kdc.exchange.ticket import encode_ticket_part
-from kdc.wire.constants import MessageType
-from kdc.wire.rfc4120 import EncryptedData, EncryptionKey
+from kdc.exchange.ticket import encode_ticket_part, session_etypes
+from kdc.wire.constants import MessageType, PaType
+from kdc.wire.ms_kile import ENCTYPE_BITS, PacOption, PaPacOptions
+from kdc.wire.rfc4120 import EncryptedData, EncryptionKey, PaData
+from pki import asn1
 
 
 def issue_tgs_rep(grant: TgsGrant, opened: OpenTgsReq, realm: Realm) -> bytes:
     """Make the session key, seal ticket and client's part, and encode the TGS-REP."""
     entropy = realm.entropy
-    etype, sealing, requester = grant.session_etype, grant.sealing, grant.requester
+    etype, sealing, speaks_for = grant.session_etype, grant.sealing, grant.client
     der = ReplyDer(
         kind=MessageType.TGS_REP,
         realm=realm.config.realm,
-        cname=requester.name,
+        cname=speaks_for.name,
         sname=grant.sname,
         session=EncryptionKey(keytype=etype, keyvalue=entropy(KEY_BYTES[etype])),
         flags=grant.ticket.flags,
@@ -25,18 +27,35 @@ def issue_tgs_rep(grant: TgsGrant, opened: OpenTgsReq, realm: Realm) -> bytes:
         caddr=grant.caddr,
     )
     ticket_part = encode_ticket_part(
-        der.ticket_fields(opened.tgt.part.transited),
+        der.ticket_fields(speaks_for.limits.transited),
         grant.authorization_data,
-        requester.pac,
+        speaks_for.pac,
         grant.service,
         sealing.key,
         realm,
     )
-    client_part = der.client_part(nonce=opened.body.nonce)
+    client_part = der.client_part(
+        nonce=opened.body.nonce,
+        encrypted_pa_data=_encrypted_pa_data(grant, realm) if grant.pac_options else None,
+    )
     ticket = encrypt(sealing.key, KeyUsage.TICKET, ticket_part, entropy(CONFOUNDER_BYTES))
     client = encrypt(opened.reply_key, opened.reply_usage, client_part, entropy(CONFOUNDER_BYTES))
     return der.message(
-        padata=None,
+        padata=speaks_for.padata,
         ticket=EncryptedData(etype=sealing.key.enctype, kvno=sealing.kvno, cipher=ticket),
         client=EncryptedData(etype=opened.reply_key.enctype, cipher=client),
+    )
+
+
+def _encrypted_pa_data(grant: TgsGrant, realm: Realm) -> tuple[PaData, ...]:
+    """Answer PA-PAC-OPTIONS: what the service supports, and which of the options we do.
+
+    Source: MS-KILE 3.3.5.7; MS-SFU 3.2.5.2.
+    """
+    etypes = session_etypes(grant.service, realm.config.supported_enctypes)
+    bits = sum(ENCTYPE_BITS.get(etype, 0) for etype in etypes)
+    known = grant.pac_options & PacOption.RESOURCE_BASED_CONSTRAINED_DELEGATION
+    return (
+        PaData(padata_type=PaType.SUPPORTED_ENCTYPES, padata_value=bits.to_bytes(4, "little")),
+        PaData(padata_type=PaType.PAC_OPTIONS, padata_value=asn1.encode(PaPacOptions(flags=known))),
     )

@@ -11,7 +11,7 @@ from kdc.exchange.reply_der import ReplyDer, enc_ticket_part
 from kdc.pac import PLACEHOLDER, PacFacts, service_pac, tgt_pac, wrap_if_relevant
 from kdc.policy import TicketGrant
 from kdc.wire.constants import ErrorCode, MessageType, PaType, TicketFlag
-from kdc.wire.ms_kile import PA_SUPPORTED_ENCTYPES_BITS
+from kdc.wire.ms_kile import AES_SESSION_KEY_BIT, ENCTYPE_BITS, ENCTYPE_MASK
 from kdc.wire.rfc4120 import (
     AsReq,
     AuthorizationDataElement,
@@ -51,13 +51,50 @@ class AsReply:
     """None: the ticket has no PAC."""
 
 
+def _named_etypes(service: Account) -> int:
+    """Return the encryption types that msDS-SupportedEncryptionTypes names; 0: none, so any.
+
+    krbtgt is ours: what it supports is the realm's to say (MS-KILE 3.1.5.2, 3.3.5.7).
+    """
+    mask = service.supported_enctypes
+    if mask is None or service.kind is AccountKind.KRBTGT:
+        return 0
+    return mask & ENCTYPE_MASK
+
+
 def service_key(service: Account, supported: tuple[int, ...]) -> PrincipalKey:
-    """Choose the key a ticket is sealed with: the newest, of the realm's first etype it has."""
+    """Choose the key a ticket is sealed with: the newest, of the realm's first etype it has.
+
+    Raises KdcError: KDC_ERR_NULL_KEY; KDC_ERR_ETYPE_NOSUPP when the account's
+    msDS-SupportedEncryptionTypes names none of the types it has keys of.
+    """
     newest = {key.etype: key for key in service.newest_keys()}
-    for etype in supported:
-        if etype in newest:
+    named = _named_etypes(service)
+    found = [etype for etype in supported if etype in newest]
+    for etype in found:
+        if not named or named & ENCTYPE_BITS.get(etype, 0):
             return newest[etype]
+    if found:
+        raise KdcError(
+            ErrorCode.KDC_ERR_ETYPE_NOSUPP,
+            "the service's account allows no type that it has a key of",
+            supported_enctypes=service.supported_enctypes,
+        )
     raise KdcError(ErrorCode.KDC_ERR_NULL_KEY, "the service has no key of a supported type")
+
+
+def session_etypes(service: Account, supported: tuple[int, ...]) -> tuple[int, ...]:
+    """List the types that a session key with this service may have, as the realm prefers them.
+
+    They are those that its account names, or those of its newest keys when it names none.
+    """
+    named = _named_etypes(service)
+    if named:
+        if named & AES_SESSION_KEY_BIT:
+            named |= ENCTYPE_BITS[17] | ENCTYPE_BITS[18]
+        return tuple(etype for etype in supported if named & ENCTYPE_BITS.get(etype, 0))
+    own = {key.etype for key in service.newest_keys()}
+    return tuple(etype for etype in supported if etype in own)
 
 
 def _enc_pa_rep(reply: AsReply, supported: tuple[int, ...]) -> tuple[PaData, ...]:
@@ -66,7 +103,7 @@ def _enc_pa_rep(reply: AsReply, supported: tuple[int, ...]) -> tuple[PaData, ...
     The checksum over the request as received lets the client notice a changed request.
     """
     mac = make_checksum(reply.reply_key, KeyUsage.AS_REQ, reply.request.raw)
-    bits = sum(PA_SUPPORTED_ENCTYPES_BITS.get(etype, 0) for etype in set(supported))
+    bits = sum(ENCTYPE_BITS.get(etype, 0) for etype in set(supported))
     checksum = Checksum(cksumtype=CHECKSUM_TYPES[reply.reply_key.enctype], checksum=mac)
     return (
         PaData(padata_type=PaType.REQ_ENC_PA_REP, padata_value=asn1.encode(checksum)),

@@ -11,6 +11,7 @@ from dataclasses import replace
 from directory.backend import DirectoryFault
 from kdc.explain.advice_proof import PROOF_ADVICE
 from kdc.explain.advice_request import REQUEST_ADVICE
+from kdc.explain.advice_s4u import S4U_ADVICE
 from kdc.explain.advice_text import MALFORMED_CAUSES, MALFORMED_FIXES, Advice
 from kdc.explain.advice_tgs import PAC_ADVICE, TGS_ADVICE
 from kdc.explain.steps import Step
@@ -212,6 +213,7 @@ ADVICE: Mapping[str, Advice] = {
     **REQUEST_ADVICE,
     **PROOF_ADVICE,
     **TGS_ADVICE,
+    **S4U_ADVICE,
     **PAC_ADVICE,
 }
 """Everything we can say, by the reason."""

@@ -206,18 +206,11 @@ TGS_ADVICE: Mapping[str, Advice] = {
         _FAULTY,
         ("update the client",),
     ),
-    "S4U2Self is not offered": _advice(
-        Step.TGS_OPTIONS,
-        "Tickets in the name of somebody else (S4U) are not issued.",
-        "MS-SFU 2.2.1, 2.2.2; own rule",
-        ("a web server or tool that uses protocol transition",),
-        ("let the user log on to the service itself",),
-    ),
     "an option for tickets that are not issued is set": _advice(
         Step.TGS_OPTIONS,
-        "Postdated tickets, anonymous ones and constrained delegation (S4U2Proxy) are not offered.",
-        "RFC 4120 3.3.3; MS-SFU 3.2.5.2; row T12",
-        ("a service that delegates", "kinit -s or -n"),
+        "Postdated and anonymous tickets are not offered.",
+        "RFC 4120 3.3.3; RFC 8062",
+        ("kinit -s or -n",),
         ("leave the option out: see kdc-options in the tree",),
     ),
     "the TGT's flags do not allow what is asked for": _advice(
@@ -229,8 +222,9 @@ TGS_ADVICE: Mapping[str, Advice] = {
     ),
     "options that exclude each other": _advice(
         Step.TGS_OPTIONS,
-        "One of forwarded, proxy, renew and validate at a time, and none with user to user.",
-        "RFC 4120 3.3.3",
+        "One of forwarded, proxy, renew and validate at a time, and none with a second ticket; the "
+        "second ticket is for user to user or for S4U2Proxy.",
+        "RFC 4120 3.3.3; MS-SFU 3.2.5.2",
         _FAULTY,
         ("update the client",),
     ),
@@ -286,10 +280,10 @@ TGS_ADVICE: Mapping[str, Advice] = {
         ),
         ("add the domain to [domain_realm] of the client's krb5.conf", "kdc service list"),
     ),
-    "a TGT is neither proxied nor user to user": _advice(
+    "a TGT is neither proxied, user to user nor delegated": _advice(
         Step.TGT_ASKED,
-        "PROXY and ENC-TKT-IN-SKEY are for service tickets.",
-        "RFC 4120 3.3.3",
+        "PROXY, ENC-TKT-IN-SKEY and CNAME-IN-ADDL-TKT are for service tickets.",
+        "RFC 4120 3.3.3; MS-SFU 3.2.5.2",
         _FAULTY,
         ("leave the option out: see kdc-options in the tree",),
     ),

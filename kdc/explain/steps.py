@@ -75,6 +75,10 @@ class Step(Enum):
     TGT_CURRENT = "what the TGT was issued on still holds"
     TGT_ASKED = "a TGT is asked for as one"
     BROUGHT = "the client brings no authorization data that are not its own to give"
+    S4U_REQUEST = "what asks for a ticket in another's name was made by the service itself"
+    S4U_USER = "the user it asks for is there and may be spoken for"
+    EVIDENCE = "the evidence ticket is the service's own, and signed by us"
+    DELEGATION = "this service may act for users at that one"
     SEALING_KEY = "there is a key to seal the ticket with"
     AUTH_REPLAY = "the authenticator was not used before"
 
@@ -146,6 +150,7 @@ _TGS = (
     Step.AUTH_ADDRESS,
     Step.AUTH_SUBKEY,
     Step.AUTH_DATA,
+    Step.S4U_REQUEST,
     Step.TGS_OPTIONS,
     Step.TGT_PAC,
     Step.REQUESTER,
@@ -154,6 +159,9 @@ _TGS = (
     Step.SERVICE,
     Step.TGT_ASKED,
     Step.BROUGHT,
+    Step.EVIDENCE,
+    Step.S4U_USER,
+    Step.DELEGATION,
     Step.SEALING_KEY,
     Step.ETYPE,
     Step.TIMES,

@@ -16,7 +16,6 @@ from kdc.wire.constants import (
     ErrorCode,
     KdcOption,
     NameType,
-    PaType,
     TicketFlag,
 )
 from kdc.wire.rfc4120 import (
@@ -32,7 +31,6 @@ from tests.kdc.builders import (
     add_hello_key,
     hello_key,
     name,
-    padata,
     password_keys,
     random_keys,
     refused,
@@ -656,29 +654,4 @@ def test_second_ticket_expired(kdc: Kdc) -> None:
     assert refused(ask_tgs(kdc, TgsRequest(tgt=pat, body=body, ctime=at), at=at)) == (
         ErrorCode.KRB_AP_ERR_TKT_EXPIRED,
         "the TGT has expired",
-    )
-
-
-# -- delegation that is not offered ----------------------------------------------------------
-
-
-def test_s4u2proxy(kdc: Kdc) -> None:
-    """Row T12: not offered, 13."""
-    tgt = password_tgt(kdc)
-    body = replace(
-        TGS_BODY, kdc_options=KdcOption.CNAME_IN_ADDL_TKT, additional_tickets=(tgt.ticket,)
-    )
-    assert refused(ask_tgs(kdc, TgsRequest(tgt=tgt, body=body))) == (
-        ErrorCode.KDC_ERR_BADOPTION,
-        "an option for tickets that are not issued is set",
-    )
-
-
-@pytest.mark.parametrize("pa_type", [PaType.FOR_USER, PaType.S4U_X509_USER])
-def test_s4u2self(kdc: Kdc, pa_type: PaType) -> None:
-    """Row T13: not offered, and not answered with a ticket of the service's own."""
-    request = TgsRequest(tgt=key_tgt(kdc, "pc1"), after=(padata(pa_type, b"\x30\x00"),))
-    assert refused(ask_tgs(kdc, request)) == (
-        ErrorCode.KDC_ERR_PADATA_TYPE_NOSUPP,
-        "S4U2Self is not offered",
     )

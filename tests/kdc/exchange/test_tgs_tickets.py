@@ -372,7 +372,7 @@ def test_proxy_ticket(kdc: Kdc) -> None:
     assert opened.part.caddr == (OTHER_ADDRESS,)
     assert refused(ask_tgs(kdc, TgsRequest(tgt=tgt, body=replace(body, sname=KRBTGT)))) == (
         ErrorCode.KDC_ERR_BADOPTION,
-        "a TGT is neither proxied nor user to user",
+        "a TGT is neither proxied, user to user nor delegated",
     )
 
 

@@ -28,7 +28,14 @@ JUDGES = (
 )
 """The modules that decide a refusal: where a `why` can come from."""
 
-RAISERS = {"KdcError": 1, "Unavailable": 0, "Discard": 0, "refuse_group": 0}
+RAISERS = {
+    "KdcError": 1,
+    "Unavailable": 0,
+    "Discard": 0,
+    "refuse_group": 0,
+    "_bad_option": 0,
+    "_restricted": 0,
+}
 """Callable -> which argument is the phrase."""
 FAULTS_OF: dict[str, tuple[type[Fault], ...]] = {
     "SignedData": (DerFault, CmsFault, KeyFault),
