@@ -93,6 +93,7 @@ def account_json(store: Store, account: Account) -> dict[str, object]:
         "password_expires_at": iso(account.password_expires_at),
         "must_change_password": account.must_change_password,
         "smartcard_required": account.smartcard_required,
+        "supported_enctypes": account.supported_enctypes,
         "created_at": iso(account.created_at),
         "kvno": account.keys[0].kvno if account.keys else None,
         "enctypes": enctypes(account.newest_keys()),

@@ -19,6 +19,7 @@ from kdc.cli.options import (
 )
 from kdc.cli.output import print_json, print_table
 from kdc.cli.state import now, open_realm
+from kdc.cli.user import show_account
 
 PAGE = 500
 
@@ -121,6 +122,28 @@ def list_services(ctx: click.Context, as_json: bool) -> None:
             for a in found
         ],
     )
+
+
+@command.command("show")
+@click.argument("principal")
+@json_option
+@state_option
+@click.pass_context
+def show(ctx: click.Context, principal: str, as_json: bool) -> None:
+    """Show a service by any of its names.
+
+    As `kdc user show`. JSON: name, kind, upn, sid, service_principal_names, disabled, locked_until,
+    expires_at, password_expires_at, must_change_password, smartcard_required, created_at, kvno,
+    enctypes, supported_enctypes, keys, trusted_for_delegation,
+    trusted_to_authenticate_for_delegation, not_delegated, allowed_to_delegate_to, allowed_to_act.
+    """
+    realm = open_realm(ctx)
+    name = _without_realm(principal, realm.config.realm)
+    with realm.store() as store:
+        account = store.account_by_spn(name)
+        if account is None:
+            raise not_found(f"no service {name}", "kdc service list")
+        show_account(store, account, as_json)
 
 
 @command.command("delete")

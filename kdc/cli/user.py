@@ -20,6 +20,7 @@ from kdc.cli.accounts import (
     state_of,
 )
 from kdc.cli.bulk import bulk_add, import_csv
+from kdc.cli.delegation import delegation_json, delegation_of, delegation_rows
 from kdc.cli.errors import CliError, ExitCode
 from kdc.cli.options import (
     Moment,
@@ -148,14 +149,22 @@ def show(ctx: click.Context, name: str, as_json: bool) -> None:
 
     JSON: name, kind, upn, sid, service_principal_names, disabled, locked_until, expires_at,
     password_expires_at, must_change_password, smartcard_required, created_at, kvno, enctypes,
-    keys (as in `kdc key list`).
+    supported_enctypes (msDS-SupportedEncryptionTypes), keys (as in `kdc key list`), and as in
+    `kdc delegation show`: trusted_for_delegation, trusted_to_authenticate_for_delegation,
+    not_delegated, allowed_to_delegate_to, allowed_to_act.
     """
     with open_realm(ctx).store() as store:
-        account = find_account(store, name)
-        if as_json:
-            print_json(account_json(store, account))
-            return
-        keys = [f"{c.key_id.hex()} {credential_state(store, c)}" for c in account.key_credentials]
+        show_account(store, find_account(store, name), as_json)
+
+
+def show_account(store: Store, account: Account, as_json: bool) -> None:
+    """Print an account of any kind."""
+    delegation = delegation_of(store, account)
+    if as_json:
+        print_json({**account_json(store, account), **delegation_json(delegation)})
+        return
+    keys = [f"{c.key_id.hex()} {credential_state(store, c)}" for c in account.key_credentials]
+    mask = account.supported_enctypes
     print_fields(
         [
             ("name", account.sam_account_name),
@@ -167,6 +176,8 @@ def show(ctx: click.Context, name: str, as_json: bool) -> None:
             ("expires", read_time(account.expires_at)),
             ("created", read_time(account.created_at)),
             ("password", ", ".join(enctypes(account.newest_keys())) or "none"),
+            *([] if mask is None else [("etype mask", f"{mask} (msDS-SupportedEncryptionTypes)")]),
+            *delegation_rows(delegation),
             *(("key", key) for key in keys),
         ]
     )
@@ -215,6 +226,17 @@ def expire(ctx: click.Context, name: str, at: datetime | str) -> None:
 @click.option("--upn", help='userPrincipalName; "" removes it.')
 @click.option("--smartcard-required/--no-smartcard-required", default=None)
 @click.option("--must-change-password/--no-must-change-password", default=None)
+@click.option(
+    "--not-delegated/--no-not-delegated",
+    default=None,
+    help="Let no service act for it (its tickets are not forwardable).",
+)
+@click.option(
+    "--supported-enctypes",
+    type=click.IntRange(0, 0xFFFFFFFF),
+    metavar="MASK",
+    help="msDS-SupportedEncryptionTypes: 24 is AES of both sizes; 0 takes it away.",
+)
 @state_option
 @click.pass_context
 def set_fields(
@@ -223,12 +245,16 @@ def set_fields(
     upn: str | None,
     smartcard_required: bool | None,
     must_change_password: bool | None,
+    not_delegated: bool | None,
+    supported_enctypes: int | None,
 ) -> None:
     """Change fields of an account; those not named stay as they are."""
     changes = AccountChanges(
         upn=UNCHANGED if upn is None else upn or None,
         smartcard_required=UNCHANGED if smartcard_required is None else smartcard_required,
         must_change_password=UNCHANGED if must_change_password is None else must_change_password,
+        not_delegated=UNCHANGED if not_delegated is None else not_delegated,
+        supported_enctypes=UNCHANGED if supported_enctypes is None else supported_enctypes or None,
     )
     if changes == AccountChanges():
         raise click.UsageError("nothing to change was named")
@@ -241,9 +267,12 @@ def set_fields(
     for value, text in (
         (smartcard_required, "smart card required"),
         (must_change_password, "password must be changed"),
+        (not_delegated, "nobody may act for it"),
     ):
         if value is not None:
             words.append(text if value else f"not any more: {text}")
+    if supported_enctypes is not None:
+        words.append(f"etype mask {supported_enctypes}" if supported_enctypes else "no etype mask")
     _change(ctx, name, changes, f"has now: {', '.join(words)}")
 
 

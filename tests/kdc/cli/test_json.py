@@ -13,9 +13,14 @@ USER = {
     "name", "kind", "upn", "disabled", "locked_until", "expires_at", "smartcard_required",
     "must_change_password", "keys",
 }  # fmt: skip
+DELEGATION = {
+    "trusted_for_delegation", "trusted_to_authenticate_for_delegation", "not_delegated",
+    "allowed_to_delegate_to", "allowed_to_act",
+}  # fmt: skip
 ACCOUNT = USER | {
     "sid", "service_principal_names", "password_expires_at", "created_at", "kvno", "enctypes",
-}  # fmt: skip
+    "supported_enctypes",
+} | DELEGATION  # fmt: skip
 KEY = {
     "account", "key_id", "usable", "accounts", "reason", "warnings", "key", "material", "created",
     "last_logon", "source", "device_id",
@@ -35,6 +40,8 @@ CERTIFICATE = {
         (("key", "list"), KEY),
         (("cert", "show", "alice.pem"), CERTIFICATE),
         (("service", "list"), {"name", "service_principal_names", "kvno", "disabled"}),
+        (("service", "show", "host/web.lab.test"), ACCOUNT),
+        (("delegation", "show", "alice"), DELEGATION | {"name"}),
         (("group", "list"), {"name", "sid", "members"}),
         (("group", "show", "Domain Admins"), {"name", "sid", "members"}),
         (("keytab", "show", "kt"), {"principal", "kvno", "enctype", "timestamp"}),
@@ -65,4 +72,4 @@ def test_every_read_takes_json() -> None:
             if name in ("list", "show", "logon"):
                 assert any(p.name == "as_json" for p in sub.params), f"{noun} {name}"
                 checked += 1
-    assert checked == 12
+    assert checked == 15
