@@ -1,10 +1,12 @@
 """What the KDC may ask of a directory, and how a directory says no."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
 
-from directory.model import Account, Domain, LockoutPolicy, Sid
+from directory.changes import AccountChanges
+from directory.model import Account, Domain, LockoutPolicy, PrincipalKey, Sid
 
 
 class DirectoryFault(StrEnum):
@@ -39,6 +41,26 @@ class NeedsFetch(DirectoryError):  # noqa: N818  it is no fault: somebody has to
 
     def __init__(self) -> None:
         super().__init__(DirectoryFault.UNAVAILABLE, "the directory is asked first")
+
+
+class PasswordStore(Protocol):
+    """Where passwords are changed. Both raise DirectoryError; a change is on disk on return."""
+
+    def password_history(self, account_id: int) -> tuple[PrincipalKey, ...]:
+        """Return one key of each earlier password, the latest first; kvno is its place only."""
+
+    def set_keys(
+        self,
+        account_id: int,
+        keys: Sequence[PrincipalKey],
+        *,
+        keep_generations: int = 0,
+        now: datetime | None = None,
+        nt_hash: bytes | None = None,
+        history: int | None = None,
+        changes: AccountChanges | None = None,
+    ) -> None:
+        """Give an account a new generation of keys; see `directory.store.Store.set_keys`."""
 
 
 class Directory(Protocol):

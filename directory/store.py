@@ -42,6 +42,7 @@ from directory.store_schema import (
     NT_HASH_TABLE,
     SCHEMA_VERSION,
     VALUE_TABLES,
+    WRITE_WAIT_S,
     AccountFlag,
     connect,
     create_file,
@@ -76,7 +77,9 @@ class Store(StoreReader):
         *,
         read_only: bool = False,
         check_keyid: bool = True,
+        write_wait_s: float = WRITE_WAIT_S,
     ) -> None:
+        self._write_wait_s = write_wait_s
         self._writer: sqlite3.Connection | None = None
         self._read_only = read_only
         super().__init__(path, master_key, check_keyid=check_keyid)
@@ -89,12 +92,20 @@ class Store(StoreReader):
         *,
         read_only: bool = False,
         check_keyid: bool = True,
+        write_wait_s: float = WRITE_WAIT_S,
     ) -> "Store":
         """Open an existing store; read_only: refuse every write but lockout counters.
 
+        write_wait_s: how long a change waits for another process's before it is UNAVAILABLE.
         Raises DirectoryError: UNAVAILABLE (no store, not a store), DENIED (wrong master key).
         """
-        return cls(path, master_key, read_only=read_only, check_keyid=check_keyid)
+        return cls(
+            path,
+            master_key,
+            read_only=read_only,
+            check_keyid=check_keyid,
+            write_wait_s=write_wait_s,
+        )
 
     @classmethod
     def create(
@@ -173,7 +184,7 @@ class Store(StoreReader):
         if self._read_only:
             _fail(DirectoryFault.DENIED, "store opened for reading only")
         if self._writer is None:
-            self._writer = connect(self.path, write=True)
+            self._writer = connect(self.path, write=True, write_wait_s=self._write_wait_s)
         connection = self._writer
         try:
             connection.execute("BEGIN IMMEDIATE")

@@ -138,17 +138,17 @@ def unavailable(error: sqlite3.Error) -> DirectoryError:
     return DirectoryError(DirectoryFault.UNAVAILABLE, f"store: {error}")
 
 
-def connect(path: Path, *, write: bool) -> sqlite3.Connection:
+def connect(path: Path, *, write: bool, write_wait_s: float = WRITE_WAIT_S) -> sqlite3.Connection:
     """Open an existing database; a reading connection can change nothing.
 
-    Raises DirectoryError(UNAVAILABLE).
+    write_wait_s: how long a change waits for another process's. Raises DirectoryError(UNAVAILABLE).
     """
     try:
         connection = sqlite3.connect(
             f"{path.absolute().as_uri()}?mode=rw",
             uri=True,
             isolation_level=None,
-            timeout=WRITE_WAIT_S if write else READ_WAIT_S,
+            timeout=write_wait_s if write else READ_WAIT_S,
         )
         try:
             connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")

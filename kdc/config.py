@@ -24,8 +24,10 @@ from kdc.config_values import (
     enctypes,
     listen_addresses,
     networks,
+    none_or,
     number,
     one_of,
+    parse_address,
     path_text,
     text_like,
     zero_or,
@@ -54,6 +56,17 @@ MAX_SKEW_S = 86400
 
 
 DEFAULT_LISTEN = ("127.0.0.1:88", "[::1]:88")
+KDC_PORT, KPASSWD_PORT = 88, 464
+
+
+def kpasswd_beside(listen: tuple[str, ...]) -> tuple[str, ...]:
+    """Return port 464 of each address that has port 88: where clients look for kpasswd."""
+    hosts = (address.removesuffix(f":{KDC_PORT}") for address in listen)
+    return tuple(
+        f"{host}:{KPASSWD_PORT}"
+        for host, address in zip(hosts, listen, strict=True)
+        if host != address
+    )
 
 
 @dataclass(slots=True)
@@ -88,6 +101,7 @@ class KdcConfig:
     netbios: str
     domain: str
     listen: tuple[str, ...] = DEFAULT_LISTEN
+    kpasswd_listen: tuple[str, ...] | None = None
     workers: int = 0
     max_life_s: int = 36000
     max_renewable_life_s: int = 604800
@@ -116,6 +130,12 @@ class KdcConfig:
     lockout_threshold: int = 10
     lockout_window_s: int = 600
     lockout_duration_s: int = 600
+    password_min_length: int = 8
+    password_min_classes: int = 3
+    password_history: int = 24
+    password_min_age_s: int = 0
+    password_max_age_s: int = 0
+    kpasswd_admin_reset: bool = False
     audit_failure: AuditFailure = "count"
     record_refusals: bool = True
     max_connections: int = 4096
@@ -124,6 +144,12 @@ class KdcConfig:
     exempt_sources: tuple[str, ...] = ()
     trusted_secret_paths: tuple[str, ...] = ()
     ca_key: str | None = None
+
+    def kpasswd_addresses(self) -> tuple[str, ...]:
+        """Where passwords are changed: as configured, else port 464 beside each port 88."""
+        if self.kpasswd_listen is not None:
+            return self.kpasswd_listen
+        return kpasswd_beside(self.listen)
 
     def weak_forms(self) -> tuple[str, ...]:
         """Names of the `legacy_` switches that are on, as listed when the server starts."""
@@ -168,6 +194,7 @@ KEYS: Mapping[str, Key] = {
             text_like(DOMAIN, "it is a DNS name in lower case", 'write it as "lab.test"'),
         ),
         _key("listen", listen_addresses),
+        _key("kpasswd_listen", none_or(listen_addresses)),
         _key("workers", number(0, 256)),
         _key("max_life", duration(60, MAX_LIFE_S), "max_life_s"),
         _key("max_renewable_life", duration(0, MAX_LIFE_S), "max_renewable_life_s"),
@@ -197,6 +224,13 @@ KEYS: Mapping[str, Key] = {
         _key("lockout_threshold", number(0, 1000)),
         _key("lockout_window", duration(1, MAX_LIFE_S), "lockout_window_s"),
         _key("lockout_duration", duration(0, MAX_LIFE_S), "lockout_duration_s"),
+        _key("password_min_length", number(0, 128)),
+        _key("password_min_classes", number(0, 5)),
+        # Each one remembered costs a comparison when a password is changed.
+        _key("password_history", number(0, 64)),
+        _key("password_min_age", duration(0, MAX_LIFE_S), "password_min_age_s"),
+        _key("password_max_age", duration(0, MAX_LIFE_S), "password_max_age_s"),
+        _key("kpasswd_admin_reset", boolean),
         _key("audit_failure", one_of(AuditFailure)),
         _key("record_refusals", boolean),
         _key("max_connections", number(1, 1_000_000)),
@@ -346,6 +380,24 @@ def _complete(given: dict[str, Any], origins: dict[str, str]) -> None:
 
 
 def _check_together(config: KdcConfig, path: str, lines: Mapping[str, int]) -> None:
+    both = set(config.listen) & set(config.kpasswd_addresses())
+    both = {address for address in both if parse_address(address)[1]}
+    if both:
+        raise ConfigError(
+            path,
+            lines.get("kpasswd_listen"),
+            "kpasswd_listen names an address of listen",
+            "the two services cannot share a port",
+            "give kpasswd another port, 464 for instance",
+        )
+    if (config.password_max_age_s or config.password_min_age_s) < config.password_min_age_s:
+        raise ConfigError(
+            path,
+            lines.get("password_min_age", lines.get("password_max_age")),
+            "password_min_age is longer than password_max_age",
+            "a password would expire before it may be changed",
+            "shorten the one or lengthen the other",
+        )
     if config.max_connections_per_source > config.max_connections:
         raise ConfigError(
             path,

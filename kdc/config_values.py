@@ -177,6 +177,11 @@ def listen_addresses(value: object) -> tuple[str, ...]:
     return tuple(dict.fromkeys(out))
 
 
+def none_or(read: Callable[[object], tuple[str, ...]]) -> Callable[[object], tuple[str, ...]]:
+    """Read a list that may also be empty, which turns its key off."""
+    return lambda value: () if value == [] else read(value)
+
+
 def enctypes(value: object) -> tuple[int, ...]:
     """Read names of encryption types, as a list or in the one string that MIT writes."""
     remedy = "choose among " + ", ".join(enctype_name(etype) for etype in (18, 17, 20, 19))

@@ -15,6 +15,7 @@ from datetime import datetime
 from directory.backend import DirectoryError
 from kdc.errors import Discard, KdcError, refusal_from_directory
 from kdc.exchange.as_exchange import answer_as_req, packet_digest
+from kdc.exchange.kpasswd import SERVICE_NAME, SealedRefusal, answer_kpasswd, error_frame
 from kdc.exchange.realm import Realm
 from kdc.exchange.tgs_exchange import answer_tgs_req
 from kdc.outcome import Outcome, Peer
@@ -54,7 +55,8 @@ class Core:
         request: KdcReq | None = None
         exchange = ""
         try:
-            exchange = EXCHANGES.get(message[:1], "")
+            kpasswd = peer.service == "kpasswd"
+            exchange = "kpasswd" if kpasswd else EXCHANGES.get(message[:1], "")
             if not exchange:
                 # Errors, replies and application messages get no answer: it could start a loop
                 # between two servers (CVE-2002-2443).
@@ -66,6 +68,12 @@ class Core:
             stages.enter("decode")
             if reply is not None:
                 facts["retransmit"] = True
+            elif kpasswd:
+                stages.enter("directory")
+                self.realm.directory.refresh()
+                reply = answer_kpasswd(message, self.realm, peer, now, packet, facts)
+                stages.enter("memory")
+                self.realm.retransmit.store(packet, reply, now)
             elif exchange == "AS":
                 request = as_req = asn1.decode(AsReq, message)
                 stages.enter("directory")
@@ -85,6 +93,8 @@ class Core:
             return Outcome(
                 reply=None, exchange=exchange, code=0, why=silence.why, reference="", facts=facts
             )
+        except SealedRefusal as sealed:
+            return self._refused(sealed.refusal, None, now, exchange, facts, sealed)
         except KdcError as refusal:
             return self._refused(refusal, request, now, exchange, facts)
         except PkiError as error:
@@ -129,6 +139,7 @@ class Core:
         now: datetime,
         exchange: str,
         facts: dict[str, object],
+        sealed: SealedRefusal | None = None,
     ) -> Outcome:
         self.realm.stages.enter("refuse")
         realm = self.realm.config.realm
@@ -141,6 +152,8 @@ class Core:
         sname = request.req_body.sname if request is not None else None
         if sname is None or sum(map(len, sname.name_string)) > MAX_ECHOED_NAME_CHARS:
             sname = PrincipalName(name_type=NameType.SRV_INST, name_string=("krbtgt", realm))
+        if exchange == "kpasswd":
+            sname = SERVICE_NAME
         error = KrbError(
             pvno=PVNO,
             msg_type=MessageType.KRB_ERROR,
@@ -157,8 +170,14 @@ class Core:
             e_data=refusal.e_data,
         )
         facts.update(refusal.facts)
+        if sealed is not None:
+            reply = sealed.reply(reference)
+        elif exchange == "kpasswd":
+            reply = error_frame(refusal, error)
+        else:
+            reply = asn1.encode(error)
         return Outcome(
-            reply=asn1.encode(error),
+            reply=reply,
             exchange=exchange,
             code=int(refusal.code),
             why=refusal.why,

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 Transport = Literal["udp", "tcp", "kkdcp"]
+Service = Literal["kdc", "kpasswd"]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -14,6 +15,10 @@ class Peer:
     """IP address in text form, without a port or a zone."""
     port: int
     transport: Transport
+    service: Service = "kdc"
+    """Which of our ports it came to: what a message is cannot be told from its octets."""
+    local: str = ""
+    """The address it was sent to, where a reply names that (kpasswd); "" when unknown."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -23,7 +28,7 @@ class Outcome:
     reply: bytes | None
     """The whole reply message without framing; None: send nothing."""
     exchange: str
-    """"AS", "TGS" or "" when the message was not understood that far."""
+    """"AS", "TGS", "kpasswd" or "" when the message was not understood that far."""
     code: int
     """KRB-ERROR code; 0 when a ticket was issued."""
     why: str

@@ -1,6 +1,6 @@
 """Pure rules: account state, options, encryption types, flags and lifetimes of a ticket."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from directory.model import PROTECTED_USERS_RID, Account, Sid
@@ -111,6 +111,26 @@ def check_password_state(account: Account, now: datetime) -> None:
         raise KdcError(ErrorCode.KDC_ERR_KEY_EXPIRED, "the password must be changed first")
     if account.password_expires_at is not None and now >= account.password_expires_at:
         raise KdcError(ErrorCode.KDC_ERR_KEY_EXPIRED, "the password has expired")
+
+
+PASSWORD_TICKET_LIFE_S = 300
+"""A ticket for kadmin/changepw: long enough to type a new password twice, as in MIT's KDC."""
+
+
+def decide_password_ticket(body: KdcReqBody, now: datetime, *, clockskew_s: int) -> TicketGrant:
+    """Decide flags and times of an initial ticket for kadmin/changepw.
+
+    It is good for one thing and for minutes: not forwarded, not proxied, not renewed.
+    Raises KdcError: KDC_ERR_CANNOT_POSTDATE, KDC_ERR_NEVER_VALID.
+    """
+    grant = decide_ticket(
+        body,
+        now,
+        max_life_s=PASSWORD_TICKET_LIFE_S,
+        max_renewable_life_s=0,
+        clockskew_s=clockskew_s,
+    )
+    return replace(grant, flags=grant.flags & ~(TicketFlag.FORWARDABLE | TicketFlag.PROXIABLE))
 
 
 def choose_etype(asked: tuple[int, ...], supported: tuple[int, ...]) -> EncType:

@@ -5,41 +5,15 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 
 from directory.backend import DirectoryError, DirectoryFault
-from directory.changes import AccountSummary
+from directory.changes import AccountSummary, NewAccount
 from directory.model import Account, AccountKind, KeyCredential, PrincipalKey
 from directory.store import Store
 from kdc.cli.errors import CliError, ExitCode
 from kdc.cli.output import iso, read_time
 from kdc.config import KdcConfig
 from kdc.config_values import enctype_name
-from kdc.crypto.etypes import KEY_BYTES, EncType, string_to_key
-from kdc.crypto.md4 import nt_hash
-
-
-def next_kvno(account: Account) -> int:
-    """Return the key version number that an account's next keys have."""
-    return account.keys[0].kvno + 1 if account.keys else 1
-
-
-def password_keys(
-    config: KdcConfig, name: str, password: str, kvno: int = 1
-) -> tuple[PrincipalKey, ...]:
-    """Derive a user's keys from a password; the salt is the realm and the name (RFC 4120 4)."""
-    salt = config.realm + name
-    return tuple(
-        PrincipalKey(
-            etype=etype,
-            kvno=kvno,
-            key=string_to_key(EncType(etype), password, salt).value,
-            salt=salt,
-        )
-        for etype in config.supported_enctypes
-    )
-
-
-def password_nt_hash(config: KdcConfig, password: str | None) -> bytes | None:
-    """Return what the store keeps of a password for NTLM: nothing, unless legacy_ntlm is on."""
-    return nt_hash(password) if password is not None and config.legacy_ntlm else None
+from kdc.crypto.etypes import KEY_BYTES, EncType
+from kdc.exchange.principals import PASSWORD_SERVICE
 
 
 def random_keys(config: KdcConfig, kvno: int = 1) -> tuple[PrincipalKey, ...]:
@@ -47,6 +21,25 @@ def random_keys(config: KdcConfig, kvno: int = 1) -> tuple[PrincipalKey, ...]:
     return tuple(
         PrincipalKey(etype=etype, kvno=kvno, key=os.urandom(KEY_BYTES[EncType(etype)]))
         for etype in config.supported_enctypes
+    )
+
+
+def has_password_service(store: Store) -> bool:
+    """Tell whether the realm has kadmin/changepw, the service of kpasswd."""
+    return store.account_by_spn("/".join(PASSWORD_SERVICE)) is not None
+
+
+def add_password_service(store: Store, config: KdcConfig, moment: datetime) -> None:
+    """Add kadmin/changepw with random keys (RFC 3244 1)."""
+    name = "/".join(PASSWORD_SERVICE)
+    store.add_account(
+        NewAccount(
+            kind=AccountKind.SERVICE,
+            name=name,
+            spns=(name,),
+            created_at=moment,
+            keys=random_keys(config),
+        )
     )
 
 

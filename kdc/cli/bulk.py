@@ -15,11 +15,11 @@ from directory.backend import DirectoryError, DirectoryFault
 from directory.changes import NewAccount
 from directory.keycredential import NewKeyCredential, encode_key_credential
 from directory.model import AccountKind
-from kdc.cli.accounts import password_keys, password_nt_hash
 from kdc.cli.errors import CliError, ExitCode
 from kdc.cli.options import Moment, read_input_file
 from kdc.cli.output import progress
 from kdc.cli.state import RealmState, now, write_private
+from kdc.exchange.passwords import password_keys, password_nt_hash
 from pki.ca import private_key_to_pem
 from pki.keys import rsa_key
 

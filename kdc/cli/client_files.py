@@ -23,6 +23,7 @@ def krb5_conf(
     realm: str,
     domain: str,
     listen: Sequence[str],
+    kpasswd: Sequence[str],
     ca_certificate: Path,
     kdc_host: str,
     krbtgt_san: bool,
@@ -34,6 +35,7 @@ def krb5_conf(
     """
     no_san = "" if krbtgt_san else "  pkinit_require_krbtgt_otherName = false\n"
     kdcs = "".join(f"  kdc = {format_address(*reachable(a))}\n" for a in listen)
+    servers = "".join(f"  kpasswd_server = {format_address(*reachable(a))}\n" for a in kpasswd)
     return f"""\
 # Clients of the realm {realm}: MIT krb5 and Heimdal. Use it with KRB5_CONFIG=this-file.
 [libdefaults]
@@ -47,7 +49,7 @@ def krb5_conf(
 
 [realms]
  {realm} = {{
-{kdcs}  pkinit_anchors = FILE:{ca_certificate}
+{kdcs}{servers}  pkinit_anchors = FILE:{ca_certificate}
   pkinit_kdc_hostname = {kdc_host}
 {no_san} }}
 
@@ -61,14 +63,18 @@ def krb5_conf(
 """
 
 
-def kdc_toml(*, realm: str, netbios: str, listen: Sequence[str], compat: str) -> str:
+def kdc_toml(
+    *, realm: str, netbios: str, listen: Sequence[str], kpasswd: Sequence[str], compat: str
+) -> str:
     """Write the configuration of a new realm: what was chosen, nothing else."""
     addresses = ", ".join(f'"{address}"' for address in listen)
+    passwords = ", ".join(f'"{address}"' for address in kpasswd)
+    kpasswd_line = f"kpasswd_listen = [{passwords}]\n" if kpasswd else ""
     return f"""\
 # The realm's configuration. conf/kdc.toml of Keytrust lists every key with its default and its
 # reason; `kdc config show --origin` shows what is in force, `kdc config check` judges this file.
 realm = "{realm}"
 netbios = "{netbios}"
 listen = [{addresses}]
-compat = "{compat}"
+{kpasswd_line}compat = "{compat}"
 """

@@ -9,15 +9,25 @@ import click
 from directory.model import PrincipalKey
 from directory.sealing import MasterKey
 from directory.store import Store
+from kdc.cli.accounts import add_password_service
 from kdc.cli.client_files import kdc_toml, krb5_conf
 from kdc.cli.errors import CliError, ExitCode, cannot_write
 from kdc.cli.options import HostName, ListenAddress, state_option
 from kdc.cli.state import CA_KEY_AAD, not_a_folder, now, state_folder, write_private
-from kdc.config import COMPAT_PROFILES, DEFAULT_LISTEN, KdcConfig, parse_config
+from kdc.config import (
+    COMPAT_PROFILES,
+    DEFAULT_LISTEN,
+    KDC_PORT,
+    KPASSWD_PORT,
+    KdcConfig,
+    parse_config,
+)
+from kdc.config_values import format_address, parse_address
 from kdc.crypto.etypes import KEY_BYTES, EncType
 from kdc.state_folder import StateFolder
 from pki import ca
 
+MAX_PORT = 65535
 KDC_KEYS = {
     "rsa2048": (ca.KeyType.RSA_2048,),
     "ec-p256": (ca.KeyType.EC_P256,),
@@ -34,6 +44,13 @@ KDC_KEYS = {
     type=ListenAddress(),
     metavar="ADDR:PORT",
     help="May be repeated.",
+)
+@click.option(
+    "--kpasswd-listen",
+    "kpasswd",
+    multiple=True,
+    type=ListenAddress(),
+    help="Where passwords are changed; else port 464, or for another port than 88 one beside it.",
 )
 @click.option(
     "--kdc-key",
@@ -65,6 +82,7 @@ def command(
     realm: str,
     netbios: str | None,
     listen: tuple[str, ...],
+    kpasswd: tuple[str, ...],
     kdc_key: str,
     compat: str,
     dns: tuple[str, ...],
@@ -87,6 +105,7 @@ def command(
         realm=realm,
         netbios=(netbios or realm.partition(".")[0][:15]).upper(),
         listen=listen or DEFAULT_LISTEN,
+        kpasswd=kpasswd or _beside(listen or DEFAULT_LISTEN),
         compat=compat,
     )
     # The file is judged before anything is made: a wrong --listen costs nothing.
@@ -102,6 +121,7 @@ def command(
             realm=config.realm,
             domain=config.domain,
             listen=config.listen,
+            kpasswd=config.kpasswd_addresses(),
             ca_certificate=folder.ca_certificate.resolve(),
             kdc_host=hosts[0],
             krbtgt_san=has_krbtgt_san(config),
@@ -115,6 +135,18 @@ def command(
     if not has_krbtgt_san(config):
         click.echo("  its KDC certificate has no id-pkinit-san, on purpose: compat = tools")
     click.echo("  next: kdc user add NAME, kdc key enroll NAME --out F.pem, kdc serve")
+
+
+def _beside(listen: tuple[str, ...]) -> tuple[str, ...]:
+    """Choose ports for kpasswd where the KDC's is not 88: as far off as 464 is from 88."""
+    if any(parse_address(address)[1] == KDC_PORT for address in listen):
+        return ()
+    out = []
+    for address in listen:
+        host, port = parse_address(address)
+        away = KPASSWD_PORT - KDC_PORT
+        out.append(format_address(host, port + (away if port + away <= MAX_PORT else -away)))
+    return tuple(out)
 
 
 def _is_there(folder: StateFolder, realm: str) -> bool:
@@ -177,14 +209,16 @@ def _make(
         PrincipalKey(etype=etype, kvno=1, key=os.urandom(KEY_BYTES[EncType(etype)]))
         for etype in config.supported_enctypes
     )
-    Store.create(
+    store = Store.create(
         folder.store,
         master_key,
         realm=config.realm,
         netbios=config.netbios,
         krbtgt_keys=keys,
         now=moment,
-    ).close()
+    )
+    add_password_service(store, config, moment)
+    store.close()
     root = ca.create_root(config.realm, moment)
     key_pem = ca.private_key_to_pem(root.private_key)
     write_private(folder.pki / "ca.key", master_key.seal(CA_KEY_AAD, key_pem))

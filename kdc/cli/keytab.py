@@ -10,12 +10,13 @@ from directory.backend import DirectoryError
 from directory.keytab import KeytabEntry, decode_keytab, encode_keytab
 from directory.model import Account, AccountKind, PrincipalKey
 from directory.store import Store
-from kdc.cli.accounts import next_kvno, random_keys, refuse_krbtgt
+from kdc.cli.accounts import random_keys, refuse_krbtgt
 from kdc.cli.errors import CliError, ExitCode
 from kdc.cli.options import json_option, not_found, read_input_file, state_option
 from kdc.cli.output import iso, print_json, print_table
 from kdc.cli.state import check_writable, find_account, now, open_realm, write_private
 from kdc.config_values import enctype_name
+from kdc.exchange.passwords import next_kvno
 from kdc.wire.constants import NameType
 
 MAX_KEYTAB_BYTES = 16 * 1024 * 1024

@@ -2,9 +2,10 @@
 
 import click
 
-from kdc.cli.accounts import next_kvno, random_keys
+from kdc.cli.accounts import random_keys
 from kdc.cli.options import state_option
 from kdc.cli.state import open_realm
+from kdc.exchange.passwords import next_kvno
 
 KEPT_GENERATIONS = 1  # tickets under the last key live on until they expire
 

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import click
 
+from kdc.cli.accounts import add_password_service, has_password_service
 from kdc.cli.errors import CliError, ExitCode
 from kdc.cli.options import state_option
-from kdc.cli.state import open_realm
-from kdc.config import KdcConfig
+from kdc.cli.state import now, open_realm
+from kdc.config import KdcConfig, kpasswd_beside
 from kdc.server.listen import parse_listen
 from kdc.server.service import ServeSettings, StartError, TcpLimits
 from kdc.server.supervisor import Supervisor
@@ -67,12 +68,24 @@ def _check_listen(
     metavar="ADDR:PORT",
     help="May be repeated.",
 )
+@click.option(
+    "--kpasswd-listen",
+    "kpasswd",
+    multiple=True,
+    callback=_check_listen,
+    metavar="ADDR:PORT",
+    help="For changes of passwords; may be repeated.",
+)
 @click.option("--workers", type=click.IntRange(0, 256), help="0: one for each core.")
 @click.option("--log-json", is_flag=True, help="Log to stderr as JSON lines.")
 @state_option
 @click.pass_context
 def command(
-    ctx: click.Context, listen: tuple[str, ...], workers: int | None, log_json: bool
+    ctx: click.Context,
+    listen: tuple[str, ...],
+    kpasswd: tuple[str, ...],
+    workers: int | None,
+    log_json: bool,
 ) -> None:
     """Run the KDC until it is told to stop; print one line when it is ready.
 
@@ -83,13 +96,17 @@ def command(
     config = realm.config
     _set_up_logging(log_json)
     # What cannot be opened is refused here, in three lines, before anything is bound or forked.
-    with realm.store():
-        pass
+    with realm.store() as store:
+        complete = has_password_service(store)
+    if not complete:
+        # A realm from before there was kpasswd.
+        with realm.store(write=True) as store:
+            add_password_service(store, config, now())
     for name in config.weak_forms():
         log.warning("weak form accepted: %s (%s)", name, realm.loaded.origins[name])
     for name in config.without_effect():
         log.warning("no effect in this version: %s (%s)", name, realm.loaded.origins[name])
-    settings = _settings(config, realm.folder.root, listen, workers)
+    settings = _settings(config, realm.folder.root, listen, kpasswd, workers)
     try:
         code = Supervisor(settings).run()
     except StartError as error:
@@ -97,8 +114,19 @@ def command(
     ctx.exit(code)
 
 
+def _kpasswd_listen(config: KdcConfig, listen: tuple[str, ...]) -> tuple[str, ...]:
+    """Return where passwords are changed: as configured, else beside what is listened on."""
+    if listen and config.kpasswd_listen is None:
+        return kpasswd_beside(listen)
+    return config.kpasswd_addresses()
+
+
 def _settings(
-    config: KdcConfig, root: Path, listen: tuple[str, ...], workers: int | None
+    config: KdcConfig,
+    root: Path,
+    listen: tuple[str, ...],
+    kpasswd: tuple[str, ...],
+    workers: int | None,
 ) -> ServeSettings:
     count = config.workers if workers is None else workers
     return ServeSettings(
@@ -106,6 +134,7 @@ def _settings(
         state_dir=root,
         factory=HANDLER,
         listen=listen or config.listen,
+        kpasswd_listen=kpasswd or _kpasswd_listen(config, listen),
         workers=count or len(os.sched_getaffinity(0)),
         audit_failure=config.audit_failure,
         udp_reply_budget=config.udp_reply_budget,

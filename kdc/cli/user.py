@@ -13,9 +13,6 @@ from kdc.cli.accounts import (
     account_json,
     credential_state,
     enctypes,
-    next_kvno,
-    password_keys,
-    password_nt_hash,
     refuse_krbtgt,
     state_of,
 )
@@ -33,6 +30,16 @@ from kdc.cli.options import (
 )
 from kdc.cli.output import iso, print_fields, print_json, print_table, read_time
 from kdc.cli.state import find_account, now, open_realm
+from kdc.exchange.passwords import (
+    ChangeRefused,
+    changes_with_a_password,
+    check_new_password,
+    next_kvno,
+    password_expiry,
+    password_keys,
+    password_nt_hash,
+    remembered_passwords,
+)
 
 PAGE = 500
 
@@ -69,14 +76,16 @@ def add(
             check_upn(upn)
     password = read_password(password_file, password_stdin, password_prompt)
     keys = () if password is None else password_keys(realm.config, name, password)
+    moment = now()
     with realm.store(write=True) as store:
         store.add_account(
             NewAccount(
                 kind=kind,
                 name=name,
                 upn=upn,
-                created_at=now(),
+                created_at=moment,
                 keys=keys,
+                password_expires_at=password_expiry(realm.config, moment) if keys else None,
                 nt_hash=password_nt_hash(realm.config, password),
                 smartcard_required=smartcard_required,
                 must_change_password=must_change_password,
@@ -176,11 +185,24 @@ def show_account(store: Store, account: Account, as_json: bool) -> None:
             ("expires", read_time(account.expires_at)),
             ("created", read_time(account.created_at)),
             ("password", ", ".join(enctypes(account.newest_keys())) or "none"),
+            *_password_times(account),
             *([] if mask is None else [("etype mask", f"{mask} (msDS-SupportedEncryptionTypes)")]),
             *delegation_rows(delegation),
             *(("key", key) for key in keys),
         ]
     )
+
+
+def _password_times(account: Account) -> list[tuple[str, str]]:
+    """Say when a user's password was set and when it expires, where that is known."""
+    if account.kind is not AccountKind.USER or not account.keys:
+        return []
+    rows = []
+    if account.password_set_at is not None:
+        rows.append(("password set", read_time(account.password_set_at)))
+    if account.password_expires_at is not None:
+        rows.append(("password expires", read_time(account.password_expires_at)))
+    return rows
 
 
 def _change(ctx: click.Context, name: str, changes: AccountChanges, done: str) -> None:
@@ -279,6 +301,7 @@ def set_fields(
 @command.command("password")
 @click.argument("name")
 @password_options
+@click.option("--ignore-policy", is_flag=True, help="Take any password, whatever password_* say.")
 @state_option
 @click.pass_context
 def password(
@@ -287,10 +310,11 @@ def password(
     password_file: Path | None,
     password_stdin: bool,
     password_prompt: bool,
+    ignore_policy: bool,
 ) -> None:
     """Set a user's password.
 
-    Asks for it unless a file or stdin is named.
+    Asks for it unless a file or stdin is named. The realm's policy holds, but for the minimum age.
     """
     realm = open_realm(ctx)
     prompt = password_prompt or not (password_file or password_stdin)
@@ -305,11 +329,26 @@ def password(
                 f"kdc keytab rotate {account.sam_account_name}",
                 ExitCode.DENIED,
             )
-        keys = password_keys(realm.config, account.sam_account_name, text, next_kvno(account))
+        moment = now()
+        if not ignore_policy:
+            history = store.password_history(account.account_id)
+            try:
+                check_new_password(account, text, history, realm.config, moment, by_owner=False)
+            except ChangeRefused as refusal:
+                raise CliError(
+                    f"the password of {account.sam_account_name} is not changed",
+                    refusal.text,
+                    "see password_* in kdc.toml, or use --ignore-policy",
+                    ExitCode.DENIED,
+                ) from None
         store.set_keys(
-            account.account_id, keys, now=now(), nt_hash=password_nt_hash(realm.config, text)
+            account.account_id,
+            password_keys(realm.config, account.sam_account_name, text, next_kvno(account)),
+            now=moment,
+            nt_hash=password_nt_hash(realm.config, text),
+            history=remembered_passwords(realm.config),
+            changes=changes_with_a_password(realm.config, moment),
         )
-        store.update_account(account.account_id, AccountChanges(must_change_password=False))
     click.echo(f"{account.sam_account_name} has a new password")
 
 

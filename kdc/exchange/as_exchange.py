@@ -15,6 +15,7 @@ from kdc.exchange.principals import (
     find_client,
     find_service,
     is_our_realm,
+    is_password_service,
     name_text,
 )
 from kdc.exchange.realm import Realm
@@ -25,6 +26,7 @@ from kdc.policy import (
     check_as_options,
     check_password_state,
     choose_etype,
+    decide_password_ticket,
     decide_ticket,
 )
 from kdc.wire.constants import PVNO, ErrorCode, MessageType, PaType
@@ -115,13 +117,17 @@ def answer_as_req(
     mechanism, value = found
     facts["preauth"] = int(mechanism.pa_type)
     # A ticket that policy refuses must not cost a signature, nor use up the client's proof.
-    grant = decide_ticket(
-        body,
-        now,
-        max_life_s=config.max_life_s,
-        max_renewable_life_s=config.max_renewable_life_s,
-        clockskew_s=config.clockskew_s,
-    )
+    changing = is_password_service(service.account)
+    if changing:
+        grant = decide_password_ticket(body, now, clockskew_s=config.clockskew_s)
+    else:
+        grant = decide_ticket(
+            body,
+            now,
+            max_life_s=config.max_life_s,
+            max_renewable_life_s=config.max_renewable_life_s,
+            clockskew_s=config.clockskew_s,
+        )
     realm.stages.enter("preauth")
     try:
         proven = mechanism.verify(context, value)
@@ -131,7 +137,9 @@ def answer_as_req(
         raise
     if config.hide_unknown:
         check_account_state(account, now)
-    check_password_state(account, now)
+    # An expired password is still good for changing it, and for nothing else.
+    if not changing:
+        check_password_state(account, now)
     realm.stages.enter("key_agreement")
     reply_key, padata = proven.reply_key(session_etype)
     realm.stages.enter("pac")

@@ -23,6 +23,9 @@ from kdc.wire.rfc4120 import KdcReqBody, PrincipalName
 
 KRBTGT = "krbtgt"
 
+PASSWORD_SERVICE = ("kadmin", "changepw")
+"""RFC 3244 1: the name of the service that changes passwords."""
+
 
 @dataclass(slots=True, kw_only=True)
 class Named:
@@ -49,6 +52,11 @@ def check_realm(body: KdcReqBody, config: KdcConfig) -> None:
     """Refuse requests for another realm: KDC_ERR_WRONG_REALM."""
     if not is_our_realm(body.realm, config):
         raise KdcError(ErrorCode.KDC_ERR_WRONG_REALM, "this KDC does not serve the realm named")
+
+
+def is_password_service(account: Account) -> bool:
+    """Tell whether an account is kadmin/changepw, by whatever other name it was found."""
+    return any(match_key(spn) == "/".join(PASSWORD_SERVICE) for spn in account.spns)
 
 
 def account_by_simple_name(name: str, directory: Directory, config: KdcConfig) -> Account | None:

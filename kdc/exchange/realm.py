@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from directory.backend import Directory
+from directory.backend import Directory, PasswordStore
 from directory.model import LockoutPolicy, PrincipalKey
 from kdc.config import KdcConfig
 from kdc.crypto.etypes import EncType, ProtocolKey
@@ -116,6 +116,8 @@ class Realm:
     service_keys: LongTermKeys
     """Keys of krbtgt and services; clients' keys are too many and seldom used again."""
     lockout: LockoutPolicy
+    passwords: PasswordStore | None = None
+    """Where kpasswd writes; None: passwords are not changed here."""
     open_tgts: OpenTgts = field(default_factory=OpenTgts)
     stages: Stages = field(default_factory=Untimed)
     """Who times the stages of a request."""

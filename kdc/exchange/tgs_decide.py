@@ -8,7 +8,7 @@ from kdc.crypto.etypes import EncType, ProtocolKey
 from kdc.errors import KdcError
 from kdc.exchange.authorization_data import check_brought
 from kdc.exchange.pac_facts import wanted_pac_options
-from kdc.exchange.principals import Named
+from kdc.exchange.principals import Named, is_password_service
 from kdc.exchange.realm import Realm
 from kdc.exchange.requester import TicketClient, verify_requester
 from kdc.exchange.s4u_proxy import speak_by_evidence
@@ -88,6 +88,11 @@ def decide_tgs(
         limits = replace(limits, flags=limits.flags & ~DELEGABLE_FLAGS)
         check_tgs_options(options, limits.flags)
     target = find_target(body, realm.directory, config)
+    if is_password_service(target.account):
+        # Else a TGT left on a screen would change the password (MIT: DISALLOW_TGT_BASED).
+        raise KdcError(
+            ErrorCode.KDC_ERR_POLICY, "a ticket for the password service is had by a logon only"
+        )
     is_tgt = target.account.kind is AccountKind.KRBTGT
     if is_tgt:
         _check_tgt_options(options)

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from directory.backend import DirectoryFault
+from kdc.explain.advice_kpasswd import KPASSWD_ADVICE
 from kdc.explain.advice_proof import PROOF_ADVICE
 from kdc.explain.advice_request import REQUEST_ADVICE
 from kdc.explain.advice_s4u import S4U_ADVICE
@@ -215,6 +216,7 @@ ADVICE: Mapping[str, Advice] = {
     **TGS_ADVICE,
     **S4U_ADVICE,
     **PAC_ADVICE,
+    **KPASSWD_ADVICE,
 }
 """Everything we can say, by the reason."""
 

@@ -10,6 +10,7 @@ from kdc.config import KdcConfig
 from kdc.explain.advice import advise
 from kdc.explain.advice_text import Advice
 from kdc.explain.findings import Known, findings, read_request
+from kdc.explain.frame import frame_tree, is_frame
 from kdc.explain.keys import MAX_CREDENTIALS, credential_tree
 from kdc.explain.names import error_text
 from kdc.explain.reader import Node
@@ -88,6 +89,8 @@ def explain(
             tgs=message_name(subject.message) == "TGS-REQ",
             issued=not verdict.why and not verdict.code,
         )
+        if is_frame(subject.message):
+            steps = ()  # those are of AS and TGS
         if verdict.judged_now:
             steps = tuple(_forgotten(stage) for stage in steps)
     account = known.account
@@ -99,7 +102,9 @@ def explain(
         advice=advice,
         found=found,
         stages=steps,
-        tree=message_tree(subject.message),
+        tree=frame_tree(subject.message)
+        if is_frame(subject.message)
+        else message_tree(subject.message),
         credentials=tuple(credential_tree(c, signer) for c in credentials),
         credentials_of="" if account is None else account.sam_account_name,
         client=_argument(verdict, account.sam_account_name if account is not None else ""),

@@ -15,6 +15,7 @@ from kdc.wire.constants import (
     TicketFlag,
     TypedData,
 )
+from kdc.wire.rfc3244 import CHANGE_PASSWORD, SET_PASSWORD
 from pki import oids
 
 OTHER_ENCTYPES = {
@@ -248,3 +249,9 @@ def options_text(value: int) -> str:
 def ticket_flags_text(value: int) -> str:
     """Write ticket flags: the number and the names of the bits that are set."""
     return _flags_text(value, _FLAGS)
+
+
+def kpasswd_version_text(version: int) -> str:
+    """Name a protocol version of kpasswd: `0xff80 (set-password)`."""
+    known = {CHANGE_PASSWORD: "change-password", SET_PASSWORD: "set-password"}
+    return f"{version:#06x} ({known.get(version, 'unknown')})"

@@ -25,6 +25,7 @@ from typing import Final
 
 import msgspec
 
+from kdc.explain.frame import redact_frame
 from kdc.explain.redact import redact
 from kdc.outcome import Outcome, Peer
 
@@ -140,7 +141,7 @@ class RefusalRecorder:
         return True
 
     def _encode(self, message: bytes, peer: Peer, now: datetime, outcome: Outcome) -> bytes:
-        kept = redact(message)
+        kept = redact_frame(message) if peer.service == "kpasswd" else redact(message)
         names = list(outcome.facts)[:MAX_FACTS]
         refusal = Refusal(
             reference=outcome.reference,

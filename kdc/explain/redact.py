@@ -42,7 +42,7 @@ def redact(message: bytes) -> bytes:
     A message without them is returned as it is. Never raises.
     """
     if message[:1] == bytes((_TGS_REQ,)):
-        return _without_ciphers(message)
+        return without_ciphers(message)
     found = _SEALED_PADATA.search(message)
     if found is None:
         return message
@@ -72,8 +72,8 @@ def _blank_padata_value(message: bytes, out: bytearray, at: int) -> None:
     out[start:end] = bytes(end - start)
 
 
-def _without_ciphers(message: bytes) -> bytes:
-    """Blank every OCTET STRING of a cipher's size in a TGS-REQ; all of it when it is not DER."""
+def without_ciphers(message: bytes) -> bytes:
+    """Blank every OCTET STRING of a cipher's size in a message; all of it when it is not DER."""
     out = bytearray(message)
     try:
         der.walk(message)

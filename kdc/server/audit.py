@@ -38,6 +38,8 @@ MAX_FACTS: Final = 32
 MAX_ITEMS: Final = 16
 """Bounds of a record: facts come from our own code, lists in them partly from the client."""
 
+EVENT_PASSWORD_CHANGE: Final = 4723
+EVENT_PASSWORD_RESET: Final = 4724
 EVENT_TGT: Final = 4768
 EVENT_SERVICE_TICKET: Final = 4769
 EVENT_PREAUTH_REFUSED: Final = 4771
@@ -163,7 +165,10 @@ def encode_record(outcome: Outcome, peer: Peer, now: datetime, elapsed_s: float)
 
 
 def event_id(outcome: Outcome) -> int:
-    """Return Windows' event id for what happened: 4768, 4769 or 4771."""
+    """Return Windows' event id for what happened: 4768, 4769, 4771, 4723 or 4724."""
+    if outcome.exchange == "kpasswd":
+        reset = outcome.facts.get("reset", False)
+        return EVENT_PASSWORD_RESET if reset else EVENT_PASSWORD_CHANGE
     if outcome.exchange == "TGS":
         return EVENT_SERVICE_TICKET
     if outcome.code in _PREAUTH_REFUSALS:

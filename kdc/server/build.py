@@ -11,7 +11,7 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
-from directory.backend import Directory, DirectoryError
+from directory.backend import Directory, DirectoryError, PasswordStore
 from directory.model import LockoutPolicy
 from directory.sealing import MasterKey, read_secret_file
 from directory.store import Store
@@ -33,6 +33,10 @@ from pki.kdc_certificate import NO_KRBTGT_SAN, check_kdc_certificate
 from pki.keys import KeyPolicy
 
 log = logging.getLogger(__name__)
+
+PASSWORD_WRITE_WAIT_S = 0.5
+"""How long a changed password waits while another process writes: the worker's other clients wait
+with it, and who is told to try later loses nothing."""
 
 ALARM_PAUSE = timedelta(hours=1)
 MAX_ALARMS = 1024  # different ones kept apart; a flood of more repeats some sooner
@@ -89,6 +93,7 @@ def build_realm(
     replay: ReplayMemory,
     retransmit: RetransmitMemory,
     stages: Stages | None = None,
+    passwords: PasswordStore | None = None,
 ) -> Realm:
     """Put a realm together from its configuration and what outlives a reload."""
     return Realm(
@@ -96,6 +101,7 @@ def build_realm(
         directory=store,
         replay=replay,
         retransmit=retransmit,
+        passwords=passwords,
         entropy=os.urandom,
         signers=load_signers(folder, config),
         cms_policy=CmsPolicy(
@@ -117,6 +123,7 @@ def build_realm(
 
 BOUND_TO_START = (
     "listen",
+    "kpasswd_listen",
     "workers",
     "clockskew_s",
     "max_connections",
@@ -181,6 +188,11 @@ class RealmHandler:
             read_only=True,
             check_keyid=config.keycredential_check_keyid,
         )
+        # A connection of its own that may write, for changes of passwords: everything else of a
+        # worker only reads.
+        self._passwords = Store.open(
+            self._folder.store, master_key, write_wait_s=PASSWORD_WRITE_WAIT_S
+        )
         self._replay = FileReplayMemory(
             self._folder.replay_map,
             clockskew=timedelta(seconds=config.clockskew_s),
@@ -195,7 +207,13 @@ class RealmHandler:
 
     def _build(self, config: KdcConfig) -> Realm:
         return build_realm(
-            self._folder, config, self._store, self._replay, self._retransmit, self._stages
+            self._folder,
+            config,
+            self._store,
+            self._replay,
+            self._retransmit,
+            self._stages,
+            self._passwords,
         )
 
     def time_stages(self, stages: Stages) -> None:
@@ -259,6 +277,7 @@ class RealmHandler:
         if self._recorder is not None:
             self._recorder.close()
         self._store.close()
+        self._passwords.close()
         self._replay.close()
         self._retransmit.close()
 

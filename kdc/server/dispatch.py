@@ -12,6 +12,7 @@ from kdc.server.audit import AuditLog
 from kdc.server.counters import Counters, StageClock
 from kdc.server.service import RequestHandler
 from kdc.wire.constants import PVNO, ErrorCode, MessageType, NameType
+from kdc.wire.rfc3244 import REPLY_VERSION, encode_frame
 from kdc.wire.rfc4120 import KrbError, PrincipalName
 from pki import asn1
 
@@ -73,7 +74,7 @@ class Dispatcher:
         now = self._clock()
         started = time.perf_counter_ns()
         self.counters.requests += 1
-        return self._audited(self._refusal(code, why, now), peer, now, started)
+        return self._audited(self._refusal(code, why, now, peer), peer, now, started)
 
     def response_too_big(self) -> bytes:
         """Return the reply that sends a client to TCP, for one whose record is written already."""
@@ -89,7 +90,7 @@ class Dispatcher:
             if outcome.reply is not None:
                 # Refusals are withheld as well: the client then asks another KDC of the realm.
                 outcome = self._refusal(
-                    ErrorCode.KDC_ERR_SVC_UNAVAILABLE, "audit log unavailable", now
+                    ErrorCode.KDC_ERR_SVC_UNAVAILABLE, "audit log unavailable", now, peer
                 )
         self.counters.count_request(
             exchange, outcome.code, peer.transport, peer.address, elapsed_ns
@@ -100,7 +101,7 @@ class Dispatcher:
             self.counters.discarded += 1
         return outcome.reply
 
-    def _refusal(self, code: int, why: str, now: datetime) -> Outcome:
+    def _refusal(self, code: int, why: str, now: datetime, peer: Peer | None = None) -> Outcome:
         """Return an error that needs neither the request nor the handler."""
         error = KrbError(
             pvno=PVNO,
@@ -111,7 +112,10 @@ class Dispatcher:
             realm=self._realm,
             sname=PrincipalName(name_type=NameType.SRV_INST, name_string=("krbtgt", self._realm)),
         )
-        return Outcome(reply=asn1.encode(error), exchange="", code=code, why=why, reference="")
+        reply = asn1.encode(error)
+        if peer is not None and peer.service == "kpasswd":
+            reply = encode_frame(REPLY_VERSION, b"", reply)
+        return Outcome(reply=reply, exchange="", code=code, why=why, reference="")
 
     def _internal_error(self, error: Exception) -> Outcome:
         # The places, not the text: the text of an exception may quote the message or a key.

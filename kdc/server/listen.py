@@ -185,7 +185,7 @@ def claim_addresses(listen: Sequence[str], *, datagrams: bool = True) -> list[Ad
                 continue
             raise bind_error(address, error) from error
         claimed.append(concrete)
-    if not claimed:
+    if listen and not claimed:
         first = resolve_listen(listen)[0]
         raise bind_error(first, skipped or OSError(errno.EADDRNOTAVAIL, "no address"))
     return claimed

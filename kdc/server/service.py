@@ -129,6 +129,8 @@ class ServeSettings:
     """The handler factory, or its dotted name `package.module:function`."""
     listen: tuple[str, ...] = ("*:88",)
     """`host:port`, `[::1]:port`, `*:port` (both families) or `:port`."""
+    kpasswd_listen: tuple[str, ...] = ()
+    """Where passwords are changed, in the same forms; other ports than those of `listen`."""
     workers: int = 0
     """0: one for each processor this process may use."""
     audit_path: Path | None = None

@@ -24,7 +24,7 @@ import struct
 import time
 from typing import Final
 
-from kdc.outcome import Peer
+from kdc.outcome import Peer, Service
 from kdc.server.alarm import Alarm
 from kdc.server.connection import MESSAGES_PER_TURN, TURN_S, ConnectionTable
 from kdc.server.dispatch import Dispatcher
@@ -91,11 +91,14 @@ class UdpEndpoint:
         sock: socket.socket,
         dispatcher: Dispatcher,
         budget: ReplyBudget,
+        service: Service = "kdc",
     ) -> None:
         self._loop = loop
         self._sock = sock
         self._dispatcher = dispatcher
         self._budget = budget
+        self._service: Service = service
+        self._local = peer_address(sock.getsockname())
         self._alarm = Alarm(log, "cannot send by UDP: %s")
         self._budget_alarm = Alarm(
             log,
@@ -151,6 +154,9 @@ class UdpEndpoint:
             self._dispatcher.counters.dropped_by_port += 1
             return True
         peer = Peer(address=peer_address(sockaddr), port=port, transport="udp")
+        if self._service == "kpasswd":
+            peer.service = self._service
+            peer.local = _local_address(ancillary) or self._local
         slot = self._budget.slot(peer.address)
         if slot is None:
             reply = self._dispatcher.answer(message, peer)
@@ -193,7 +199,7 @@ class UdpEndpoint:
             dispatcher.counters.dropped_by_budget += 1
             self._budget_alarm.raise_(peer.address)
             return None
-        if reply[:1] == _KRB_ERROR_TAG and _amplifies(message, reply):
+        if _is_error(reply, peer) and _amplifies(message, reply):
             dispatcher.counters.dropped_by_size += 1
             return None
         budget.charge(slot, len(reply))
@@ -202,6 +208,24 @@ class UdpEndpoint:
 
 def _amplifies(message: bytes, reply: bytes) -> bool:
     return len(reply) > MAX_AMPLIFICATION * len(message)
+
+
+def _is_error(reply: bytes, peer: Peer) -> bool:
+    """Tell whether a reply is a KRB-ERROR; in kpasswd's frame that is one without an AP-REP."""
+    if peer.service == "kpasswd":
+        return reply[4:6] == bytes(2)
+    return reply[:1] == _KRB_ERROR_TAG
+
+
+def _local_address(ancillary: _Ancillary) -> str:
+    """Return the address that a datagram was sent to; "" when the system did not say."""
+    for level, kind, data in ancillary:
+        if level == socket.IPPROTO_IP and kind == _IP_PKTINFO and len(data) >= _IPV4_INFO.size:
+            # The address in the header (ipi_addr), not that of the interface.
+            return socket.inet_ntop(socket.AF_INET, _IPV4_INFO.unpack_from(data)[2])
+        if level == socket.IPPROTO_IPV6 and kind == socket.IPV6_PKTINFO:
+            return socket.inet_ntop(socket.AF_INET6, data[:16])
+    return ""
 
 
 def _is_wildcard(sock: socket.socket) -> bool:
@@ -230,8 +254,10 @@ class TcpListener:
         loop: asyncio.AbstractEventLoop,
         sock: socket.socket,
         connections: ConnectionTable,
+        service: Service = "kdc",
     ) -> None:
         self._loop = loop
+        self._service: Service = service
         self._sock = sock
         self._connections = connections
         self._alarm = Alarm(log, "cannot accept TCP connections: %s")
@@ -285,6 +311,9 @@ class TcpListener:
                 return
             sock.setblocking(False)
             peer = Peer(address=peer_address(sockaddr), port=sockaddr[1], transport="tcp")
+            if self._service == "kpasswd":
+                peer.service = self._service
+                peer.local = peer_address(sock.getsockname())
             self._connections.admit(sock, peer)
 
     def _pause(self, seconds: float) -> None:

@@ -47,6 +47,7 @@ from kdc.server.listen import (
     claim_addresses,
     describe_sockets,
     inherited_sockets,
+    parse_listen,
 )
 from kdc.server.notify import reloading, sd_notify
 from kdc.server.service import (
@@ -126,6 +127,13 @@ class Supervisor:
         addresses: list[Address] = []
         if not self._inherited:
             addresses = claim_addresses(settings.listen)
+            for_kpasswd = claim_addresses(settings.kpasswd_listen)
+            self._kpasswd_ports = frozenset(address.port for address in for_kpasswd)
+            addresses += for_kpasswd
+        else:
+            self._kpasswd_ports = frozenset(
+                parse_listen(text)[1] for text in settings.kpasswd_listen
+            )
         self._workers = [
             Child(
                 name=f"worker {index}",
@@ -183,6 +191,7 @@ class Supervisor:
             self._inherited or sockets,
             control,
             self._shared,
+            self._kpasswd_ports,
         )
 
     def _accompany(
@@ -317,11 +326,14 @@ class Supervisor:
         ):
             return
         self._announced = True
-        where = describe_sockets(self._inherited or self._workers[0].sockets)
+        sockets = self._inherited or self._workers[0].sockets
+        kpasswd = [s for s in sockets if s.getsockname()[1] in self._kpasswd_ports]
+        where = describe_sockets([s for s in sockets if s not in kpasswd])
         count = len(self._workers)
         parts = [
             f"realm {self._settings.realm} ready on {where}",
             f"{count} worker" if count == 1 else f"{count} workers",
+            *([f"kpasswd on {describe_sockets(kpasswd)}"] if kpasswd else []),
             *self._companion_addresses,
             f"pid {os.getpid()}",
         ]

@@ -14,6 +14,7 @@ import uvloop
 
 from directory.backend import DirectoryError
 from kdc.config import ConfigError
+from kdc.outcome import Service
 from kdc.server.audit import AuditLog
 from kdc.server.connection import ConnectionTable
 from kdc.server.control import (
@@ -71,6 +72,7 @@ class Worker:
         control: socket.socket,
         shared: SharedTables,
         handler: RequestHandler,
+        kpasswd_ports: frozenset[int],
     ) -> None:
         self._settings = settings
         self._control = control
@@ -95,12 +97,12 @@ class Worker:
             settings.udp_reply_budget, exempt=(*LOOPBACK, *tcp.exempt_sources)
         )
         self._udp = [
-            UdpEndpoint(self.loop, sock, dispatcher, budget)
+            UdpEndpoint(self.loop, sock, dispatcher, budget, _service_of(sock, kpasswd_ports))
             for sock in sockets
             if sock.type == socket.SOCK_DGRAM
         ]
         self._tcp = [
-            TcpListener(self.loop, sock, self._connections)
+            TcpListener(self.loop, sock, self._connections, _service_of(sock, kpasswd_ports))
             for sock in sockets
             if sock.type == socket.SOCK_STREAM
         ]
@@ -187,6 +189,7 @@ def run_worker(
     sockets: Sequence[socket.socket],
     control: socket.socket,
     shared: SharedTables,
+    kpasswd_ports: frozenset[int] = frozenset(),
 ) -> int:
     """Run one worker in this process, just forked; return its exit code."""
     forbid_core_dumps()
@@ -195,7 +198,7 @@ def run_worker(
     # The same for the signal that asks the supervisor for the counters.
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     try:
-        worker = _build(settings, index, factory, sockets, control, shared)
+        worker = _build(settings, index, factory, sockets, control, shared, kpasswd_ports)
     except StartError as error:
         say(control, encode_failure(error))
         return error.exit_code
@@ -224,12 +227,18 @@ def _build(
     sockets: Sequence[socket.socket],
     control: socket.socket,
     shared: SharedTables,
+    kpasswd_ports: frozenset[int],
 ) -> Worker:
     try:
         handler = factory(settings.state_dir)
-        return Worker(settings, index, sockets, control, shared, handler)
+        return Worker(settings, index, sockets, control, shared, handler, kpasswd_ports)
     except (ConfigError, DirectoryError, PkiError, OSError) as error:
         raise start_error(error) from error
+
+
+def _service_of(sock: socket.socket, kpasswd_ports: frozenset[int]) -> Service:
+    """Tell what is served on a socket."""
+    return "kpasswd" if sock.getsockname()[1] in kpasswd_ports else "kdc"
 
 
 def audit_path(settings: ServeSettings) -> Path:

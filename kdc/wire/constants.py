@@ -18,6 +18,7 @@ class MessageType(IntEnum):
     TGS_REP = 13
     AP_REQ = 14
     AP_REP = 15
+    KRB_PRIV = 21
     KRB_ERROR = 30
 
 

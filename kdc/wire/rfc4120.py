@@ -229,6 +229,64 @@ class Authenticator:
     )
 
 
+@asn1.sequence(application=15)
+class ApRep:
+    """AP-REP ::= [APPLICATION 15] SEQUENCE {
+
+    pvno [0] INTEGER (5), msg-type [1] INTEGER (15), enc-part [2] EncryptedData }
+    """
+
+    pvno: int = asn1.explicit(0, asn1.INT32)
+    msg_type: int = asn1.explicit(1, asn1.INT32)
+    enc_part: EncryptedData = asn1.explicit(2, asn1.nested(EncryptedData))
+
+
+@asn1.sequence(application=27)
+class EncApRepPart:
+    """EncAPRepPart ::= [APPLICATION 27] SEQUENCE {
+
+    ctime [0] KerberosTime, cusec [1] Microseconds, subkey [2] EncryptionKey OPTIONAL,
+    seq-number [3] UInt32 OPTIONAL }
+    """
+
+    ctime: datetime = asn1.explicit(0, asn1.GENERALIZED_TIME)
+    cusec: int = asn1.explicit(1, asn1.MICROSECONDS)
+    subkey: EncryptionKey | None = asn1.explicit(2, asn1.nested(EncryptionKey), default=None)
+    seq_number: int | None = asn1.explicit(3, asn1.NONCE, default=None)
+
+
+@asn1.sequence(application=21)
+class KrbPriv:
+    """KRB-PRIV ::= [APPLICATION 21] SEQUENCE {
+
+    pvno [0] INTEGER (5), msg-type [1] INTEGER (21), enc-part [3] EncryptedData }
+    """
+
+    pvno: int = asn1.explicit(0, asn1.INT32)
+    msg_type: int = asn1.explicit(1, asn1.INT32)
+    enc_part: EncryptedData = asn1.explicit(3, asn1.nested(EncryptedData))
+
+
+@asn1.sequence(application=28)
+class EncKrbPrivPart:
+    """EncKrbPrivPart ::= [APPLICATION 28] SEQUENCE {
+
+    user-data [0] OCTET STRING, timestamp [1] KerberosTime OPTIONAL, usec [2] Microseconds OPTIONAL,
+    seq-number [3] UInt32 OPTIONAL, s-address [4] HostAddress, r-address [5] HostAddress OPTIONAL }
+    """
+
+    user_data: bytes = asn1.explicit(0, asn1.OCTET_STRING)
+    timestamp: datetime | None = asn1.explicit(1, asn1.GENERALIZED_TIME, default=None)
+    usec: int | None = asn1.explicit(2, asn1.MICROSECONDS, default=None)
+    seq_number: int | None = asn1.explicit(3, asn1.NONCE, default=None)
+    s_address: HostAddress = asn1.explicit(4, asn1.nested(HostAddress))
+    r_address: HostAddress | None = asn1.explicit(5, asn1.nested(HostAddress), default=None)
+
+    def __repr__(self) -> str:
+        """Never show what was protected: it may be a password."""
+        return "EncKrbPrivPart(user_data=***)"
+
+
 @asn1.sequence
 class LastReqEntry:
     """LastReq ::= SEQUENCE OF SEQUENCE { lr-type [0] Int32, lr-value [1] KerberosTime }."""

@@ -34,7 +34,7 @@ from kdc.crypto.etypes import (
 from kdc.crypto.key_agreement import GROUPS, KeyPair, generate
 from kdc.crypto.pkinit_kdf import octetstring2key, rfc8636_kdf
 from kdc.exchange.realm import KdcSigners, Realm
-from kdc.outcome import Outcome, Peer, Transport
+from kdc.outcome import Outcome, Peer, Service, Transport
 from kdc.server.build import build_realm
 from kdc.server.replay import FileReplayMemory, ReplayGeometry
 from kdc.server.retransmit import FileRetransmitMemory, RetransmitGeometry
@@ -256,7 +256,12 @@ class Kdc:
 
     def _realm(self, settings: KdcConfig) -> Realm:
         made = build_realm(
-            StateFolder(self.folder), settings, self.store, self.replay, self.retransmit
+            StateFolder(self.folder),
+            settings,
+            self.store,
+            self.replay,
+            self.retransmit,
+            passwords=self.store,
         )
         return replace(made, signers=kdc_signers(), entropy=self._entropy)
 
@@ -280,9 +285,16 @@ class Kdc:
         at: datetime = NOW,
         transport: Transport = "tcp",
         port: int = 40_000,
+        service: Service = "kdc",
     ) -> Outcome:
         """Send one message."""
-        peer = Peer(address="192.0.2.7", port=port, transport=transport)
+        peer = Peer(
+            address="192.0.2.7",
+            port=port,
+            transport=transport,
+            service=service,
+            local="192.0.2.1",
+        )
         return self.core.handle(message, peer, at)
 
     def account_id(self, name: str) -> int:

@@ -110,6 +110,7 @@ class BodyFields(TypedDict, total=False):
     rtime: datetime
     etype: tuple[int, ...]
     addresses: tuple[HostAddress, ...]
+    sname: PrincipalName
 
 
 def password_tgt(

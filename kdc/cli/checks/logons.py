@@ -19,7 +19,6 @@ from directory.changes import AccountChanges, NewAccount
 from directory.keycredential import NewKeyCredential, encode_key_credential
 from directory.model import AccountKind
 from directory.store import Store
-from kdc.cli.accounts import password_keys
 from kdc.cli.checks.finding import Finding, Patient, fail, failed_by, ok, warn
 from kdc.cli.checks.machine import Place
 from kdc.cli.logon import run
@@ -30,6 +29,7 @@ from kdc.client.mechanism import Mechanism
 from kdc.client.password import PasswordMechanism
 from kdc.client.pkinit import PkinitMechanism, PkinitOptions
 from kdc.client.transport import KdcAddress, Protocol
+from kdc.exchange.passwords import password_keys
 from kdc.wire.constants import ErrorCode
 from pki import ca, oids
 from pki.cms_sign import CmsSigner

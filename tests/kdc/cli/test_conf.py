@@ -22,6 +22,7 @@ def test_example_for_clients_is_what_init_writes() -> None:
         realm="LAB.TEST",
         domain="lab.test",
         listen=("127.0.0.1:8888",),
+        kpasswd=("127.0.0.1:9264",),
         ca_certificate=Path("/etc/keytrust/ca.pem"),
         kdc_host="kdc.lab.test",
         krbtgt_san=True,

@@ -411,8 +411,8 @@ def test_keys_of_types_that_are_off(realm: Shell, look: Look) -> None:
     change(realm, "DELETE FROM keys WHERE etype = 20 AND account_id <> 1")
     with (realm.state / "kdc.toml").open("a") as file:
         file.write('supported_enctypes = ["aes256-sha2"]\n')
-    assert look("store.key_types")[0][2].endswith(": host/web.lab.test, pat")
-    assert look("store.services")[0][2].endswith(": host/web.lab.test")
+    assert look("store.key_types")[0][2].endswith(": host/web.lab.test, kadmin/changepw, pat")
+    assert look("store.services")[0][2].endswith(": host/web.lab.test, kadmin/changepw")
 
 
 def test_large_store_is_looked_at_in_part(realm: Shell, healthy: str) -> None:
@@ -420,9 +420,9 @@ def test_large_store_is_looked_at_in_part(realm: Shell, healthy: str) -> None:
     realm.monkeypatch.setattr(accounts, "MAX_ACCOUNTS", 2)
     said = [line[2] for line in examine(realm, "--kdc", healthy) if line[0] == "store.keys"]
     assert "2 accounts open" in said[0]
-    assert "3 are there: --all-accounts" in said[0]
+    assert "4 are there: --all-accounts" in said[0]
     said = [line[2] for line in examine(realm, "--all-accounts") if line[0] == "store.keys"]
-    assert said == ["the keys of 3 accounts open (1 krbtgt, 2 user)"]
+    assert said == ["the keys of 4 accounts open (1 krbtgt, 1 service, 2 user)"]
 
 
 # -- certificates ----------------------------------------------------------------------------

@@ -107,9 +107,9 @@ def test_realm_for_tools_keeps_the_nt_hash_of_each_new_password(shell: Shell) ->
         assert alice is not None
         assert store.nt_hash(pat.account_id) == nt_hash("first")
         assert store.nt_hash(alice.account_id) is None
-        shell.ok("user", "password", "pat", "--password-stdin", stdin="second\n")
+        shell.ok("user", "password", "pat", "--password-stdin", stdin="Second-Passw0rd\n")
         store.refresh()
-        assert store.nt_hash(pat.account_id) == nt_hash("second")
+        assert store.nt_hash(pat.account_id) == nt_hash("Second-Passw0rd")
         changed = store.account_by_id(pat.account_id)
         assert changed is not None
         assert changed.password_set_at is not None

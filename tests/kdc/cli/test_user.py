@@ -68,11 +68,48 @@ def test_two_sources_of_a_password_are_refused(realm: Shell, tmp_path: Path) -> 
 def test_password_is_changed_with_a_new_kvno(realm: Shell) -> None:
     """`user password`; also ends "must be changed"."""
     realm.ok("user", "set", "pat", "--must-change-password")
-    realm.ok("user", "password", "pat", "--password-stdin", stdin="new one")
+    realm.ok("user", "password", "pat", "--password-stdin", stdin="One of 4 words")
     changed = account(realm, "pat")
     assert {k.kvno for k in changed.keys} == {2}
     assert not changed.must_change_password
-    assert key_of(realm, "pat") == expected_key("new one", "LAB.TESTpat")
+    assert key_of(realm, "pat") == expected_key("One of 4 words", "LAB.TESTpat")
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("Sh0rt", "at least 8 characters"),
+        ("lowercase only", "needs 3 of these"),
+        ("I am Pat, 42", "user name"),
+        ("pat", "at least 8 characters"),
+    ],
+)
+def test_password_against_the_policy_is_denied(realm: Shell, text: str, says: str) -> None:
+    """password_min_length, password_min_classes: the same rules as for kpasswd."""
+    done = realm("user", "password", "pat", "--password-stdin", stdin=text)
+    assert done.code == ExitCode.DENIED
+    assert says in done.error[1]
+    assert "--ignore-policy" in done.error[2]
+    realm.ok("user", "password", "pat", "--password-stdin", "--ignore-policy", stdin=text)
+    assert key_of(realm, "pat") == expected_key(text, "LAB.TESTpat")
+
+
+def test_earlier_password_is_denied_and_a_new_one_expires(realm: Shell) -> None:
+    """password_history counts the one in force; password_max_age sets the end."""
+    with (realm.state / "kdc.toml").open("a") as file:
+        file.write('password_history = 2\npassword_max_age = "42d"\n')
+    for text in ("First-Passw0rd", "Second-Passw0rd"):
+        realm.ok("user", "password", "pat", "--password-stdin", stdin=text)
+    for text in ("Second-Passw0rd", "First-Passw0rd"):
+        done = realm("user", "password", "pat", "--password-stdin", stdin=text)
+        assert (done.code, "last 2" in done.error[1]) == (ExitCode.DENIED, True)
+    realm.ok("user", "password", "pat", "--password-stdin", stdin="Third-Passw0rd")
+    realm.ok("user", "password", "pat", "--password-stdin", stdin="First-Passw0rd")
+    changed = account(realm, "pat")
+    assert changed.password_set_at is not None
+    assert changed.password_expires_at is not None
+    assert (changed.password_expires_at - changed.password_set_at).days in (41, 42)
+    assert "password expires" in realm.ok("user", "show", "pat").out
 
 
 def test_states_are_set_and_shown(realm: Shell) -> None:

@@ -22,6 +22,7 @@ from kdc.wire.rfc4120 import (
     AuthorizationDataElement,
     EncryptionKey,
     EncTicketPart,
+    PrincipalName,
 )
 from tests.kdc.builders import (
     KRBTGT,
@@ -460,9 +461,8 @@ def test_service_ticket_shown_as_a_tgt(kdc: Kdc) -> None:
     assert refused(ask_tgs(kdc, TgsRequest(tgt=renamed))) == WILL_NOT_OPEN
 
 
-@pytest.mark.parametrize("body", [TGS_BODY, RENEW], ids=["service ticket", "renewal"])
-def test_kpasswd_ticket_shown_as_a_tgt(kdc: Kdc, body: object) -> None:
-    """Row T11, CVE-2022-2031: the service of changed passwords has a key of its own."""
+def with_password_service(kdc: Kdc) -> PrincipalName:
+    """Add kadmin/changepw to the realm; return its name."""
     kdc.store.add_account(
         NewAccount(
             kind=AccountKind.SERVICE,
@@ -472,9 +472,25 @@ def test_kpasswd_ticket_shown_as_a_tgt(kdc: Kdc, body: object) -> None:
             keys=random_keys("changepw"),
         )
     )
-    changepw = name("kadmin", "changepw", name_type=NameType.SRV_INST)
-    tgt = password_tgt(kdc)
-    shown = service_ticket(kdc, TgsRequest(tgt=tgt, body=replace(TGS_BODY, sname=changepw))).tgt
+    return name("kadmin", "changepw", name_type=NameType.SRV_INST)
+
+
+@pytest.mark.parametrize("parts", [("kadmin", "changepw"), ("KADMIN", "ChangePW"), ("changepw",)])
+def test_tgt_gets_no_ticket_for_the_password_service(kdc: Kdc, parts: tuple[str, ...]) -> None:
+    """RFC 3244 2: it has the flag INITIAL; by whatever name the account is found."""
+    with_password_service(kdc)
+    body = replace(TGS_BODY, sname=name(*parts))
+    assert refused(ask_tgs(kdc, TgsRequest(tgt=password_tgt(kdc), body=body))) == (
+        12,
+        "a ticket for the password service is had by a logon only",
+    )
+
+
+@pytest.mark.parametrize("body", [TGS_BODY, RENEW], ids=["service ticket", "renewal"])
+def test_kpasswd_ticket_shown_as_a_tgt(kdc: Kdc, body: object) -> None:
+    """Row T11, CVE-2022-2031: the service of changed passwords has a key of its own."""
+    changepw = with_password_service(kdc)
+    shown = password_tgt(kdc, sname=changepw)
     for ticket, answer in (
         (shown.ticket, NOT_US),
         (replace(shown.ticket, sname=KRBTGT), WILL_NOT_OPEN),

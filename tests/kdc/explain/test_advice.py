@@ -35,6 +35,7 @@ RAISERS = {
     "refuse_group": 0,
     "_bad_option": 0,
     "_restricted": 0,
+    "ChangeRefused": 0,
 }
 """Callable -> which argument is the phrase."""
 FAULTS_OF: dict[str, tuple[type[Fault], ...]] = {
