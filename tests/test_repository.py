@@ -12,6 +12,7 @@ LOCKS = (
     "requirements.lock",
     "requirements-run.lock",
     "requirements-tools.lock",
+    "requirements-ldaptools.lock",
     "requirements-fuzz.lock",
 )
 

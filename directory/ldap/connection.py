@@ -16,7 +16,7 @@ import socket
 import ssl
 import time
 from collections.abc import Iterable, Iterator
-from typing import NoReturn, Protocol
+from typing import NoReturn, Protocol, Self
 
 from directory.backend import DirectoryError, DirectoryFault
 from directory.ldap import ber, messages
@@ -117,7 +117,7 @@ class LdapConnection:
         settings: LdapSettings,
         sasl: SaslClient | None = None,
         timeout_s: float | None = None,
-    ) -> "LdapConnection":
+    ) -> Self:
         """Reach a server, check who it is and say who we are, all within `timeout_s`.
 
         Raises DirectoryError: UNAVAILABLE, DENIED, INVALID (a bind that would be unsafe).

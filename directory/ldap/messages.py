@@ -30,12 +30,18 @@ _SEARCH_REFERENCE = 0x73
 _EXTENDED_REQUEST = 0x77
 _EXTENDED_RESPONSE = 0x78
 _INTERMEDIATE = 0x79
+_MODIFY_REQUEST = 0x66
+_MODIFY_RESPONSE = 0x67
+_ADD_REQUEST = 0x68
+_ADD_RESPONSE = 0x69
 _CONTROLS = 0xA0
 _REFERRAL = 0xA3
 _SASL_ANSWER = 0x87
 _EXTENDED_NAME = 0x8A
+_EXTENDED_VALUE = 0x8B
 
 START_TLS = "1.3.6.1.4.1.1466.20037"
+WHO_AM_I = "1.3.6.1.4.1.4203.1.11.3"
 NOTICE_OF_DISCONNECTION = "1.3.6.1.4.1.1466.20036"
 PAGED_RESULTS = "1.2.840.113556.1.4.319"
 SHOW_DELETED = "1.2.840.113556.1.4.417"
@@ -116,6 +122,8 @@ class Result:
     sasl: bytes | None = None
     name: str = ""
     """The OID of an extended response."""
+    value: bytes | None = None
+    """What an extended response says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +173,49 @@ def sasl_bind(number: int, mechanism: str, credentials: bytes | None) -> bytes:
 def unbind(number: int) -> bytes:
     """Encode the end of a session."""
     return _message(number, ber.tlv(_UNBIND_REQUEST))
+
+
+class ModifyOp(IntEnum):
+    """What a change does with its values (RFC 4511 4.6)."""
+
+    ADD = 0
+    DELETE = 1
+    REPLACE = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A change of one attribute; its values may be secret."""
+
+    op: ModifyOp
+    attribute: str
+    values: tuple[bytes, ...] = field(default=(), repr=False)
+
+
+def modify(number: int, dn: str, changes: Iterable[Change]) -> bytes:
+    """Encode changes of an entry: all are made, or none."""
+    listed = (
+        ber.tlv(
+            ber.SEQUENCE,
+            ber.integer(change.op, ber.ENUMERATED),
+            _attribute(change.attribute, change.values),
+        )
+        for change in changes
+    )
+    operation = ber.tlv(_MODIFY_REQUEST, ber.octets(dn), ber.tlv(ber.SEQUENCE, *listed))
+    return _message(number, operation)
+
+
+def add(number: int, dn: str, attributes: Mapping[str, tuple[bytes, ...]]) -> bytes:
+    """Encode a new entry."""
+    listed = (_attribute(name, values) for name, values in attributes.items())
+    operation = ber.tlv(_ADD_REQUEST, ber.octets(dn), ber.tlv(ber.SEQUENCE, *listed))
+    return _message(number, operation)
+
+
+def _attribute(name: str, values: tuple[bytes, ...]) -> bytes:
+    octets = (ber.octets(value) for value in values)
+    return ber.tlv(ber.SEQUENCE, ber.octets(name), ber.tlv(ber.SET, *octets))
 
 
 def extended(number: int, oid: str) -> bytes:
@@ -218,6 +269,9 @@ def paged_cookie(result: Result) -> bytes:
 # -- answers ---------------------------------------------------------------------------------
 
 
+_RESULTS = (_SEARCH_DONE, _BIND_RESPONSE, _EXTENDED_RESPONSE, _MODIFY_RESPONSE, _ADD_RESPONSE)
+
+
 def decode(data: bytes) -> tuple[int, Answer]:
     """Decode one whole message; return its number and what it says. Raises BerError."""
     start, end = ber.expect(data, 0, len(data), ber.SEQUENCE)
@@ -227,7 +281,7 @@ def decode(data: bytes) -> tuple[int, Answer]:
     controls = _controls(data, stop, end) if stop < end else {}
     if tag == _SEARCH_ENTRY:
         return number, _entry(data, begin, stop, controls)
-    if tag in (_SEARCH_DONE, _BIND_RESPONSE, _EXTENDED_RESPONSE):
+    if tag in _RESULTS:
         return number, _result(data, begin, stop, controls)
     if tag == _SEARCH_REFERENCE:
         return number, Reference(_uris(data, begin, stop))
@@ -273,6 +327,7 @@ def _result(data: bytes, start: int, end: int, controls: Mapping[str, bytes]) ->
     referrals: tuple[str, ...] = ()
     sasl: bytes | None = None
     name = ""
+    value: bytes | None = None
     for tag, first, last in ber.children(data, stop, end):
         if tag == _REFERRAL:
             referrals = _uris(data, first, last)
@@ -280,6 +335,8 @@ def _result(data: bytes, start: int, end: int, controls: Mapping[str, bytes]) ->
             sasl = data[first:last]
         elif tag == _EXTENDED_NAME:
             name = ber.to_text(data, first, last)
+        elif tag == _EXTENDED_VALUE:
+            value = data[first:last]
     return Result(
         code=code,
         diagnostic=diagnostic,
@@ -287,6 +344,7 @@ def _result(data: bytes, start: int, end: int, controls: Mapping[str, bytes]) ->
         controls=controls,
         sasl=sasl,
         name=name,
+        value=value,
     )
 
 

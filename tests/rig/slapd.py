@@ -174,6 +174,7 @@ class Slapd:
         """Change in a file of conf/ldap/ what its head tells an operator to change."""
         who = f"gidNumber={os.getgid()}\\+uidNumber={os.getuid()},cn=peercred"
         for old, new in (
+            ("olcThreads: 8", "olcThreads: 8\nolcSaslHost: localhost"),
             ("/run/slapd", str(self.folder)),
             ("/etc/ldap/tls/ca.pem", str(self.ca)),
             ("/etc/ldap/tls/slapd.pem", str(self.tls.certificate)),

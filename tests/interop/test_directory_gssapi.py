@@ -1,0 +1,100 @@
+"""Our SASL GSSAPI client logs on to a real OpenLDAP with a ticket of our KDC, under StartTLS."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from directory.backend import DirectoryError
+from directory.ldap.settings import LdapSettings, LdapUrl
+from directory.ldap.write import WritingConnection
+from kdc.cli.tickets import get_service_ticket
+from kdc.client.gssapi import GssapiClient
+from kdc.client.transport import KdcAddress
+from kdc.formats.ccache import Credential, decode_ccache
+from tests.conftest import Lab
+from tests.rig import clients, slapd
+from tests.rig.slapd import Slapd
+
+pytestmark = pytest.mark.interop
+
+
+@pytest.fixture(scope="module")
+def server(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slapd]:
+    """Run a slapd that takes tickets of the lab's realm for ldap/localhost."""
+    folder = tmp_path_factory.mktemp("gssapi")
+    keytab = folder / "slapd.keytab"
+    lab.live.kdc("service", "add", "ldap/localhost", "--keytab", str(keytab))
+    made = Slapd.make(folder / "slapd", more=slapd.person("pat", 1200))
+    made.keytab = keytab
+    with made.running():
+        yield made
+
+
+@pytest.fixture
+def ticket(lab: Lab, tmp_path: Path) -> Credential:
+    """Get a ticket for ldap/localhost for pat."""
+    run = clients.mit_kinit(lab.live.client(tmp_path), "pat@LAB.TEST", password=lab.password)
+    assert run.status == 0, run.explain()
+    tgt = next(
+        each
+        for each in decode_ccache(run.cache.read_bytes()).credentials
+        if each.server.components[0] == "krbtgt"
+    )
+    address = KdcAddress(host=lab.live.address, port=lab.live.port)
+    return get_service_ticket(tgt, "ldap/localhost", "LAB.TEST", address).credential
+
+
+def _open(server: Slapd, client: GssapiClient) -> WritingConnection:
+    settings = LdapSettings(
+        urls=(LdapUrl.parse(f"ldap://localhost:{server.port}"),),
+        flavour="openldap",
+        sasl="gssapi",
+        starttls=True,
+        ca_file=str(server.ca),
+    )
+    return WritingConnection.open(settings.urls[0], settings, client)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def test_a_ticket_logs_on(server: Slapd, ticket: Credential) -> None:
+    """RFC 4752 over RFC 4121; the server maps the principal to the account's entry."""
+    connection = _open(server, GssapiClient(ticket, _now, os.urandom))
+    assert connection.who_am_i() == f"dn:uid=pat,{slapd.PEOPLE}"
+    connection.close()
+
+
+def test_a_server_without_the_key_does_not_prove_itself(server: Slapd, ticket: Credential) -> None:
+    """Mutual authentication: an AP-REP under another session key is not the server's."""
+    client = GssapiClient(ticket, _now, os.urandom)
+    other = GssapiClient(replace(ticket, session_key=bytes(32)), _now, os.urandom)
+    answers: list[bytes] = []
+
+    class Between:
+        """Hands the server our request, and the answer to somebody with another key."""
+
+        mechanism = "GSSAPI"
+
+        def step(self, challenge: bytes | None) -> bytes | None:
+            if challenge is None:
+                other.step(None)
+                return client.step(None)
+            answers.append(challenge)
+            return other.step(challenge)
+
+    settings = LdapSettings(
+        urls=(LdapUrl.parse(f"ldap://localhost:{server.port}"),),
+        flavour="openldap",
+        sasl="gssapi",
+        starttls=True,
+        ca_file=str(server.ca),
+    )
+    with pytest.raises(DirectoryError, match="did not prove itself"):
+        WritingConnection.open(settings.urls[0], settings, Between())
+    assert answers
