@@ -144,6 +144,11 @@ class KdcConfig:
     exempt_sources: tuple[str, ...] = ()
     trusted_secret_paths: tuple[str, ...] = ()
     ca_key: str | None = None
+    http_listen: tuple[str, ...] = ()
+    http_tls_certificate: str | None = None
+    http_tls_key: str | None = None
+    kkdcp_listen: tuple[str, ...] = ()
+    kkdcp_trusted_proxies: tuple[str, ...] = ()
 
     def kpasswd_addresses(self) -> tuple[str, ...]:
         """Where passwords are changed: as configured, else port 464 beside each port 88."""
@@ -240,6 +245,11 @@ KEYS: Mapping[str, Key] = {
         _key("exempt_sources", networks),
         _key("trusted_secret_paths", absolute_paths),
         _key("ca_key", path_text),
+        _key("http.listen", none_or(listen_addresses), "http_listen"),
+        _key("http.tls_certificate", path_text, "http_tls_certificate"),
+        _key("http.tls_key", path_text, "http_tls_key"),
+        _key("kkdcp.listen", none_or(listen_addresses), "kkdcp_listen"),
+        _key("kkdcp.trusted_proxies", networks, "kkdcp_trusted_proxies"),
     )
 }
 """Every key of `kdc.toml`, by its name, in the order of `conf/kdc.toml`."""
@@ -405,6 +415,15 @@ def _check_together(config: KdcConfig, path: str, lines: Mapping[str, int]) -> N
             "max_connections_per_source is larger than max_connections",
             "one source could then use up every connection",
             "lower the one or raise the other",
+        )
+    if (config.http_tls_certificate is None) != (config.http_tls_key is None):
+        given = "http.tls_key" if config.http_tls_certificate is None else "http.tls_certificate"
+        raise ConfigError(
+            path,
+            lines.get(given),
+            f"{given} stands alone",
+            "a certificate is of use with its own key only",
+            "give http.tls_certificate and http.tls_key, or neither",
         )
 
 

@@ -79,6 +79,19 @@ class StateFolder:
         """The key of `kdc_ec_certificate`; mode 0600."""
         return self.pki / "kdc-ec.key"
 
+    def http_tls(self, config: KdcConfig) -> tuple[Path, Path]:
+        """The certificate and key of HTTPS: those of the configuration, else of the realm's CA."""
+        certificate, key = self.own_http_tls
+        return (
+            self.root / config.http_tls_certificate if config.http_tls_certificate else certificate,
+            self.root / config.http_tls_key if config.http_tls_key else key,
+        )
+
+    @property
+    def own_http_tls(self) -> tuple[Path, Path]:
+        """The certificate and key of HTTPS that the realm's CA has issued."""
+        return self.pki / "http.pem", self.pki / "http.key"
+
     @property
     def audit_log(self) -> Path:
         """The audit records, one JSON line a request."""

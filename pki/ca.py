@@ -32,6 +32,7 @@ HELLO_DAYS = 10957  # Windows gives its self-signed Hello certificates 30 years
 ROOT_DAYS = 3650
 KDC_DAYS = 365  # the Kerberos Authentication template of Windows: one year
 CLIENT_DAYS = 365
+TLS_DAYS = 365
 CRL_DAYS = 7
 
 
@@ -296,6 +297,35 @@ def issue_kdc_certificate(
     subject = simple_name(
         (oids.ID_AT_ORGANIZATION, realm), (oids.ID_AT_COMMON_NAME, next(iter(hosts)))
     )
+    certificate = _issue_under(ca, private_key.public_key(), subject, now, days, extensions)
+    return IssuedCertificate(certificate_der=certificate, private_key=private_key)
+
+
+def issue_tls_certificate(
+    ca: IssuedCertificate,
+    realm: str,
+    dns_names: tuple[str, ...],
+    addresses: tuple[str, ...],
+    now: datetime,
+    days: int = TLS_DAYS,
+    *,
+    key: PrivateKey | None = None,
+) -> IssuedCertificate:
+    """Issue the certificate of the realm's own HTTPS: serverAuth, with a P-256 key.
+
+    dns_names: at least one; the first is the common name. addresses: IP addresses in text form,
+    for clients that are configured with one. Source: RFC 5280 4.2.1.6, 4.2.1.12.
+    """
+    private_key = key or generate_key(KeyType.EC_P256)
+    alternative = names.encode_subject_alt_name(
+        *map(names.dns_name, dict.fromkeys(dns_names)),
+        *map(names.ip_address_name, dict.fromkeys(addresses)),
+    )
+    extensions = [
+        _purposes(oids.ID_KP_SERVER_AUTH),
+        _extension(oids.ID_CE_SUBJECT_ALT_NAME, alternative),
+    ]
+    subject = simple_name((oids.ID_AT_ORGANIZATION, realm), (oids.ID_AT_COMMON_NAME, dns_names[0]))
     certificate = _issue_under(ca, private_key.public_key(), subject, now, days, extensions)
     return IssuedCertificate(certificate_der=certificate, private_key=private_key)
 

@@ -7,6 +7,7 @@ Rules
   3. Name forms we have no use for are skipped, but must be well-formed.
 """
 
+import ipaddress
 import re
 from dataclasses import dataclass
 
@@ -23,6 +24,7 @@ _OTHER_NAME = 0xA0
 _RFC822_NAME = 0x81
 _DNS_NAME = 0x82
 _URI = 0x86
+_IP_ADDRESS = 0x87
 _SKIPPED = frozenset((0xA3, 0xA4, 0xA5, 0x87, 0x88))  # x400, directory, ediParty, IP, registered
 
 NT_SRV_INST = 2
@@ -175,6 +177,11 @@ def email_name(address: str) -> bytes:
 def uri_name(uri: str) -> bytes:
     """Encode a GeneralName of the uniformResourceIdentifier form."""
     return der.tlv(_URI, uri.encode("ascii"))
+
+
+def ip_address_name(address: str) -> bytes:
+    """Encode a GeneralName of the iPAddress form from an address in text form."""
+    return der.tlv(_IP_ADDRESS, ipaddress.ip_address(address).packed)
 
 
 def encode_subject_alt_name(*names: bytes) -> bytes:

@@ -6,8 +6,9 @@ import click
 
 from kdc.cli.cert_verdict import describe, judge_certificate, purpose_name
 from kdc.cli.errors import CliError
+from kdc.cli.https_certificate import default_names, issue_http_certificate, names_of
 from kdc.cli.init import KDC_KEYS, issue_kdc_certificates
-from kdc.cli.options import HostName, json_option, read_input_file, state_option
+from kdc.cli.options import HostName, IpAddress, json_option, read_input_file, state_option
 from kdc.cli.output import print_fields, print_json
 from kdc.cli.state import MAX_PEM_BYTES, RealmState, open_realm
 from pki import ca, names, oids
@@ -107,6 +108,40 @@ def issue_kdc(
     ):
         click.echo(f"wrote {path}")
     click.echo("  a running server takes it on SIGHUP")
+
+
+@command.command("issue-http")
+@click.option(
+    "--dns", multiple=True, type=HostName(), metavar="NAME", help="Host name; else as before."
+)
+@click.option(
+    "--address", multiple=True, type=IpAddress(), metavar="IP", help="IP address; else as before."
+)
+@state_option
+@click.pass_context
+def issue_http(ctx: click.Context, dns: tuple[str, ...], address: tuple[str, ...]) -> None:
+    """Issue the certificate of HTTPS (KKDCP), with a new key. A running server takes it on SIGHUP.
+
+    Names and addresses are those that clients write into `kdc = https://...`.
+    """
+    realm = open_realm(ctx)
+    names_before, addresses_before = _http_names(realm)
+    path = issue_http_certificate(
+        realm.folder, realm.config, realm.ca(), dns or names_before, address or addresses_before
+    )
+    click.echo(f"wrote {path}")
+    if realm.config.http_tls_certificate is not None:
+        click.echo("  it is not used: http.tls_certificate names another one")
+    click.echo("  a running server takes it on SIGHUP")
+
+
+def _http_names(realm: RealmState) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Take the names of the certificate that is there, else those it would be made with."""
+    try:
+        found = names_of(realm.folder.own_http_tls[0].read_bytes())
+    except (OSError, ValueError):
+        found = ((), ())
+    return found if found[0] else default_names(realm.config, _hosts(realm))
 
 
 def _present(realm: RealmState) -> list[bytes]:

@@ -64,17 +64,31 @@ def krb5_conf(
 
 
 def kdc_toml(
-    *, realm: str, netbios: str, listen: Sequence[str], kpasswd: Sequence[str], compat: str
+    *,
+    realm: str,
+    netbios: str,
+    listen: Sequence[str],
+    kpasswd: Sequence[str],
+    compat: str,
+    http: Sequence[str] = (),
+    kkdcp: Sequence[str] = (),
 ) -> str:
     """Write the configuration of a new realm: what was chosen, nothing else."""
-    addresses = ", ".join(f'"{address}"' for address in listen)
-    passwords = ", ".join(f'"{address}"' for address in kpasswd)
-    kpasswd_line = f"kpasswd_listen = [{passwords}]\n" if kpasswd else ""
+    kpasswd_line = f"kpasswd_listen = [{_quoted(kpasswd)}]\n" if kpasswd else ""
+    chosen = "".join(
+        f"{name}.listen = [{_quoted(addresses)}]\n"
+        for name, addresses in (("http", http), ("kkdcp", kkdcp))
+        if addresses
+    )
     return f"""\
 # The realm's configuration. conf/kdc.toml of Keytrust lists every key with its default and its
 # reason; `kdc config show --origin` shows what is in force, `kdc config check` judges this file.
 realm = "{realm}"
 netbios = "{netbios}"
-listen = [{addresses}]
+listen = [{_quoted(listen)}]
 {kpasswd_line}compat = "{compat}"
-"""
+{chosen}"""
+
+
+def _quoted(addresses: Sequence[str]) -> str:
+    return ", ".join(f'"{address}"' for address in addresses)

@@ -12,8 +12,9 @@ from directory.store import Store
 from kdc.cli.accounts import add_password_service
 from kdc.cli.client_files import kdc_toml, krb5_conf
 from kdc.cli.errors import CliError, ExitCode, cannot_write
+from kdc.cli.https_certificate import default_names, issue_http_certificate
 from kdc.cli.options import HostName, ListenAddress, state_option
-from kdc.cli.state import CA_KEY_AAD, not_a_folder, now, state_folder, write_private
+from kdc.cli.state import CA_KEY_AAD, not_a_folder, now, state_folder, write_private, write_public
 from kdc.config import (
     COMPAT_PROFILES,
     DEFAULT_LISTEN,
@@ -53,6 +54,20 @@ KDC_KEYS = {
     help="Where passwords are changed; else port 464, or for another port than 88 one beside it.",
 )
 @click.option(
+    "--http",
+    multiple=True,
+    type=ListenAddress(),
+    metavar="ADDR:PORT",
+    help="Serve probes and metrics there; may be repeated.",
+)
+@click.option(
+    "--kkdcp",
+    multiple=True,
+    type=ListenAddress(),
+    metavar="ADDR:PORT",
+    help="Serve Kerberos over HTTPS there; may be repeated.",
+)
+@click.option(
     "--kdc-key",
     type=click.Choice(list(KDC_KEYS)),
     default="rsa2048",
@@ -83,6 +98,8 @@ def command(
     netbios: str | None,
     listen: tuple[str, ...],
     kpasswd: tuple[str, ...],
+    http: tuple[str, ...],
+    kkdcp: tuple[str, ...],
     kdc_key: str,
     compat: str,
     dns: tuple[str, ...],
@@ -107,6 +124,8 @@ def command(
         listen=listen or DEFAULT_LISTEN,
         kpasswd=kpasswd or _beside(listen or DEFAULT_LISTEN),
         compat=compat,
+        http=http,
+        kkdcp=kkdcp,
     )
     # The file is judged before anything is made: a wrong --listen costs nothing.
     config = parse_config(text, "the options of kdc init").config
@@ -185,6 +204,7 @@ def _files(folder: StateFolder) -> Iterator[Path]:
     yield from (folder.ca_certificate, folder.pki / "ca.key", folder.crl)
     yield from (folder.kdc_certificate, folder.kdc_key)
     yield from (folder.kdc_ec_certificate, folder.kdc_ec_key)
+    yield from folder.own_http_tls
     yield from (folder.replay_map, folder.retransmit_map)
 
 
@@ -225,6 +245,7 @@ def _make(
     write_public(folder.ca_certificate, ca.certificate_to_pem(root.certificate_der))
     write_public(folder.crl, ca.create_crl(root, 1, (), moment))
     issue_kdc_certificates(folder, config, root, key_types, hosts, crl_url)
+    issue_http_certificate(folder, config, root, *default_names(config, hosts))
 
 
 def has_krbtgt_san(config: KdcConfig) -> bool:
@@ -270,9 +291,3 @@ def issue_kdc_certificates(
         certificate.unlink(missing_ok=True)
         key.unlink(missing_ok=True)
     return tuple(certificate for certificate, _ in places[: len(key_types)])
-
-
-def write_public(path: Path, data: bytes) -> None:
-    """Write a file that everybody may read."""
-    write_private(path, data)
-    path.chmod(0o644)

@@ -1,5 +1,6 @@
 """Options that many commands share."""
 
+import ipaddress
 import os
 import re
 import sys
@@ -126,6 +127,21 @@ class HostName(click.ParamType[str]):
         if not is_host_name(text):
             self.fail(f"{text!r} is no host name, such as kdc.lab.test", param, ctx)
         return text
+
+
+class IpAddress(click.ParamType[str]):
+    """An IP address in text form."""
+
+    name = "address"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> str:
+        """Return the address in its usual form."""
+        try:
+            return str(ipaddress.ip_address(str(value)))
+        except ValueError:
+            self.fail(f"{value!r} is no IP address, such as 192.0.2.1", param, ctx)
 
 
 class ListenAddress(click.ParamType[str]):

@@ -13,11 +13,13 @@ from kdc.cli.errors import CliError, ExitCode
 from kdc.cli.options import state_option
 from kdc.cli.state import now, open_realm
 from kdc.config import KdcConfig, kpasswd_beside
+from kdc.server.companion import Companion
 from kdc.server.listen import parse_listen
 from kdc.server.service import ServeSettings, StartError, TcpLimits
 from kdc.server.supervisor import Supervisor
 
 HANDLER = "kdc.server.build:build_handler"
+HTTP_PROCESS = "kdc.server.http.process:run"
 
 log = logging.getLogger(__name__)
 
@@ -108,7 +110,7 @@ def command(
         log.warning("no effect in this version: %s (%s)", name, realm.loaded.origins[name])
     settings = _settings(config, realm.folder.root, listen, kpasswd, workers)
     try:
-        code = Supervisor(settings).run()
+        code = Supervisor(settings, companions(config)).run()
     except StartError as error:
         raise CliError(error.what, error.why, error.remedy, ExitCode(error.exit_code)) from error
     ctx.exit(code)
@@ -119,6 +121,21 @@ def _kpasswd_listen(config: KdcConfig, listen: tuple[str, ...]) -> tuple[str, ..
     if listen and config.kpasswd_listen is None:
         return kpasswd_beside(listen)
     return config.kpasswd_addresses()
+
+
+def companions(config: KdcConfig) -> list[Companion]:
+    """Return the processes that run beside the workers, as the configuration asks for them."""
+    found = []
+    if config.http_listen or config.kkdcp_listen:
+        found.append(
+            Companion(
+                name="http",
+                factory=HTTP_PROCESS,
+                listen={"http": config.http_listen, "kkdcp": config.kkdcp_listen},
+                asks_workers=True,
+            )
+        )
+    return found
 
 
 def _settings(

@@ -157,6 +157,12 @@ def write_private(path: Path, data: bytes, *, replace: bool = True) -> None:
         raise cannot_write(path, error) from error
 
 
+def write_public(path: Path, data: bytes) -> None:
+    """Write a file that everybody may read."""
+    write_private(path, data)
+    path.chmod(0o644)
+
+
 def _write_whole(path: Path, data: bytes, *, replace: bool) -> None:
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:

@@ -10,10 +10,10 @@ Rules.
    each stage of it. Stages are timed in one request of eight, which leaves both below 2 us a
    request (tests/bench/counting.py).
 
-Theory of operation. A row is a run of 64-bit cells: the single counters, then requests by exchange,
-transport and family, then answers by exchange and code, then the histograms. A histogram is the sum
-in nanoseconds and a cell for each power of two of microseconds: the bucket of a duration is the
-number of bits of its microseconds, which costs less than a search.
+Theory of operation. A row is a run of 64-bit cells: the single counters, then answers over HTTP,
+then requests by exchange, transport and family, then answers by exchange and code, then the
+histograms. A histogram is the sum in nanoseconds and a cell for each power of two of microseconds:
+the bucket of a duration is the number of bits of its microseconds, which costs less than a search.
 """
 
 import mmap
@@ -59,7 +59,14 @@ TIMED_ONE_OF: Final = 8
 HISTOGRAM_CELLS: Final = 1 + BUCKETS + 1
 """The sum, the finite buckets, and the one without an end."""
 
-_REQUESTS_AT: Final = _SINGLE_CELLS
+LISTENERS: Final = ("http", "kkdcp")
+"""Values of the label `listener` of what comes over HTTP."""
+
+HTTP_STATUSES: Final = (200, 400, 404, 405, 411, 413, 415, 429, 500, 503)
+"""Every status that the HTTP process answers with."""
+
+_HTTP_AT: Final = _SINGLE_CELLS
+_REQUESTS_AT: Final = _HTTP_AT + len(LISTENERS) * len(HTTP_STATUSES)
 _RESPONSES_AT: Final = _REQUESTS_AT + len(EXCHANGES) * len(TRANSPORTS) * len(FAMILIES)
 _DURATIONS_AT: Final = _RESPONSES_AT + len(EXCHANGES) * CODES
 _STAGES_AT: Final = _DURATIONS_AT + len(EXCHANGES) * HISTOGRAM_CELLS
@@ -131,9 +138,7 @@ class Counters:
     companion_restarts = _Counter(19, "other processes started in the place of a dead one")
     reloads = _Counter(20, "reloads that every process has taken")
     reloads_refused = _Counter(21, "reloads that some process has refused")
-    http_requests = _Counter(22, "HTTP requests answered")
-    http_bad_requests = _Counter(23, "what came over HTTP and was no request")
-    relay_dropped = _Counter(24, "requests by HTTP that came to a worker too late to be answered")
+    relay_dropped = _Counter(22, "requests by HTTP that came to a worker too late to be answered")
 
     open_connections = _Gauge(32, "TCP connections open now")
     heartbeat = _Gauge(33, "when the process was last seen running; monotonic, nanoseconds")
@@ -167,6 +172,11 @@ class Counters:
         cells[at] += elapsed_ns
         bits = (elapsed_ns // 1000).bit_length()
         cells[at + 1 + (bits if bits < BUCKETS else BUCKETS)] += 1
+
+    def count_http(self, listener: str, status: int) -> None:
+        """Count one answer over HTTP."""
+        at = _HTTP_AT + LISTENERS.index(listener) * len(HTTP_STATUSES)
+        self.cells[at + HTTP_STATUSES.index(status)] += 1
 
     def values(self) -> dict[str, int]:
         """Return every single counter by the name it has in metrics."""
@@ -230,6 +240,14 @@ class Totals:
         """Return a single counter or gauge by the name of its attribute."""
         counter: _Counter = vars(Counters)[name]
         return self._cells[counter.cell]
+
+    def http(self) -> Iterator[tuple[tuple[str, int], int]]:
+        """Yield (listener, status) and how many answers over HTTP had it."""
+        at = _HTTP_AT
+        for listener in LISTENERS:
+            for status in HTTP_STATUSES:
+                yield (listener, status), self._cells[at]
+                at += 1
 
     def requests(self) -> Iterator[tuple[tuple[str, str, str], int]]:
         """Yield (exchange, transport, family) and how many requests came so."""

@@ -115,6 +115,20 @@ class MapFile:
         os.close(self.fd)
 
 
+def peek(path: Path, magic: bytes, body_bytes: int) -> tuple[tuple[int, ...], bytes, bytes]:
+    """Read a map without opening it: geometry, changing words and the first octets of the body.
+
+    For who only looks. Raises OSError, also when it is no map of this kind.
+    """
+    with path.open("rb") as file:
+        header = file.read(HEADER_BYTES)
+        body = file.read(body_bytes)
+    found, _version, *numbers, _key = _FIXED.unpack_from(header.ljust(_FIXED.size, b"\0"))
+    if found != magic or len(header) < HEADER_BYTES:
+        raise OSError(f"{path} is no map of this kind")
+    return tuple(numbers), header[_WORDS_AT : _WORDS_AT + 8 * _WORDS], body
+
+
 def _validate_or_make(path: Path, fd: int, layout: Layout) -> tuple[bool, bool] | None:
     """Return (fresh, rebooted); None when the file was replaced meanwhile and must be reopened.
 

@@ -29,7 +29,14 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
-from kdc.server.mapfile import FIRST_OWN_LOCK, FIRST_OWN_WORD, HEADER_BYTES, Layout, MapFile
+from kdc.server.mapfile import (
+    FIRST_OWN_LOCK,
+    FIRST_OWN_WORD,
+    HEADER_BYTES,
+    Layout,
+    MapFile,
+    peek,
+)
 
 RETRANSMIT_WINDOW_S: Final = 60
 """How long an identical packet is a retransmission: clients give up well before, MIT after 30 s."""
@@ -37,6 +44,7 @@ RETRANSMIT_WINDOW_S: Final = 60
 MIN_WINDOW_S: Final = 30
 """The step in which the floor rises on overflow; a chunk serves the proofs of that many seconds."""
 
+_MAGIC: Final = b"KTREPLAY"
 _ENTRY = struct.Struct("<16sI12s")
 _DIGEST_BYTES: Final = 16
 _TAG_BYTES: Final = 12
@@ -79,6 +87,33 @@ class ReplayGeometry:
         return self.shards * self.chunks * self.buckets * _SLOTS
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplayUsage:
+    """How full the memory is."""
+
+    chunks: int
+    chunks_used: int
+    """Chunks of windows whose proofs may still be acceptable."""
+    floor: datetime
+    """A proof with an earlier ctime is refused."""
+
+
+def replay_usage(path: Path, *, clockskew: timedelta, now: datetime) -> ReplayUsage:
+    """Look into a replay memory that others use. Raises OSError."""
+    numbers, words, _ = peek(path, _MAGIC, 0)
+    shards, chunks_of_shard, _, window_s, *_ = numbers
+    chunks = min(shards * chunks_of_shard, 1 << 20)  # a damaged header must not cost memory
+    _, _, table = peek(path, _MAGIC, 8 * chunks)
+    windows = memoryview(table[: len(table) // 8 * 8]).cast("q")
+    oldest = (int(now.timestamp()) - 2 * int(clockskew.total_seconds())) // max(1, window_s)
+    floor_s = memoryview(words).cast("q")[_FLOOR]
+    return ReplayUsage(
+        chunks=chunks,
+        chunks_used=sum(window >= oldest for window in windows),
+        floor=datetime.fromtimestamp(max(0, min(floor_s, 1 << 33)), UTC),
+    )
+
+
 class FileReplayMemory:
     """`kdc.exchange.memory.ReplayMemory` in a file shared by the workers of this machine."""
 
@@ -101,7 +136,7 @@ class FileReplayMemory:
     def _open(self, now: datetime) -> None:
         size = self._geometry
         layout = Layout(
-            magic=b"KTREPLAY",
+            magic=_MAGIC,
             geometry=(size.shards, size.chunks, size.buckets, self._window_s),
             body_bytes=size.table_bytes + size.shards * size.chunks * size.chunk_bytes,
         )

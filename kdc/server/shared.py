@@ -1,6 +1,9 @@
-"""What the processes of the server share in anonymous memory."""
+"""What the processes of the server share: anonymous memory, and the way from HTTP to workers."""
+
+from datetime import UTC, datetime
 
 from kdc.server.counters import CounterTable
+from kdc.server.relay import relay_pair
 from kdc.server.reply_budget import ReplyBudgetTable
 from kdc.server.sources import SourceTable
 
@@ -10,5 +13,9 @@ class SharedTables:
 
     def __init__(self, workers: int) -> None:
         self.counters = CounterTable(workers)
-        self.sources = SourceTable(workers)
+        self.sources = SourceTable(workers + 1)
+        """A row for each worker, and the last one for the HTTP process."""
+        self.workers = workers
+        self.started_at = datetime.now(UTC)
         self.reply_budget = ReplyBudgetTable()
+        self.relay_http, self.relay_workers = relay_pair()

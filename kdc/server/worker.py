@@ -29,6 +29,7 @@ from kdc.server.control import (
 )
 from kdc.server.core_dumps import forbid_core_dumps
 from kdc.server.dispatch import Dispatcher
+from kdc.server.relay import RelayEndpoint
 from kdc.server.reply_budget import LOOPBACK
 from kdc.server.service import (
     EXIT_FAILED,
@@ -106,6 +107,7 @@ class Worker:
             for sock in sockets
             if sock.type == socket.SOCK_STREAM
         ]
+        self._relay = RelayEndpoint(self.loop, shared.relay_workers, dispatcher)
         self._draining = False
         self._drain_deadline = 0.0
 
@@ -155,6 +157,7 @@ class Worker:
         self._connections.drain()
         for endpoint in self._udp:
             endpoint.drain(self._drain_deadline)
+        self._relay.drain()
         self._wait_for_connections()
 
     def _wait_for_connections(self) -> None:

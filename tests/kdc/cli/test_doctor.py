@@ -20,9 +20,9 @@ from directory.store import Store
 from kdc.cli import doctor
 from kdc.cli.checks import accounts, files, logons, machine
 from kdc.cli.errors import ExitCode
-from kdc.cli.init import issue_kdc_certificates, write_public
+from kdc.cli.init import issue_kdc_certificates
 from kdc.cli.main import root
-from kdc.cli.state import RealmState, write_private
+from kdc.cli.state import RealmState, write_private, write_public
 from kdc.state_folder import StateFolder
 from pki import ca
 from pki.certificate import Certificate

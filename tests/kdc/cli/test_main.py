@@ -44,7 +44,8 @@ def test_serve_loads_no_rich() -> None:
     """What the supervisor imports stays in every worker."""
     code = (
         "import sys, kdc.cli.serve, kdc.server.build;"
-        "print([m for m in ('rich', 'kdc.client') if m in sys.modules])"
+        "print([m for m in ('rich', 'kdc.client', 'aiohttp', 'prometheus_client') "
+        "if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
