@@ -31,6 +31,7 @@ NOUNS: dict[str, tuple[str, str]] = {
     "explain": ("kdc.cli.explain", "Say why a request was refused."),
     "config": ("kdc.cli.config", "Check and show the configuration."),
     "doctor": ("kdc.cli.doctor", "Check everything that a logon needs."),
+    "load": ("kdc.cli.load", "Put a load on a KDC and measure it."),
     "probe": ("kdc.cli.probe", "Ask a KDC whether it is alive."),
 }
 """Command -> (module with a `command`, its one line in the list)."""
