@@ -113,6 +113,7 @@ class KdcConfig:
     dh_key_life_s: int = 120
     max_dgram_reply_size: int = 4096
     hide_unknown: bool = False
+    require_fast: bool = False
     roca_policy: RocaPolicy = "block"
     keycredential_check_keyid: bool = True
     require_device_object: bool = False
@@ -212,6 +213,7 @@ KEYS: Mapping[str, Key] = {
         # 512 holds any KRB-ERROR; 65507 is the most that UDP over IPv4 carries.
         _key("kdc_max_dgram_reply_size", number(512, 65507), "max_dgram_reply_size"),
         _key("hide_unknown", boolean),
+        _key("require_fast", boolean),
         _key("roca_policy", one_of(RocaPolicy)),
         _key("keycredential_check_keyid", boolean),
         _key("require_device_object", boolean),

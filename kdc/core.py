@@ -15,6 +15,8 @@ from datetime import datetime
 from directory.backend import DirectoryError
 from kdc.errors import Discard, KdcError, refusal_from_directory
 from kdc.exchange.as_exchange import answer_as_req, packet_digest
+from kdc.exchange.fast import Tunnel
+from kdc.exchange.fast_reply import fast_error
 from kdc.exchange.kpasswd import SERVICE_NAME, SealedRefusal, answer_kpasswd, error_frame
 from kdc.exchange.realm import Realm
 from kdc.exchange.tgs_exchange import answer_tgs_req
@@ -54,6 +56,7 @@ class Core:
         facts: dict[str, object] = {}
         request: KdcReq | None = None
         exchange = ""
+        tunnel = Tunnel()
         try:
             kpasswd = peer.service == "kpasswd"
             exchange = "kpasswd" if kpasswd else EXCHANGES.get(message[:1], "")
@@ -78,14 +81,16 @@ class Core:
                 request = as_req = asn1.decode(AsReq, message)
                 stages.enter("directory")
                 self.realm.directory.refresh()
-                reply = answer_as_req(as_req, self.realm, now, packet, facts)
+                reply = answer_as_req(as_req, self.realm, peer.address, now, packet, facts, tunnel)
                 stages.enter("memory")
                 self.realm.retransmit.store(packet, reply, now)
             else:
                 request = tgs_req = asn1.decode(TgsReq, message)
                 stages.enter("open")
                 self.realm.directory.refresh()
-                reply = answer_tgs_req(tgs_req, self.realm, peer.address, now, packet, facts)
+                reply = answer_tgs_req(
+                    tgs_req, self.realm, peer.address, now, packet, facts, tunnel
+                )
                 stages.enter("memory")
                 self.realm.retransmit.store(packet, reply, now)
             return self._sized(reply, peer, now, exchange, facts)
@@ -94,17 +99,19 @@ class Core:
                 reply=None, exchange=exchange, code=0, why=silence.why, reference="", facts=facts
             )
         except SealedRefusal as sealed:
-            return self._refused(sealed.refusal, None, now, exchange, facts, sealed)
+            return self._refused(sealed.refusal, None, now, exchange, facts, sealed=sealed)
         except KdcError as refusal:
-            return self._refused(refusal, request, now, exchange, facts)
+            return self._refused(refusal, request, now, exchange, facts, tunnel)
         except PkiError as error:
             facts["detail"] = error.detail
             why = f"the message is not valid DER: {error.fault.value}"
             unread = KdcError(ErrorCode.KRB_ERR_GENERIC, why)
-            return self._refused(unread, request, now, exchange, facts)
+            return self._refused(unread, request, now, exchange, facts, tunnel)
         except DirectoryError as error:
             log.error("account store: %s", error)
-            return self._refused(refusal_from_directory(error), request, now, exchange, facts)
+            return self._refused(
+                refusal_from_directory(error), request, now, exchange, facts, tunnel
+            )
         # The one boundary: a bug must not take the worker down.
         except Exception as error:  # noqa: BLE001
             self.internal_errors += 1
@@ -114,7 +121,7 @@ class Core:
             log.error("bug: %s escaped the %s exchange\n%s", name, exchange, places)
             facts["internal_error"] = True
             bug = KdcError(ErrorCode.KRB_ERR_GENERIC, "internal error")
-            return self._refused(bug, request, now, exchange, facts)
+            return self._refused(bug, request, now, exchange, facts, tunnel)
 
     def _sized(
         self, reply: bytes, peer: Peer, now: datetime, exchange: str, facts: dict[str, object]
@@ -139,6 +146,7 @@ class Core:
         now: datetime,
         exchange: str,
         facts: dict[str, object],
+        tunnel: Tunnel | None = None,
         sealed: SealedRefusal | None = None,
     ) -> Outcome:
         self.realm.stages.enter("refuse")
@@ -169,6 +177,8 @@ class Core:
             e_text=f"{refusal.code.name} [ref {reference}]" if reference else None,
             e_data=refusal.e_data,
         )
+        if tunnel is not None:
+            error = fast_error(error, tunnel, self.realm.entropy)
         facts.update(refusal.facts)
         if sealed is not None:
             reply = sealed.reply(reference)

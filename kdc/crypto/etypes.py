@@ -125,6 +125,8 @@ class KeyUsage(IntEnum):
     """PA-REQ-ENC-PA-REP (RFC 6806 section 11)."""
     AS_FRESHNESS = 60
     """RFC 8070."""
+    PA_FX_COOKIE = 513
+    """A local matter of the KDC (RFC 6113 section 5.2); MIT uses this number."""
 
 
 class _Encryption(Protocol):

@@ -1,14 +1,24 @@
 """The AS exchange (RFC 4120 3.1): the straight line from a decoded AS-REQ to the AS-REP."""
 
 import hashlib
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from directory.model import NOBODY, Account, AccountKind, match_key
 from kdc.config import KdcConfig
 from kdc.crypto.etypes import CONFOUNDER_BYTES, ProtocolKey
+from kdc.crypto.rfc6113 import strengthened_reply_key
 from kdc.errors import KdcError
+from kdc.exchange.fast import Arrival, Tunnel, fast_value, open_fast_as_req
+from kdc.exchange.fast_cookie import check_cookie
+from kdc.exchange.fast_reply import make_strengthen_key
 from kdc.exchange.pac_facts import pac_facts, wanted_attributes
-from kdc.exchange.preauth import AsContext, find_mechanism, preauth_hints
+from kdc.exchange.preauth import (
+    ARMORED_MECHANISMS,
+    MECHANISMS,
+    AsContext,
+    find_mechanism,
+    preauth_hints,
+)
 from kdc.exchange.principals import (
     Named,
     check_realm,
@@ -73,21 +83,31 @@ def _named_client(body: KdcReqBody, realm: Realm) -> Named:
 
 
 def answer_as_req(
-    request: AsReq, realm: Realm, now: datetime, packet: bytes, facts: dict[str, object]
+    request: AsReq,
+    realm: Realm,
+    address: str,
+    now: datetime,
+    packet: bytes,
+    facts: dict[str, object],
+    tunnel: Tunnel,
 ) -> bytes:
     """Answer an AS-REQ with the DER of an AS-REP.
 
-    packet: SHA-256 of the whole packet. facts: the audit trail, filled as far as the request gets.
+    address: the sender's IP address in text form. packet: SHA-256 of the whole packet.
+    facts: the audit trail, filled as far as the request gets. tunnel: opened here, if the request
+    brings one.
     Raises KdcError with the code of the first check that fails; DirectoryError when the store
     cannot be read.
     """
+    _note(request.req_body, facts)
+    check_header(request)
+    fast = fast_value(request.padata)
+    if fast is not None:
+        arrival = Arrival(realm=realm, address=address, now=now, facts=facts, tunnel=tunnel)
+        request = open_fast_as_req(request, fast, arrival)
+        _note(request.req_body, facts)
     body = request.req_body
     config = realm.config
-    facts["client"] = name_text(body.cname)
-    facts["realm"] = body.realm
-    facts["service"] = name_text(body.sname)
-    facts["kdc_options"] = f"0x{body.kdc_options:08x}"
-    check_header(request)
     check_realm(body, config)
     session_etype = choose_etype(body.etype, config.supported_enctypes)
     client = _named_client(body, realm)
@@ -106,8 +126,14 @@ def answer_as_req(
         now=now,
         packet=packet,
         facts=facts,
+        tunnel=tunnel,
     )
-    found = find_mechanism(request.padata or ())
+    mechanisms = MECHANISMS
+    if fast is not None:
+        mechanisms = ARMORED_MECHANISMS
+        skew = timedelta(seconds=config.clockskew_s)
+        check_cookie(request.padata or (), context.krbtgt, body.cname, now, skew)
+    found = find_mechanism(request.padata or (), mechanisms)
     if found is None:
         raise KdcError(
             ErrorCode.KDC_ERR_PREAUTH_REQUIRED,
@@ -144,6 +170,12 @@ def answer_as_req(
     reply_key, padata = proven.reply_key(session_etype)
     realm.stages.enter("pac")
     facts["etype"] = int(reply_key.enctype)
+    strengthen_key = None
+    if tunnel.armor_key is not None:
+        strengthen_key = make_strengthen_key(reply_key, realm.entropy)
+        # Before the PAC: "the reply key" that seals PAC_CREDENTIAL_INFO is what the client ends
+        # up with.
+        reply_key = strengthened_reply_key(strengthen_key, reply_key)
     pkinit = mechanism.pa_type is PaType.PK_AS_REQ
     pac = pac_facts(
         account,
@@ -166,14 +198,24 @@ def answer_as_req(
             session_etype=session_etype,
             reply_key=reply_key,
             reply_key_kvno=None if pkinit else account.newest_keys()[0].kvno,
-            padata=(padata,),
+            padata=padata,
             nonce=proven.nonce,
             # The password of an account that must use a smart card matters to nobody.
             key_expiration=None if account.smartcard_required else account.password_expires_at,
             pac=pac,
+            tunnel=tunnel,
+            strengthen_key=strengthen_key,
+            now=now,
         ),
         realm,
     )
+
+
+def _note(body: KdcReqBody, facts: dict[str, object]) -> None:
+    facts["client"] = name_text(body.cname)
+    facts["realm"] = body.realm
+    facts["service"] = name_text(body.sname)
+    facts["kdc_options"] = f"0x{body.kdc_options:08x}"
 
 
 def _credential_info(account: Account, reply_key: ProtocolKey, realm: Realm) -> bytes | None:

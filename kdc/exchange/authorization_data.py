@@ -6,6 +6,8 @@ Rules
   2. What the client brings is taken over inside AD-IF-RELEVANT only, where a service may ignore
      what it does not know. There, too, nothing that speaks for the KDC: no PAC (MS14-068), no
      AD-KDC-ISSUED, no authentication indicator. Whoever brings such a thing gets no ticket.
+  3. The two marks of FAST, empty, are its own to bring as they are: they only make the ticket good
+     for less (RFC 6113 5.4.1.1, 5.4.2).
 """
 
 from dataclasses import dataclass
@@ -38,6 +40,8 @@ def check_brought(brought: tuple[AuthorizationDataElement, ...]) -> None:
     Raises PkiError for an AD-IF-RELEVANT that is not DER.
     """
     for element in brought:
+        if element.ad_type in (AdType.FX_FAST_ARMOR, AdType.FX_FAST_USED) and not element.ad_data:
+            continue
         if element.ad_type != AdType.IF_RELEVANT:
             raise KdcError(
                 ErrorCode.KDC_ERR_POLICY,

@@ -4,7 +4,7 @@ import contextlib
 import hashlib
 from datetime import datetime, timedelta
 
-from directory.model import NOBODY, Account, PrincipalKey
+from directory.model import NOBODY, Account, AccountKind, PrincipalKey
 from kdc.crypto.etypes import KEY_BYTES, CryptoError, EncType, KeyUsage, ProtocolKey, decrypt
 from kdc.errors import KdcError, refusal_from_pki
 from kdc.exchange.realm import Realm
@@ -19,10 +19,27 @@ _USAGE = KeyUsage.PA_ENC_TIMESTAMP
 WRONG_PASSWORD = "the encrypted timestamp does not open: wrong password"  # noqa: S105 - a reason
 
 
-def _password_key(account: Account, etype: int) -> PrincipalKey:
-    """Find the key that a timestamp of this type must be sealed with."""
+def check_account_and_password(
+    account: Account, realm: Realm, now: datetime, *, armored: bool
+) -> None:
+    """Check that an account may log on with a password: inside the FAST tunnel, or outside.
+
+    Assumes the account's state is checked, but for `hide_unknown`. A computer's password is drawn
+    at random, and its TGT is the armor of others: `require_fast` is not for it.
+    Raises KdcError: KDC_ERR_POLICY, KDC_ERR_CLIENT_REVOKED.
+    """
+    if realm.config.hide_unknown:
+        check_account_state(account, now)
     if account.smartcard_required:
         raise KdcError(ErrorCode.KDC_ERR_POLICY, "the account must log on with a key, no password")
+    if realm.config.require_fast and not armored and account.kind is AccountKind.USER:
+        raise KdcError(
+            ErrorCode.KDC_ERR_POLICY, "a user's password is taken inside FAST only (require_fast)"
+        )
+
+
+def _password_key(account: Account, etype: int) -> PrincipalKey:
+    """Find the key that a timestamp of this type must be sealed with."""
     for candidate in account.newest_keys():
         if candidate.etype == etype:
             return candidate
@@ -65,8 +82,7 @@ def verify_enc_timestamp(
             ErrorCode.KDC_ERR_ETYPE_NOSUPP, "the timestamp's encryption type is not accepted"
         )
     try:
-        if realm.config.hide_unknown:
-            check_account_state(account, now)
+        check_account_and_password(account, realm, now, armored=False)
         candidate = _password_key(account, sealed.etype)
     except KdcError as refusal:
         if realm.config.hide_unknown:
@@ -85,6 +101,19 @@ def verify_enc_timestamp(
         raise KdcError(
             ErrorCode.KDC_ERR_PREAUTH_FAILED, WRONG_PASSWORD, locked_now=locked is not None
         ) from None
+    label = b"PA-ENC-TIMESTAMP%d:" % account.account_id
+    if not use_up_stamp(plain, label + sealed.cipher, realm, now, packet):
+        raise KdcError(ErrorCode.KRB_AP_ERR_REPEAT, "the encrypted timestamp was used before")
+    realm.directory.record_password_success(account.account_id, now)
+    return key
+
+
+def use_up_stamp(plain: bytes, identity: bytes, realm: Realm, now: datetime, packet: bytes) -> bool:
+    """Check the time in a PA-ENC-TS-ENC and remember it; return whether it was new.
+
+    plain: its DER. identity: what must not come twice: kind, account and ciphertext.
+    Raises KdcError: KRB_AP_ERR_SKEW, KDC_ERR_PREAUTH_FAILED (malformed).
+    """
     try:
         stamp = asn1.decode(PaEncTsEnc, plain)
     except PkiError as error:
@@ -94,8 +123,5 @@ def verify_enc_timestamp(
         raise KdcError(ErrorCode.KRB_AP_ERR_SKEW, "the timestamp is outside the clock skew")
     if stamp.patimestamp < realm.replay.oldest_acceptable(now):
         raise KdcError(ErrorCode.KRB_AP_ERR_SKEW, "the timestamp is older than the replay memory")
-    digest = hashlib.sha256(b"PA-ENC-TIMESTAMP%d:" % account.account_id + sealed.cipher).digest()
-    if not realm.replay.remember(digest, ctime=stamp.patimestamp, now=now, packet=packet):
-        raise KdcError(ErrorCode.KRB_AP_ERR_REPEAT, "the encrypted timestamp was used before")
-    realm.directory.record_password_success(account.account_id, now)
-    return key
+    digest = hashlib.sha256(identity).digest()
+    return realm.replay.remember(digest, ctime=stamp.patimestamp, now=now, packet=packet)

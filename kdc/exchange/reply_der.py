@@ -19,6 +19,7 @@ from kdc.wire.rfc4120 import (
     PrincipalName,
     TransitedEncoding,
 )
+from kdc.wire.rfc6113 import ANONYMOUS, ANONYMOUS_REALM
 from pki import asn1
 from pki.der import (
     GENERAL_STRING,
@@ -51,6 +52,12 @@ def _realm(text: str) -> bytes:
 @lru_cache(maxsize=2048)
 def _name(name_type: int, name_string: tuple[str, ...]) -> bytes:
     return asn1.encode(PrincipalName(name_type=name_type, name_string=name_string))
+
+
+_HIDDEN = tlv(0xA3, _realm(ANONYMOUS_REALM)) + tlv(
+    0xA4, _name(ANONYMOUS.name_type, ANONYMOUS.name_string)
+)
+"""crealm and cname of a client that hides its name (RFC 6113 5.4.2)."""
 
 
 def _time(tag: int, value: datetime) -> bytes:
@@ -142,17 +149,29 @@ class ReplyDer:
             out += tlv(0xAC, asn1.encode_as(METHOD_DATA, encrypted_pa_data))
         return tlv(_ENC_PART[self._kind], tlv(SEQUENCE, out))
 
+    def ticket(self, sealed: EncryptedData) -> bytes:
+        """Return the Ticket. sealed: its enc-part."""
+        out = _VERSION + tlv(0xA1, self._realm) + tlv(0xA2, self._service)
+        return tlv(_TICKET, tlv(SEQUENCE, out + tlv(0xA3, _encrypted(sealed))))
+
     def message(
-        self, *, padata: tuple[PaData, ...] | None, ticket: EncryptedData, client: EncryptedData
+        self,
+        *,
+        padata: tuple[PaData, ...] | None,
+        ticket: bytes,
+        client: EncryptedData,
+        hide_client: bool = False,
     ) -> bytes:
-        """Return the whole reply. ticket, client: the sealed parts."""
-        sealed = _VERSION + tlv(0xA1, self._realm) + tlv(0xA2, self._service)
-        sealed += tlv(0xA3, _encrypted(ticket))
+        """Return the whole reply.
+
+        ticket: DER of the Ticket. client: the client's sealed part. hide_client: call the client
+        WELLKNOWN/ANONYMOUS in the clear.
+        """
         out = _HEADS[self._kind]
         if padata:
             out += tlv(0xA2, asn1.encode_as(METHOD_DATA, padata))
-        out += tlv(0xA3, self._realm) + tlv(0xA4, self._client)
-        out += tlv(0xA5, tlv(_TICKET, tlv(SEQUENCE, sealed))) + tlv(0xA6, _encrypted(client))
+        out += _HIDDEN if hide_client else tlv(0xA3, self._realm) + tlv(0xA4, self._client)
+        out += tlv(0xA5, ticket) + tlv(0xA6, _encrypted(client))
         return tlv(0x60 | self._kind, tlv(SEQUENCE, out))
 
 

@@ -1,6 +1,10 @@
 """Sealing what was decided: the ticket, the client's part and the TGS-REP (RFC 4120 3.3.3)."""
 
+from datetime import datetime
+
 from kdc.crypto.etypes import CONFOUNDER_BYTES, KEY_BYTES, KeyUsage, encrypt
+from kdc.crypto.rfc6113 import strengthened_reply_key
+from kdc.exchange.fast_reply import make_strengthen_key, seal_fast_reply
 from kdc.exchange.realm import Realm
 from kdc.exchange.reply_der import ReplyDer
 from kdc.exchange.tgs_decide import TgsGrant
@@ -12,7 +16,7 @@ from kdc.wire.rfc4120 import EncryptedData, EncryptionKey, PaData
 from pki import asn1
 
 
-def issue_tgs_rep(grant: TgsGrant, opened: OpenTgsReq, realm: Realm) -> bytes:
+def issue_tgs_rep(grant: TgsGrant, opened: OpenTgsReq, realm: Realm, now: datetime) -> bytes:
     """Make the session key, seal ticket and client's part, and encode the TGS-REP."""
     entropy = realm.entropy
     etype, sealing, speaks_for = grant.session_etype, grant.sealing, grant.client
@@ -38,12 +42,30 @@ def issue_tgs_rep(grant: TgsGrant, opened: OpenTgsReq, realm: Realm) -> bytes:
         nonce=opened.body.nonce,
         encrypted_pa_data=_encrypted_pa_data(grant, realm) if grant.pac_options else None,
     )
-    ticket = encrypt(sealing.key, KeyUsage.TICKET, ticket_part, entropy(CONFOUNDER_BYTES))
-    client = encrypt(opened.reply_key, opened.reply_usage, client_part, entropy(CONFOUNDER_BYTES))
+    sealed = encrypt(sealing.key, KeyUsage.TICKET, ticket_part, entropy(CONFOUNDER_BYTES))
+    ticket = der.ticket(EncryptedData(etype=sealing.key.enctype, kvno=sealing.kvno, cipher=sealed))
+    reply_key, tunnel, padata = opened.reply_key, opened.tunnel, speaks_for.padata
+    if tunnel.armor_key is not None:
+        strengthen_key = make_strengthen_key(reply_key, entropy)
+        reply_key = strengthened_reply_key(strengthen_key, reply_key)
+        fast = seal_fast_reply(
+            tunnel.armor_key,
+            tunnel,
+            padata=padata or (),
+            strengthen_key=strengthen_key,
+            ticket=ticket,
+            crealm=realm.config.realm,
+            cname=speaks_for.name,
+            now=now,
+            entropy=entropy,
+        )
+        padata = (fast,)
+    client = encrypt(reply_key, opened.reply_usage, client_part, entropy(CONFOUNDER_BYTES))
     return der.message(
-        padata=speaks_for.padata,
-        ticket=EncryptedData(etype=sealing.key.enctype, kvno=sealing.kvno, cipher=ticket),
-        client=EncryptedData(etype=opened.reply_key.enctype, cipher=client),
+        padata=padata,
+        ticket=ticket,
+        client=EncryptedData(etype=reply_key.enctype, cipher=client),
+        hide_client=tunnel.hide_client,
     )
 
 

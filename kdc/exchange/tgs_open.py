@@ -28,16 +28,17 @@ from kdc.exchange.authenticator import (
     open_authenticator,
     subkey_of,
 )
+from kdc.exchange.fast import Arrival, Tunnel, open_fast_tgs_req
 from kdc.exchange.open_tgt import OpenTgt
 from kdc.exchange.realm import Realm
 from kdc.exchange.tgt import open_tgt
 from kdc.wire.constants import AdType, ErrorCode, KdcOption, PaType
 from kdc.wire.rfc4120 import (
     AUTHORIZATION_DATA,
-    ApReq,
     Authenticator,
     AuthorizationDataElement,
     KdcReqBody,
+    PaData,
     TgsReq,
 )
 from pki import asn1
@@ -48,6 +49,9 @@ class OpenTgsReq:
     """A TGS-REQ whose sender holds the session key of a TGT. Only `open_tgs_req` makes one."""
 
     body: KdcReqBody
+    """This and the padata are those inside the tunnel, if there is one."""
+    padata: tuple[PaData, ...]
+    tunnel: Tunnel
     tgt: OpenTgt
     reply_key: ProtocolKey
     """The authenticator's subkey, else the session key."""
@@ -58,33 +62,42 @@ class OpenTgsReq:
     ctime: datetime
 
 
-def open_tgs_req(request: TgsReq, realm: Realm, address: str, now: datetime) -> OpenTgsReq:
+def open_tgs_req(request: TgsReq, fast: bytes | None, arrival: Arrival) -> OpenTgsReq:
     """Open ticket and authenticator of a TGS-REQ, and check that they belong to this request.
 
-    address: the sender's IP address in text form, compared with the ticket's when it names any.
-    Raises KdcError: those of `open_tgt`, KDC_ERR_PADATA_TYPE_NOSUPP (no AP-REQ),
-    KRB_AP_ERR_BADVERSION, KRB_AP_ERR_MSG_TYPE, KRB_AP_ERR_BAD_INTEGRITY, KRB_AP_ERR_BADMATCH,
-    KRB_AP_ERR_INAPP_CKSUM, KRB_AP_ERR_MODIFIED, KRB_AP_ERR_SKEW, KRB_AP_ERR_BADADDR,
-    KDC_ERR_POLICY; PkiError for a part that is not DER.
+    fast: the value of PA-FX-FAST, if it has one: the tunnel is opened as well.
+    Raises KdcError: those of `open_tgt` and `open_fast_tgs_req`, KDC_ERR_PADATA_TYPE_NOSUPP (no
+    AP-REQ), KRB_AP_ERR_BADVERSION, KRB_AP_ERR_MSG_TYPE, KRB_AP_ERR_BAD_INTEGRITY,
+    KRB_AP_ERR_BADMATCH, KRB_AP_ERR_INAPP_CKSUM, KRB_AP_ERR_MODIFIED, KRB_AP_ERR_SKEW,
+    KRB_AP_ERR_BADADDR, KDC_ERR_POLICY; PkiError for a part that is not DER.
     """
-    ap_req = _find_ap_req(request)
-    body = request.req_body
-    validating = bool(body.kdc_options & KdcOption.VALIDATE)
+    realm, now = arrival.realm, arrival.now
+    ap_req_der = _find_ap_req(request)
+    ap_req = decode_ap_req(ap_req_der)
+    # Which options count is known only when the tunnel is open.
+    validating = fast is not None or bool(request.req_body.kdc_options & KdcOption.VALIDATE)
     tgt = open_tgt(ap_req.ticket, realm, now, may_be_invalid=validating)
     session_key = tgt.session_key
     sealed = ap_req.authenticator
     authenticator = open_authenticator(sealed, KeyUsage.TGS_REQ_AUTHENTICATOR, tgt, realm)
-    _check_body(authenticator, body, session_key, realm)
+    _check_body(authenticator, request.req_body, session_key, realm)
     check_time(authenticator.ctime, realm, now)
     if authenticator.ctime < realm.replay.oldest_acceptable(now):
         raise KdcError(
             ErrorCode.KRB_AP_ERR_SKEW, "the authenticator is older than the replay memory"
         )
-    _check_armor(authenticator, tgt)
-    check_address(tgt.part.caddr, address)
+    _check_armor(authenticator, tgt, armored=fast is not None)
+    check_address(tgt.part.caddr, arrival.address)
     subkey = subkey_of(authenticator)
+    if fast is not None:
+        request = open_fast_tgs_req(request, fast, ap_req_der, subkey, session_key, arrival)
+        validating = bool(request.req_body.kdc_options & KdcOption.VALIDATE)
+        tgt = open_tgt(ap_req.ticket, realm, now, may_be_invalid=validating)
+    body = request.req_body
     return OpenTgsReq(
         body=body,
+        padata=request.padata or (),
+        tunnel=arrival.tunnel,
         tgt=tgt,
         reply_key=subkey or session_key,
         reply_usage=KeyUsage.TGS_REP_ENC_PART_SUBKEY
@@ -107,13 +120,14 @@ def remember_authenticator(opened: OpenTgsReq, realm: Realm, now: datetime, pack
         raise KdcError(ErrorCode.KRB_AP_ERR_REPEAT, "the authenticator was used before")
 
 
-def _find_ap_req(request: TgsReq) -> ApReq:
+def _find_ap_req(request: TgsReq) -> bytes:
+    """Return the value of a request's PA-TGS-REQ: DER of an AP-REQ."""
     found = [pa.padata_value for pa in request.padata or () if pa.padata_type == PaType.TGS_REQ]
     if len(found) != 1:
         raise KdcError(
             ErrorCode.KDC_ERR_PADATA_TYPE_NOSUPP, "a TGS-REQ has one PA-TGS-REQ, with its ticket"
         )
-    return decode_ap_req(found[0])
+    return found[0]
 
 
 def _check_body(
@@ -144,8 +158,11 @@ def _check_body(
         ) from None
 
 
-def _check_armor(authenticator: Authenticator, tgt: OpenTgt) -> None:
-    """Refuse what was made to armor a FAST request: RFC 6113 5.4.1.1 (AD-fx-fast-armor)."""
+def _check_armor(authenticator: Authenticator, tgt: OpenTgt, *, armored: bool) -> None:
+    """Refuse what is good for armor only, and a FAST request that lost its armor.
+
+    Source: RFC 6113 5.4.1.1 (AD-fx-fast-armor), 5.4.2 (AD-fx-fast-used: KRB_AP_ERR_MODIFIED).
+    """
     for element in (
         *(authenticator.authorization_data or ()),
         *(tgt.part.authorization_data or ()),
@@ -153,6 +170,10 @@ def _check_armor(authenticator: Authenticator, tgt: OpenTgt) -> None:
         if element.ad_type == AdType.FX_FAST_ARMOR:
             raise KdcError(
                 ErrorCode.KDC_ERR_POLICY, "a ticket or authenticator made for FAST armor only"
+            )
+        if element.ad_type == AdType.FX_FAST_USED and not armored:
+            raise KdcError(
+                ErrorCode.KRB_AP_ERR_MODIFIED, "the client used FAST, and the request has none"
             )
 
 

@@ -6,12 +6,14 @@ from datetime import datetime
 from directory.model import Account, AccountKind, PrincipalKey
 from kdc.crypto.etypes import CHECKSUM_TYPES, EncType, KeyUsage, ProtocolKey, encrypt, make_checksum
 from kdc.errors import KdcError
+from kdc.exchange.fast import Tunnel
+from kdc.exchange.fast_reply import seal_fast_reply
 from kdc.exchange.realm import Realm
 from kdc.exchange.reply_der import ReplyDer, enc_ticket_part
 from kdc.pac import PLACEHOLDER, PacFacts, service_pac, tgt_pac, wrap_if_relevant
 from kdc.policy import TicketGrant
 from kdc.wire.constants import ErrorCode, MessageType, PaType, TicketFlag
-from kdc.wire.ms_kile import AES_SESSION_KEY_BIT, ENCTYPE_BITS, ENCTYPE_MASK
+from kdc.wire.ms_kile import AES_SESSION_KEY_BIT, ENCTYPE_BITS, ENCTYPE_MASK, FAST_SUPPORTED
 from kdc.wire.rfc4120 import (
     AsReq,
     AuthorizationDataElement,
@@ -49,6 +51,10 @@ class AsReply:
     key_expiration: datetime | None
     pac: PacFacts | None
     """None: the ticket has no PAC."""
+    tunnel: Tunnel
+    strengthen_key: ProtocolKey | None
+    """What `reply_key` was strengthened with; None outside FAST."""
+    now: datetime
 
 
 def _named_etypes(service: Account) -> int:
@@ -104,9 +110,12 @@ def _enc_pa_rep(reply: AsReply, supported: tuple[int, ...]) -> tuple[PaData, ...
     """
     mac = make_checksum(reply.reply_key, KeyUsage.AS_REQ, reply.request.raw)
     bits = sum(ENCTYPE_BITS.get(etype, 0) for etype in set(supported))
+    bits |= FAST_SUPPORTED
     checksum = Checksum(cksumtype=CHECKSUM_TYPES[reply.reply_key.enctype], checksum=mac)
     return (
         PaData(padata_type=PaType.REQ_ENC_PA_REP, padata_value=asn1.encode(checksum)),
+        # MIT's clients learn from it that the next logon can have an armor (RFC 6806 11).
+        PaData(padata_type=PaType.FX_FAST, padata_value=b""),
         PaData(padata_type=PaType.SUPPORTED_ENCTYPES, padata_value=bits.to_bytes(4, "little")),
     )
 
@@ -172,10 +181,26 @@ def issue_as_rep(reply: AsReply, realm: Realm) -> bytes:
     client_cipher = encrypt(
         reply.reply_key, KeyUsage.AS_REP_ENC_PART, client_part, entropy(CONFOUNDER_BYTES)
     )
+    ticket = der.ticket(EncryptedData(etype=sealing.etype, kvno=sealing.kvno, cipher=ticket_cipher))
+    tunnel, padata = reply.tunnel, reply.padata
+    if tunnel.armor_key is not None and reply.strengthen_key is not None:
+        fast = seal_fast_reply(
+            tunnel.armor_key,
+            tunnel,
+            padata=padata,
+            strengthen_key=reply.strengthen_key,
+            ticket=ticket,
+            crealm=realm.config.realm,
+            cname=reply.cname,
+            now=reply.now,
+            entropy=entropy,
+        )
+        padata = (fast,)
     return der.message(
-        padata=reply.padata,
-        ticket=EncryptedData(etype=sealing.etype, kvno=sealing.kvno, cipher=ticket_cipher),
+        padata=padata,
+        ticket=ticket,
         client=EncryptedData(
             etype=reply.reply_key.enctype, kvno=reply.reply_key_kvno, cipher=client_cipher
         ),
+        hide_client=tunnel.hide_client,
     )

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from directory.backend import DirectoryFault
+from kdc.explain.advice_fast import FAST_ADVICE
 from kdc.explain.advice_kpasswd import KPASSWD_ADVICE
 from kdc.explain.advice_proof import PROOF_ADVICE
 from kdc.explain.advice_request import REQUEST_ADVICE
@@ -34,6 +35,10 @@ _DER_PLACES: Mapping[str, tuple[Step, str]] = {
     "AuthPack": (Step.AUTH_PACK, "RFC 4556 3.2.1; X.690 8, 10"),
     "PA-ENC-TIMESTAMP": (Step.SEALED, "RFC 4120 5.2.7.2; X.690 8, 10"),
     "PA-ENC-TS-ENC": (Step.OPENS, "RFC 4120 5.2.7.2; X.690 8, 10"),
+    "PA-ENCRYPTED-CHALLENGE": (Step.SEALED, "RFC 6113 5.4.6; X.690 8, 10"),
+    "PA-FX-FAST": (Step.FAST_REQUEST, "RFC 6113 5.4.2; X.690 8, 10"),
+    "the FAST armor": (Step.AP_REQ, "RFC 6113 5.4.1.1; X.690 8, 10"),
+    "KrbFastReq": (Step.FAST_OPENS, "RFC 6113 5.4.2; X.690 8, 10"),
 }
 
 _SIGNING = "let the client's PKINIT sign with one RSA or EC key, SHA-256, and signed attributes"
@@ -215,6 +220,7 @@ ADVICE: Mapping[str, Advice] = {
     **PROOF_ADVICE,
     **TGS_ADVICE,
     **S4U_ADVICE,
+    **FAST_ADVICE,
     **PAC_ADVICE,
     **KPASSWD_ADVICE,
 }

@@ -74,6 +74,7 @@ def explain(
     advice = None
     found: tuple[str, ...] = ()
     steps: tuple[Stage, ...] = ()
+    request = read_request(subject.message)
     if verdict is not None:
         preauth = verdict.facts.get("preauth")
         hide = config is not None and config.hide_unknown
@@ -87,6 +88,7 @@ def explain(
             preauth if isinstance(preauth, int) else None,
             hide_unknown=hide,
             tgs=message_name(subject.message) == "TGS-REQ",
+            fast=request.armored,
             issued=not verdict.why and not verdict.code,
         )
         if is_frame(subject.message):
@@ -94,7 +96,7 @@ def explain(
         if verdict.judged_now:
             steps = tuple(_forgotten(stage) for stage in steps)
     account = known.account
-    signer = read_request(subject.message).signer_key
+    signer = request.signer_key
     credentials = () if account is None else account.key_credentials[:MAX_CREDENTIALS]
     return Explanation(
         subject=subject,

@@ -38,6 +38,8 @@ class Request:
     """What a TGS-REQ shows, unopened."""
     auth_pack: AuthPack | None = None
     signed: cms.SignedData | None = None
+    armored: bool = False
+    """It is inside FAST: what counts cannot be read here."""
     signer_key: PublicKey | None = None
     """Of the first certificate that can be read: what the client would have signed with."""
 
@@ -58,6 +60,7 @@ def read_request(message: bytes) -> Request:
         tgs = message_name(message) == "TGS-REQ"
         out.kdc_req = asn1.decode(TgsReq if tgs else AsReq, message)
         for pa in out.kdc_req.padata or ():
+            out.armored = out.armored or pa.padata_type == PaType.FX_FAST
             if tgs and pa.padata_type == PaType.TGS_REQ:
                 out.ticket = asn1.decode(ApReq, pa.padata_value).ticket
             if pa.padata_type == PaType.PK_AS_REQ:

@@ -63,7 +63,7 @@ _FIELDS = {
     "name_type": "name-type",
     "name_string": "name-string",
 }
-_HYPHENATED = frozenset(("kdc.wire.rfc4120", "kdc.wire.ms_kile"))
+_HYPHENATED = frozenset(("kdc.wire.rfc4120", "kdc.wire.rfc6113", "kdc.wire.ms_kile"))
 """Modules whose documents write `req-body`; all others write `reqBody`."""
 
 _OID_NAMES = {

@@ -1,7 +1,8 @@
 """The steps of an exchange in their order, and how far a refused request got.
 
 The order is that of `kdc.exchange`: as_exchange, then pkinit or enc_timestamp, then the reply; or
-tgs_exchange with tgs_open and tgs_decide.
+tgs_exchange with tgs_open and tgs_decide. A FAST request has more: its armor is an AP-REQ like that
+of a TGS-REQ, and then there is the tunnel.
 """
 
 from dataclasses import dataclass
@@ -43,8 +44,8 @@ class Step(Enum):
     PK_REPLAY = "the AuthPack was not used before"
 
     PASSWORD_ALLOWED = "the account may log on with a password"  # noqa: S105  a sentence
-    SEALED = "PA-ENC-TIMESTAMP is well-formed"
-    TS_ETYPE = "the account has a key of the timestamp's encryption type"
+    SEALED = "PA-ENC-TIMESTAMP, or the challenge inside FAST, is well-formed"
+    TS_ETYPE = "the account has a key of an encryption type that fits"
     OPENS = "the account's key opens the timestamp (the password is right)"
     TS_CLOCK = "the timestamp is within the clock skew"
     TS_MEMORY = "the replay memory reaches back to the timestamp"
@@ -56,7 +57,7 @@ class Step(Enum):
     PAC_REQUEST = "PA-PAC-REQUEST, if there is one, is well-formed"
     TICKET = "the ticket is sealed"
 
-    AP_REQ = "PA-TGS-REQ holds a ticket and an authenticator"
+    AP_REQ = "there is an AP-REQ: a ticket and an authenticator"
     TGT_NAME = "the ticket is a TGT of this realm"
     TGT_OPENS = "a krbtgt key that we have opens it"
     TGT_VALID = "the TGT is valid now"
@@ -65,7 +66,7 @@ class Step(Enum):
     AUTH_BODY = "the authenticator was made for this request"
     AUTH_CLOCK = "the authenticator is within the clock skew"
     AUTH_MEMORY = "the replay memory reaches back to the authenticator"
-    AUTH_ARMOR = "neither is for FAST armor only"
+    AUTH_ARMOR = "neither is for FAST armor only, nor has lost its FAST request"
     AUTH_ADDRESS = "the ticket may be used from this address"
     AUTH_SUBKEY = "the authenticator's subkey, if any, is of a type we use"
     AUTH_DATA = "the client's own authorization data, if any, open"
@@ -81,6 +82,13 @@ class Step(Enum):
     DELEGATION = "this service may act for users at that one"
     SEALING_KEY = "there is a key to seal the ticket with"
     AUTH_REPLAY = "the authenticator was not used before"
+
+    FAST_REQUEST = "PA-FX-FAST is well-formed, with an armor of a kind that we know"
+    FAST_SUBKEY = "the client has its share in the armor key (a subkey)"
+    FAST_OPENS = "the armor key opens the request inside"
+    FAST_BOUND = "the request inside was made for this outer one (req-checksum)"
+    FAST_OPTIONS = "we know each critical FAST option"
+    FAST_COOKIE = "the FX-COOKIE, if it is one of ours, is recent and this client's"
 
 
 _OPENING = (
@@ -168,6 +176,24 @@ _TGS = (
     Step.AUTH_REPLAY,
     Step.TICKET,
 )
+_ARMOR = (
+    Step.FAST_REQUEST,
+    Step.AP_REQ,
+    Step.TGT_NAME,
+    Step.TGT_OPENS,
+    Step.TGT_VALID,
+    Step.AUTH_OPENS,
+    Step.AUTH_CLIENT,
+    Step.AUTH_CLOCK,
+    Step.AUTH_ADDRESS,
+    Step.AUTH_SUBKEY,
+    Step.FAST_SUBKEY,
+    Step.TGT_PAC,
+    Step.REQUESTER,
+    Step.TGT_CURRENT,
+)
+_TUNNEL = (Step.FAST_OPENS, Step.FAST_BOUND, Step.FAST_OPTIONS)
+_ONLY_FAST = frozenset((*_TUNNEL, Step.FAST_REQUEST, Step.FAST_SUBKEY, Step.FAST_COOKIE))
 _ONLY_TGS = frozenset(_TGS) - frozenset(
     (*_OPENING, *_PKINIT, *_PASSWORD, *_REPLY[PaType.PK_AS_REQ])
 )
@@ -191,21 +217,32 @@ class Stage:
 
 
 def order_of(
-    step: Step | None, preauth: int | None, hide_unknown: bool, *, tgs: bool = False
+    step: Step | None,
+    preauth: int | None,
+    hide_unknown: bool,
+    *,
+    tgs: bool = False,
+    fast: bool = False,
 ) -> tuple[Step, ...]:
     """List the steps of an exchange: those of the proof that was brought, or of the failing one.
 
     preauth: the PA type that was judged, None before it was chosen.
     hide_unknown: with it the account's state is judged after the proof. tgs: the TGS exchange.
+    fast: the request is armored.
     """
-    if tgs or step in _ONLY_TGS:
-        return _TGS
+    fast = fast or step in _ONLY_FAST
+    if tgs or (step in _ONLY_TGS and not fast):
+        return _fast_tgs() if fast else _TGS
     opening: tuple[Step, ...] = _OPENING
+    if fast:
+        opening = _put(_OPENING, (*_ARMOR, *_TUNNEL), before=Step.REALM)
+        opening = _put(opening, (Step.FAST_COOKIE,), before=Step.MECHANISM)
     proof: tuple[Step, ...] = ()
     reply = _REPLY[PaType.ENC_TIMESTAMP]
+    by_password = (PaType.ENC_TIMESTAMP, PaType.ENCRYPTED_CHALLENGE)
     if preauth == PaType.PK_AS_REQ or step in _PKINIT or step in (Step.KDF, Step.AGREEMENT):
         proof, reply = _PKINIT, _REPLY[PaType.PK_AS_REQ]
-    elif preauth == PaType.ENC_TIMESTAMP or step in _PASSWORD or step in reply:
+    elif preauth in by_password or step in _PASSWORD or step in reply:
         proof = _PASSWORD
     if hide_unknown:
         opening = tuple(s for s in opening if s is not Step.ACCOUNT)
@@ -215,20 +252,37 @@ def order_of(
     return (*opening, *proof, *reply)
 
 
+def _put(order: tuple[Step, ...], more: tuple[Step, ...], *, before: Step) -> tuple[Step, ...]:
+    at = order.index(before)
+    return (*order[:at], *more, *order[at:])
+
+
+def _fast_tgs() -> tuple[Step, ...]:
+    """List the steps of an armored TGS-REQ: the inner realm counts, so the tunnel comes first.
+
+    The armor ticket of a compound identity goes through the steps of the other ticket once more.
+    """
+    order: tuple[Step, ...] = tuple(s for s in _TGS if s is not Step.REALM)
+    tunnel = (Step.FAST_REQUEST, Step.FAST_SUBKEY, *_TUNNEL)
+    order = _put(order, tunnel, before=Step.AUTH_DATA)
+    return _put(order, (Step.REALM,), before=Step.TGS_OPTIONS)
+
+
 def stages(
     step: Step | None,
     preauth: int | None = None,
     *,
     hide_unknown: bool = False,
     tgs: bool = False,
+    fast: bool = False,
     issued: bool = False,
 ) -> tuple[Stage, ...]:
     """Say how each step went, given the one that failed.
 
     step: None when it is not known where the request stopped, or when nothing failed (`issued`).
     """
-    order = order_of(step, preauth, hide_unknown, tgs=tgs)
-    if order is _TGS and step is Step.TICKET:
+    order = order_of(step, preauth, hide_unknown, tgs=tgs, fast=fast)
+    if Step.AUTH_REPLAY in order and step is Step.TICKET:
         step = Step.SEALING_KEY  # there, the service's key is looked for before anything is decided
     if step is None or step not in order:
         state = State.PASSED if issued else State.UNKNOWN

@@ -24,7 +24,7 @@ from kdc.explain.reader import (
 )
 from kdc.explain.redact import is_blank
 from kdc.explain.text import count, escape, quoted
-from kdc.wire import ms_kile, rfc4120, rfc4556
+from kdc.wire import ms_kile, rfc4120, rfc4556, rfc6113
 from kdc.wire.constants import ErrorCode, MessageType, PaType, TypedData
 from pki import asn1, certificate, cms_syntax, der, oids
 from pki.certificate import CertificateSyntax
@@ -35,6 +35,7 @@ from pki.x500 import decode_name, render_rfc4514
 
 MAX_MESSAGE_BYTES = 1024 * 1024
 _UTC_TIME = 0x17
+_AS_REQ, _TGS_REQ = (bytes((0x60 | kind,)) for kind in (MessageType.AS_REQ, MessageType.TGS_REQ))
 _KEY_USAGES = (
     "digitalSignature",
     "nonRepudiation",
@@ -164,7 +165,7 @@ def _padata_value(reader: Reader, node: Node, at: Element, seen: Mapping[str, ob
         _pk_as_rep(reader, node, at)
     elif pa_type == PaType.TGS_REQ:
         reader.nested(node, rfc4120.ApReq, "AP-REQ", at.start, at.end)
-    elif pa_type == PaType.ENC_TIMESTAMP:
+    elif pa_type in (PaType.ENC_TIMESTAMP, PaType.ENCRYPTED_CHALLENGE):
         reader.nested(node, rfc4120.EncryptedData, "EncryptedData", at.start, at.end)
     elif pa_type == PaType.PAC_REQUEST:
         reader.nested(node, ms_kile.KerbPaPacRequest, "KERB-PA-PAC-REQUEST", at.start, at.end)
@@ -174,6 +175,10 @@ def _padata_value(reader: Reader, node: Node, at: Element, seen: Mapping[str, ob
         _freshness(reader, node, at, seen)
     elif pa_type == PaType.REQ_ENC_PA_REP:
         reader.nested(node, rfc4120.Checksum, "Checksum", at.start, at.end)
+    elif pa_type == PaType.FX_FAST:
+        _fx_fast(reader, node, at)
+    elif pa_type == PaType.FX_ERROR:
+        reader.nested(node, rfc4120.KrbError, "KRB-ERROR", at.start, at.end)
     elif reader.message[at.start] in (der.SEQUENCE, 0xA0):
         got = reader.header(node, "(element)", at.start, at.end)
         if got is not None:
@@ -192,6 +197,33 @@ def _pk_as_rep(reader: Reader, node: Node, at: Element) -> None:
         reader.nested(child, rfc4556.DhRepInfo, "dhInfo", element.start, element.end)
     else:
         reader.any(child, element, tag)
+
+
+def _fx_fast(reader: Reader, node: Node, at: Element) -> None:
+    """Descend into PA-FX-FAST-REQUEST or -REPLY as far as can be seen without the armor key."""
+    got = reader.header(node, "armored-data", at.start, at.end)
+    if got is None:
+        return
+    tag, element = got
+    child = reader.node(node, "armored-data", at.start)
+    if tag != 0xA0:
+        reader.any(child, element, tag)
+        return
+    request = reader.message[:1] in (_AS_REQ, _TGS_REQ)
+    cls, name = (
+        (rfc6113.KrbFastArmoredReq, "KrbFastArmoredReq")
+        if request
+        else (rfc6113.KrbFastArmoredRep, "KrbFastArmoredRep")
+    )
+    reader.nested(child, cls, name, element.start, element.end)
+    child.value = "what is inside is sealed with the armor key, which is not kept"
+
+
+def _armor_value(reader: Reader, node: Node, at: Element, seen: Mapping[str, object]) -> None:
+    if seen.get("armor_type") == rfc6113.FX_FAST_ARMOR_AP_REQUEST:
+        reader.nested(node, rfc4120.ApReq, "AP-REQ", at.start, at.end)
+    else:
+        node.value = octets(reader.message[at.start : at.end])
 
 
 def _freshness(reader: Reader, node: Node, at: Element, _seen: Mapping[str, object]) -> None:
@@ -400,6 +432,11 @@ _EXTENSIONS: Mapping[str, Callable[[bytes], str]] = {
 }
 
 
+def _armor_type(value: int) -> str:
+    known = value == rfc6113.FX_FAST_ARMOR_AP_REQUEST
+    return f"{value} FX_FAST_ARMOR_AP_REQUEST" if known else f"{value}"
+
+
 def _address(value: bytes) -> str:
     if len(value) == 4:
         return ".".join(map(str, value))
@@ -420,6 +457,7 @@ def _classes(*modules: ModuleType) -> dict[str, type]:
 
 _CONTENTS: Mapping[tuple[str, str], Content] = {
     ("PaData", "padata_value"): _padata_value,
+    ("KrbFastArmor", "armor_value"): _armor_value,
     ("PaPkAsReq", "signed_auth_pack"): _inside(cms_syntax.ContentInfo, "ContentInfo"),
     ("PaPkAsReq", "kdc_pk_id"): _inside(cms_syntax.IssuerAndSerialNumber, "IssuerAndSerialNumber"),
     ("DhRepInfo", "dh_signed_data"): _inside(cms_syntax.ContentInfo, "ContentInfo"),
@@ -482,6 +520,7 @@ _TEXTS: Mapping[tuple[str, str], Text] = {
     ("KdfAlgorithmId", "kdf_id"): names.oid_name,
     ("PkAuthenticator", "pa_checksum"): _digest,
     ("PaChecksum2", "checksum"): _digest,
+    ("KrbFastArmor", "armor_type"): _armor_type,
     ("TbsCertificate", "version"): _version,
     ("TbsCertificate", "serial_number"): _serial,
     ("IssuerAndSerialNumber", "serial_number"): _serial,
@@ -518,7 +557,7 @@ def _attribute(node: Node) -> str:
 
 
 SCHEMA = Schema(
-    classes=_classes(rfc4120, rfc4556, ms_kile, certificate, cms_syntax),
+    classes=_classes(rfc4120, rfc4556, rfc6113, ms_kile, certificate, cms_syntax),
     contents=_CONTENTS,
     texts=_TEXTS,
     summaries={

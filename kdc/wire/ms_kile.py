@@ -15,6 +15,8 @@ ENCTYPE_BITS = {17: 0x08, 18: 0x10}
 2.2.8). There are none for RFC 8009's types."""
 AES_SESSION_KEY_BIT = 0x20
 """AES256-CTS-HMAC-SHA1-96-SK: session keys are of AES, whatever seals the ticket (2.2.7)."""
+FAST_SUPPORTED = 0x10000
+"""FAST-supported: Windows' clients look for it in PA-SUPPORTED-ENCTYPES (2.2.7)."""
 ENCTYPE_MASK = 0x3F
 """The bits that name encryption types; others name features (2.2.7)."""
 

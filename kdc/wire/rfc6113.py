@@ -5,6 +5,7 @@ The types end in "..." in their ASN.1: fields of later documents are skipped.
 
 from datetime import datetime
 
+from kdc.wire.constants import NameType
 from kdc.wire.rfc4120 import (
     METHOD_DATA,
     Checksum,
@@ -22,6 +23,10 @@ FX_FAST_ARMOR_AP_REQUEST = 1
 
 EncryptedChallenge = EncryptedData
 """EncryptedChallenge ::= EncryptedData -- PA-ENC-TS-ENC, in a key of armor and password (5.4.6)."""
+
+ANONYMOUS_REALM = "WELLKNOWN:ANONYMOUS"
+ANONYMOUS = PrincipalName(name_type=NameType.WELLKNOWN, name_string=("WELLKNOWN", "ANONYMOUS"))
+"""Who the client is called when its name is hidden (RFC 8062 section 3)."""
 
 _ARMORED_DATA = 0xA0
 

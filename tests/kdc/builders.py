@@ -118,6 +118,7 @@ class Settings(TypedDict, total=False):
     dh_key_life_s: int
     max_dgram_reply_size: int
     hide_unknown: bool
+    require_fast: bool
     roca_policy: RocaPolicy
     implicit_dollar: bool
     pac: bool

@@ -49,44 +49,44 @@ def etype_info2(outcome: Outcome) -> tuple[EtypeInfo2Entry, ...]:
 
 
 def test_password_account_is_offered_everything(kdc: Kdc) -> None:
-    """ETYPE-INFO2, ENC-TIMESTAMP, PK-AS-REQ, and 15 for Windows clients, in this order."""
-    assert hints(kdc, "pat") == [19, 2, 16, 15]
+    """ETYPE-INFO2, ENC-TIMESTAMP, PK-AS-REQ, 15 for Windows clients, FX-FAST, in this order."""
+    assert hints(kdc, "pat") == [19, 2, 16, 15, 136]
 
 
 def test_client_that_knows_freshness_gets_a_token_instead_of_15(kdc: Kdc) -> None:
     """RFC 8070 2.2; Samba's tests: PK-AS-REP_OLD is omitted when freshness was asked for."""
-    assert hints(kdc, "pat", FRESH) == [19, 2, 16, 150]
+    assert hints(kdc, "pat", FRESH) == [19, 2, 16, 150, 136]
 
 
 def test_offered_token_is_ours_and_of_now(kdc: Kdc) -> None:
     """RFC 8070 2.2: the token says when it was made."""
     outcome = kdc.ask(as_req(body_for("pat"), FRESH))
-    token = method_data(outcome)[-1].padata_value
+    token = method_data(outcome)[-2].padata_value
     skew = NOW - NOW
     assert verify_freshness_token(token, kdc.store.krbtgt(), NOW, skew) == NOW
 
 
 def test_account_without_a_password_is_not_offered_the_timestamp(kdc: Kdc) -> None:
     """A Hello account has nothing to seal a timestamp with."""
-    assert hints(kdc, "alice") == [19, 16, 15]
+    assert hints(kdc, "alice") == [19, 16, 15, 136]
 
 
 def test_smart_card_only_account_is_not_offered_the_timestamp(kdc: Kdc) -> None:
     """Row A05: its password is of no use."""
     kdc.store.update_account(kdc.account_id("pat"), AccountChanges(smartcard_required=True))
-    assert hints(kdc, "pat") == [19, 16, 15]
+    assert hints(kdc, "pat") == [19, 16, 15, 136]
 
 
 def test_kdc_without_certificate_does_not_offer_pkinit(kdc: Kdc) -> None:
     """No PK-AS-REQ, and no token that only PKINIT could return."""
     kdc.use_signers()
-    assert hints(kdc, "pat", FRESH) == [19, 2]
+    assert hints(kdc, "pat", FRESH) == [19, 2, 136]
 
 
 def test_account_flagged_no_preauth_still_needs_it(kdc: Kdc) -> None:
     """Row A01: never an AS-REP without proof, so there is nothing to roast."""
     kdc.store.update_account(kdc.account_id("pat"), AccountChanges(preauth_not_required=True))
-    assert hints(kdc, "pat") == [19, 2, 16, 15]
+    assert hints(kdc, "pat") == [19, 2, 16, 15, 136]
 
 
 def test_unknown_padata_is_no_preauth(kdc: Kdc) -> None:
@@ -96,6 +96,7 @@ def test_unknown_padata_is_no_preauth(kdc: Kdc) -> None:
         2,
         16,
         15,
+        136,
     ]
 
 
@@ -128,7 +129,7 @@ def test_hints_come_with_preauth_failed_too(kdc: Kdc) -> None:
     kdc.configure(pkinit_require_freshness=True)
     outcome = kdc.ask(PkinitRequest(before=(FRESH,)).build().message)
     assert outcome.code == ErrorCode.KDC_ERR_PREAUTH_FAILED
-    assert [pa.padata_type for pa in method_data(outcome)] == [19, 16, 150]
+    assert [pa.padata_type for pa in method_data(outcome)] == [19, 16, 150, 136]
 
 
 def test_refusals_of_another_code_have_no_hints(kdc: Kdc) -> None:
@@ -184,14 +185,14 @@ def test_hidden_names_look_alike(kdc: Kdc, state: str, sent: tuple[PaData, ...])
                 if p.padata_type != PaType.AS_FRESHNESS
             ]
         )
-        assert (pa[-1].padata_type == PaType.AS_FRESHNESS) is bool(sent)
+        assert (pa[-2].padata_type == PaType.AS_FRESHNESS) is bool(sent)
     assert replies[0] == replies[1]
 
 
 def test_hidden_hello_account_looks_like_an_unknown_one(kdc: Kdc) -> None:
     """Row A08: that an account has no password is not told either."""
     kdc.configure(hide_unknown=True)
-    assert hints(kdc, "alice") == hints(kdc, "nobody") == [19, 2, 16, 15]
+    assert hints(kdc, "alice") == hints(kdc, "nobody") == [19, 2, 16, 15, 136]
 
 
 @pytest.mark.parametrize("who", ["alice", "nobody"])

@@ -1,6 +1,7 @@
 """Spliced replies are, octet for octet, what the declared types encode."""
 
 import random
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -25,6 +26,7 @@ from kdc.wire.rfc4120 import (
     TgsRep,
     Ticket,
 )
+from kdc.wire.rfc6113 import ANONYMOUS, ANONYMOUS_REALM
 from pki import asn1
 
 SEEDS = range(60)
@@ -169,5 +171,9 @@ def test_message(seed: int, kind: MessageType, message: type[KdcRep]) -> None:
         ticket=Ticket(tkt_vno=PVNO, realm=drawn.realm, sname=drawn.sname, enc_part=ticket),
         enc_part=client,
     )
-    spliced = drawn.der(kind).message(padata=padata, ticket=ticket, client=client)
+    der = drawn.der(kind)
+    spliced = der.message(padata=padata, ticket=der.ticket(ticket), client=client)
     assert spliced == asn1.encode(declared)
+    hidden = der.message(padata=padata, ticket=der.ticket(ticket), client=client, hide_client=True)
+    anonymous = replace(declared, crealm=ANONYMOUS_REALM, cname=ANONYMOUS)
+    assert hidden == asn1.encode(anonymous)

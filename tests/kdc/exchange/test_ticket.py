@@ -144,15 +144,16 @@ def test_req_enc_pa_rep_gets_a_checksum_of_the_request(kdc: Kdc, etype: int) -> 
     sent = request.build()
     opened = open_reply(kdc.ask(sent.message), sent, kdc)
     assert opened.part.flags & TicketFlag.ENC_PA_REP
-    checked, enctypes = opened.part.encrypted_pa_data or ()
+    checked, fast, enctypes = opened.part.encrypted_pa_data or ()
     assert checked.padata_type == PaType.REQ_ENC_PA_REP
     checksum = asn1.decode(Checksum, checked.padata_value)
     assert checksum.cksumtype == CHECKSUM_TYPES[EncType(etype)]
     verify_checksum(opened.reply_key, KeyUsage.AS_REQ, sent.message, checksum.checksum)
     assert (enctypes.padata_type, enctypes.padata_value) == (
         PaType.SUPPORTED_ENCTYPES,
-        bytes((0x18, 0, 0, 0)),
+        bytes((0x18, 0, 1, 0)),
     )
+    assert (fast.padata_type, fast.padata_value) == (PaType.FX_FAST, b"")
 
 
 def test_without_req_enc_pa_rep_there_is_no_flag(kdc: Kdc) -> None:

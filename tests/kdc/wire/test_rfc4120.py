@@ -166,7 +166,7 @@ def test_judge_reads_what_the_kdc_answers(kdc: Kdc) -> None:
     error, rest = judge_decode(kdc.ask(as_req()).reply, asn1Spec=judge.KRB_ERROR())
     assert (int(error["error-code"]), rest) == (25, b"")
     hints, rest = judge_decode(bytes(error["e-data"]), asn1Spec=judge.METHOD_DATA())
-    assert ([int(pa["padata-type"]) for pa in hints], rest) == ([19, 16, 15], b"")
+    assert ([int(pa["padata-type"]) for pa in hints], rest) == ([19, 16, 15, 136], b"")
     sent = PkinitRequest().build()
     outcome = kdc.ask(sent.message)
     as_rep, rest = judge_decode(outcome.reply, asn1Spec=judge.AS_REP())

@@ -1,0 +1,104 @@
+"""PA-FX-COOKIE (RFC 6113 5.2), stateless: any KDC of the realm can check any other's.
+
+No mechanism of ours keeps anything in a conversation, so a cookie says no more than when it was
+made and for which client. A cookie is four octets of our own, then the DER of EncryptedData{
+krbtgt's etype and kvno}; sealed are a digest of the client's name and a PA-ENC-TS-ENC.
+
+It is sent inside the tunnel only. Outside, anybody could take it out of the messages, and it would
+make every error to anybody a hundred octets longer.
+"""
+
+import hashlib
+from datetime import datetime, timedelta
+from hmac import compare_digest
+
+from directory.model import Account
+from kdc.crypto.etypes import (
+    CONFOUNDER_BYTES,
+    CryptoError,
+    EncType,
+    KeyUsage,
+    ProtocolKey,
+    decrypt,
+    encrypt,
+)
+from kdc.errors import KdcError
+from kdc.exchange.realm import Entropy
+from kdc.wire.constants import ErrorCode, PaType
+from kdc.wire.rfc4120 import EncryptedData, PaData, PaEncTsEnc, PrincipalName
+from pki import asn1
+from pki.errors import PkiError
+
+HEADER = b"KT1\x00"
+COOKIE_LIFE = timedelta(minutes=10)
+"""MIT's: whoever types a password for longer starts anew."""
+MAX_COOKIE_BYTES = 512  # ours have about 150
+_DIGEST_BYTES = 32
+
+_GARBLED = "the FX-COOKIE is not one of ours"
+
+
+def make_cookie(
+    krbtgt: Account, cname: PrincipalName | None, now: datetime, entropy: Entropy
+) -> PaData:
+    """Make a cookie for this client's next message."""
+    key = krbtgt.newest_keys()[0]
+    plain = _digest(cname) + asn1.encode(PaEncTsEnc(patimestamp=now))
+    protocol_key = ProtocolKey(EncType(key.etype), key.key)
+    cipher = encrypt(protocol_key, KeyUsage.PA_FX_COOKIE, plain, entropy(CONFOUNDER_BYTES))
+    sealed = EncryptedData(etype=key.etype, kvno=key.kvno, cipher=cipher)
+    return PaData(padata_type=PaType.FX_COOKIE, padata_value=HEADER + asn1.encode(sealed))
+
+
+def check_cookie(
+    padata: tuple[PaData, ...],
+    krbtgt: Account,
+    cname: PrincipalName | None,
+    now: datetime,
+    skew: timedelta,
+) -> None:
+    """Check the cookie of a request, if it has one of ours; another KDC's is left alone.
+
+    Windows and MIT ignore each other's as well: a client may have met another KDC before.
+    Raises KdcError: KDC_ERR_PREAUTH_FAILED (garbled, or another client's),
+    KDC_ERR_PREAUTH_EXPIRED (too old: the client starts anew).
+    """
+    for pa in padata:
+        if pa.padata_type == PaType.FX_COOKIE and pa.padata_value.startswith(HEADER):
+            _check(pa.padata_value, krbtgt, cname, now, skew)
+
+
+def _check(
+    value: bytes, krbtgt: Account, cname: PrincipalName | None, now: datetime, skew: timedelta
+) -> None:
+    garbled = KdcError(ErrorCode.KDC_ERR_PREAUTH_FAILED, _GARBLED)
+    if len(value) > MAX_COOKIE_BYTES:
+        raise garbled
+    try:
+        sealed = asn1.decode(EncryptedData, value[len(HEADER) :])
+    except PkiError:
+        raise garbled from None
+    for key in krbtgt.keys:
+        if key.kvno == sealed.kvno and key.etype == sealed.etype:
+            break
+    else:
+        # krbtgt's keys were changed twice since: it is old, whatever time is in it.
+        raise KdcError(
+            ErrorCode.KDC_ERR_PREAUTH_EXPIRED, "the FX-COOKIE is sealed with an unknown key"
+        )
+    try:
+        protocol_key = ProtocolKey(EncType(key.etype), key.key)
+        plain = decrypt(protocol_key, KeyUsage.PA_FX_COOKIE, sealed.cipher)
+        stamp = asn1.decode(PaEncTsEnc, plain[_DIGEST_BYTES:])
+    except (CryptoError, PkiError):
+        raise garbled from None
+    if not compare_digest(plain[:_DIGEST_BYTES], _digest(cname)):
+        raise KdcError(ErrorCode.KDC_ERR_PREAUTH_FAILED, "the FX-COOKIE is another client's")
+    if not -skew <= now - stamp.patimestamp <= COOKIE_LIFE:
+        raise KdcError(ErrorCode.KDC_ERR_PREAUTH_EXPIRED, "the FX-COOKIE has expired")
+
+
+def _digest(cname: PrincipalName | None) -> bytes:
+    parts = () if cname is None else cname.name_string
+    name = PrincipalName(name_type=0, name_string=parts)
+    return hashlib.sha256(asn1.encode(name)).digest()
