@@ -16,7 +16,7 @@ from contextlib import suppress
 from kdc.wire.constants import MessageType
 from kdc.wire.rfc4120 import EncryptedData
 from pki import asn1, der
-from pki.errors import PkiError
+from pki.errors import DerFault, PkiError
 
 _TGS_REQ = 0x60 | MessageType.TGS_REQ
 _AP_REQ = 0x60 | MessageType.AP_REQ
@@ -61,8 +61,10 @@ def is_blank(cipher: bytes) -> bool:
 def _blank_padata_value(message: bytes, out: bytearray, at: int) -> None:
     """Blank the cipher of the EncryptedData in padata-value [2], whose tag stands at `at`."""
     try:
-        _, start, end = der.read_tlv(message, at)
-        _, start, end = der.read_tlv(message, start, end)
+        _, start, whole = der.read_tlv(message, at)
+        _, start, end = der.read_tlv(message, start, whole)
+        if end != whole:  # a shorter length would leave the cipher standing behind the value
+            der.fail(DerFault.TRAILING_DATA, "padata-value")
     except (PkiError, IndexError):
         # Not DER: how far it reaches cannot be said.
         start, end = at + 1, len(message)
