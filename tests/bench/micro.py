@@ -1,0 +1,81 @@
+"""What one request costs a worker, in its own processor time, without sockets: where to look next.
+
+    python -m tests.bench.micro --folder F [--work p256] [--number 600] [--profile 40]
+
+`handle()` of the real worker's handler is called in this process: store, memories, PAC and all; only
+socket, audit record and event loop are missing. Medians of rounds of 100, in microseconds.
+"""
+
+import argparse
+import cProfile
+import pstats
+import statistics
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+from kdc.outcome import Peer
+from kdc.server.build import RealmHandler
+from tests.bench.realm import make_realm
+from tests.bench.requests import KeyUsers, password_requests, plain_requests
+
+ROUND = 100
+PEER = Peer(address="127.0.0.1", port=40000, transport="udp")
+
+
+def requests_of(folder: Path, work: str, number: int) -> list[bytes]:
+    """Make requests of one kind: plain, password, or a group, with +nonce for clientDHNonce."""
+    if work == "plain":
+        return plain_requests(number)
+    if work == "password":
+        return password_requests(number)
+    group, _, nonce = work.partition("+")
+    return KeyUsers(folder, group=group, dh_nonce=bool(nonce)).requests(number)
+
+
+def costs_us(handler: RealmHandler, messages: list[bytes]) -> list[float]:
+    """Return the processor time of a request, the mean of each round."""
+    out = []
+    for start in range(0, len(messages) - ROUND + 1, ROUND):
+        part = messages[start : start + ROUND]
+        began = time.thread_time()
+        for message in part:
+            handler.handle(message, PEER, datetime.now(UTC))
+        out.append((time.thread_time() - began) / len(part) * 1e6)
+    return out
+
+
+def main() -> int:
+    """Run it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--folder", type=Path, required=True)
+    parser.add_argument("--work", default="plain,password,p256,p256+nonce,modp14,modp14+nonce")
+    parser.add_argument("--number", type=int, default=600)
+    parser.add_argument("--profile", type=int, default=0, help="lines of a profile to print")
+    parser.add_argument("--sort", default="tottime")
+    options = parser.parse_args()
+    make_realm(options.folder)
+    handler = RealmHandler(options.folder)
+    for work in options.work.split(","):
+        messages = requests_of(options.folder, work, options.number)
+        outcomes = [handler.handle(m, PEER, datetime.now(UTC)) for m in messages[:ROUND]]
+        if work != "plain" and any(outcome.code for outcome in outcomes):
+            print(f"{work}: refused: {outcomes[0].why}", file=sys.stderr)
+            return 1
+        found = costs_us(handler, messages[ROUND:])
+        print(f"{work:14} {statistics.median(found):8.0f} us  (best {min(found):.0f})")
+        if options.profile:
+            profile = cProfile.Profile(time.thread_time)
+            extra = requests_of(options.folder, work, 200)
+            profile.enable()
+            for message in extra:
+                handler.handle(message, PEER, datetime.now(UTC))
+            profile.disable()
+            pstats.Stats(profile).sort_stats(options.sort).print_stats(options.profile)
+    handler.close()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
