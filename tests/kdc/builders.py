@@ -129,6 +129,12 @@ class Settings(TypedDict, total=False):
     lockout_threshold: int
     lockout_window_s: int
     lockout_duration_s: int
+    password_min_length: int
+    password_min_classes: int
+    password_history: int
+    password_min_age_s: int
+    password_max_age_s: int
+    kpasswd_admin_reset: bool
 
 
 def config(**settings: Unpack[Settings]) -> KdcConfig:
