@@ -10,11 +10,10 @@ from datetime import UTC, datetime
 
 from pki import asn1, der, oids
 from pki.errors import DerFault, PkiError
+from pki.extensions import Extension, decode_extensions
 from pki.keys import PublicKey, public_key_from_spki
 
 MAX_CERTIFICATE_BYTES = 16384  # a 4096-bit logon certificate has 2 KB; 16 KB is Windows' token cap
-MAX_EXTENSIONS = 64
-
 _UTC_TIME = 0x17
 
 
@@ -46,6 +45,7 @@ class TbsCertificate:
     issuer_unique_id: bytes | None = asn1.implicit(1, asn1.OCTET_STRING, default=None)
     subject_unique_id: bytes | None = asn1.implicit(2, asn1.OCTET_STRING, default=None)
     extensions: bytes | None = asn1.explicit(3, asn1.ANY, default=None)
+    raw: bytes = asn1.received()
 
 
 @asn1.sequence
@@ -62,21 +62,6 @@ class CertificateSyntax:
 
 
 @asn1.sequence
-class _Extension:
-    """Extension ::= SEQUENCE { extnID OID, critical BOOLEAN DEFAULT FALSE, extnValue OCTET STRING }
-
-    An explicit FALSE breaks DER, but old issuers wrote it: read as a plain BOOLEAN.
-    """
-
-    extn_id: str = asn1.plain(asn1.OID)
-    critical: bool | None = asn1.plain(asn1.BOOLEAN, default=None)
-    extn_value: bytes = asn1.plain(asn1.OCTET_STRING)
-
-
-_EXTENSIONS = asn1.sequence_of(asn1.nested(_Extension), MAX_EXTENSIONS)
-
-
-@asn1.sequence
 class _SubjectPublicKeyInfo:
     """SubjectPublicKeyInfo ::= SEQUENCE { algorithm AlgorithmIdentifier, key BIT STRING }"""
 
@@ -84,7 +69,7 @@ class _SubjectPublicKeyInfo:
     subject_public_key: bytes = asn1.plain(asn1.BIT_STRING)
 
 
-def _time(element: bytes) -> datetime:
+def decode_time(element: bytes) -> datetime:
     """Decode a Time (RFC 5280 4.1.2.5): UTCTime with seconds and Z, or GeneralizedTime."""
     tag, start, end = der.read_tlv(element)
     if tag == _UTC_TIME:
@@ -110,14 +95,15 @@ class Certificate:
     Raises PkiError for anything that is not the DER of a Certificate.
     """
 
-    __slots__ = ("_extensions", "_public_key", "_tbs", "der")
+    __slots__ = ("_extensions", "_public_key", "_syntax", "_tbs", "der")
 
     def __init__(self, data: bytes) -> None:
         if len(data) > MAX_CERTIFICATE_BYTES:
             raise PkiError(DerFault.OVER_LIMIT, "Certificate")
         self.der = data
-        self._tbs = asn1.decode(CertificateSyntax, data).tbs_certificate
-        self._extensions: dict[str, bytes] | None = None
+        self._syntax = asn1.decode(CertificateSyntax, data)
+        self._tbs = self._syntax.tbs_certificate
+        self._extensions: dict[str, Extension] | None = None
         self._public_key: PublicKey | None = None
 
     @property
@@ -147,21 +133,45 @@ class Certificate:
 
     def validity(self) -> tuple[datetime, datetime]:
         """Return (notBefore, notAfter). Raises PkiError for a malformed time."""
-        return _time(self._tbs.validity.not_before), _time(self._tbs.validity.not_after)
+        return decode_time(self._tbs.validity.not_before), decode_time(self._tbs.validity.not_after)
+
+    @property
+    def tbs(self) -> bytes:
+        """DER of the TBSCertificate, as received: what the issuer signed."""
+        return self._tbs.raw
+
+    @property
+    def signature(self) -> bytes:
+        """The issuer's signature."""
+        return self._syntax.signature_value
+
+    @property
+    def signature_algorithm(self) -> bytes:
+        """DER of the AlgorithmIdentifier beside the signature."""
+        return self._syntax.signature_algorithm
+
+    @property
+    def signed_algorithm(self) -> bytes:
+        """DER of the AlgorithmIdentifier in the TBSCertificate: it must be the same one."""
+        return self._tbs.signature
+
+    def extensions(self) -> dict[str, Extension]:
+        """Return all extensions by identifier.
+
+        Raises PkiError when they are malformed or one occurs twice (RFC 5280 4.2).
+        """
+        if self._extensions is None:
+            raw = self._tbs.extensions
+            self._extensions = decode_extensions(raw) if raw is not None else {}
+        return self._extensions
 
     def extension(self, oid: str) -> bytes | None:
         """Return the value of an extension (the DER inside its OCTET STRING), or None.
 
-        Raises PkiError when the extensions are malformed or one occurs twice (RFC 5280 4.2).
+        Raises PkiError as `extensions` does.
         """
-        if self._extensions is None:
-            raw = self._tbs.extensions
-            found = asn1.decode_as(_EXTENSIONS, raw) if raw is not None else ()
-            self._extensions = {e.extn_id: e.extn_value for e in found}
-            if len(self._extensions) != len(found):
-                self._extensions = None
-                raise PkiError(DerFault.BAD_VALUE, "extension twice")
-        return self._extensions.get(oid)
+        found = self.extensions().get(oid)
+        return None if found is None else found.value
 
     def subject_key_identifier(self) -> bytes | None:
         """Return the KeyIdentifier of the subjectKeyIdentifier extension, or None."""

@@ -22,10 +22,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
 
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
-
 from pki import asn1, der, oids
 from pki.certificate import Certificate
 from pki.cms_syntax import (
@@ -33,66 +29,23 @@ from pki.cms_syntax import (
     Attribute,
     ContentInfo,
     IssuerAndSerialNumber,
-    RsassaPssParams,
     SignedDataSyntax,
     SignerInfoSyntax,
 )
 from pki.errors import CmsFault, PkiError
 from pki.keys import KeyKind, PublicKey
+from pki.signatures import (
+    DIGEST_BY_OID,
+    DIGEST_OIDS,
+    HASHES,
+    NULL_PARAMETERS,
+    RSA_WITH_OIDS,
+    Digest,
+    read_scheme,
+    verify_octets,
+)
 
 CACHED_CERTIFICATES = 512  # at most 8 MB a worker, 1 MB with certificates of the usual size
-MAX_PSS_SALT = 512  # no RSA key we accept (4096 bits) has room for more
-
-# -- algorithms ------------------------------------------------------------------------------
-
-
-class Digest(StrEnum):
-    """Digest algorithms, by the name that hashlib knows them under."""
-
-    SHA1 = "sha1"
-    SHA256 = "sha256"
-    SHA384 = "sha384"
-    SHA512 = "sha512"
-
-
-DIGEST_OIDS = {
-    Digest.SHA1: oids.SHA1,
-    Digest.SHA256: oids.SHA256,
-    Digest.SHA384: oids.SHA384,
-    Digest.SHA512: oids.SHA512,
-}
-DIGEST_BY_OID = {oid: digest for digest, oid in DIGEST_OIDS.items()}
-HASHES: dict[Digest, hashes.HashAlgorithm] = {
-    Digest.SHA1: hashes.SHA1(),  # noqa: S303  # only behind CmsPolicy.accept_sha1
-    Digest.SHA256: hashes.SHA256(),
-    Digest.SHA384: hashes.SHA384(),
-    Digest.SHA512: hashes.SHA512(),
-}
-PKCS1V15 = padding.PKCS1v15()
-ECDSA = {digest: ec.ECDSA(algorithm) for digest, algorithm in HASHES.items()}
-
-RSA_WITH = {
-    Digest.SHA1: oids.SHA1_WITH_RSA,
-    Digest.SHA256: oids.SHA256_WITH_RSA,
-    Digest.SHA384: oids.SHA384_WITH_RSA,
-    Digest.SHA512: oids.SHA512_WITH_RSA,
-}
-ECDSA_WITH = {
-    Digest.SHA1: oids.ECDSA_WITH_SHA1,
-    Digest.SHA256: oids.ECDSA_WITH_SHA256,
-    Digest.SHA384: oids.ECDSA_WITH_SHA384,
-    Digest.SHA512: oids.ECDSA_WITH_SHA512,
-}
-# signatureAlgorithm -> the kind of key it is for, and the OID of the digest it names (if any).
-_SIGNATURES: dict[str, tuple[KeyKind, str | None]] = {
-    oids.RSA_ENCRYPTION: (KeyKind.RSA, None),
-    oids.MD5_WITH_RSA: (KeyKind.RSA, oids.MD5),
-    oids.RSASSA_PSS: (KeyKind.RSA, None),
-    **{RSA_WITH[digest]: (KeyKind.RSA, oid) for digest, oid in DIGEST_OIDS.items()},
-    **{ECDSA_WITH[digest]: (KeyKind.EC, oid) for digest, oid in DIGEST_OIDS.items()},
-}
-_RSA_WITH_OIDS = frozenset(RSA_WITH.values())
-_NULL = b"\x05\x00"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -243,54 +196,6 @@ class VerifiedSigner:
     """What `check_key` returned."""
 
 
-def _signature_scheme(signer: SignerInfo, digest: Digest) -> tuple[KeyKind, int | None]:
-    """Check signatureAlgorithm against digestAlgorithm; return (key kind, PSS salt or None)."""
-    algorithm, parameters = (
-        signer.signature_algorithm.algorithm,
-        signer.signature_algorithm.parameters,
-    )
-    known = _SIGNATURES.get(algorithm)
-    if known is None:
-        raise PkiError(CmsFault.SIGNATURE_ALGORITHM_NOT_ACCEPTED, "unknown")
-    kind, named = known
-    if algorithm == oids.RSASSA_PSS:
-        return kind, _pss_salt_length(parameters, digest)
-    if named is not None and named != DIGEST_OIDS[digest]:
-        raise PkiError(CmsFault.ALGORITHM_MISMATCH, "hash of signatureAlgorithm")
-    # RFC 5754 3.2 and 3.3: NULL for RSA (absent is read too), absent for ECDSA.
-    if parameters is not None and (kind is not KeyKind.RSA or parameters != _NULL):
-        raise PkiError(CmsFault.MALFORMED, "signatureAlgorithm parameters")
-    return kind, None
-
-
-def _hash_of(identifier: AlgorithmIdentifier | None) -> str:
-    """Return the hash OID of an AlgorithmIdentifier inside RSASSA-PSS-params (default SHA-1)."""
-    if identifier is None:
-        return oids.SHA1
-    if identifier.parameters not in (None, _NULL):
-        raise PkiError(CmsFault.MALFORMED, "hash parameters")
-    return identifier.algorithm
-
-
-def _pss_salt_length(parameters: bytes | None, digest: Digest) -> int:
-    """Check RSASSA-PSS-params: one hash throughout, and MGF1; return the salt length."""
-    if parameters is None:
-        raise PkiError(CmsFault.MALFORMED, "RSASSA-PSS without parameters")
-    pss = asn1.decode(RsassaPssParams, parameters)
-    mask_hash = oids.SHA1
-    if pss.mask_gen_algorithm is not None:
-        if pss.mask_gen_algorithm.algorithm != oids.ID_MGF1:
-            raise PkiError(CmsFault.SIGNATURE_ALGORITHM_NOT_ACCEPTED, "mask generation")
-        if pss.mask_gen_algorithm.parameters is None:
-            raise PkiError(CmsFault.MALFORMED, "MGF1 parameters")
-        mask_hash = _hash_of(asn1.decode(AlgorithmIdentifier, pss.mask_gen_algorithm.parameters))
-    if not _hash_of(pss.hash_algorithm) == mask_hash == DIGEST_OIDS[digest]:
-        raise PkiError(CmsFault.ALGORITHM_MISMATCH, "hash of RSASSA-PSS")
-    if pss.trailer_field != 1 or pss.salt_length > MAX_PSS_SALT:
-        raise PkiError(CmsFault.MALFORMED, "RSASSA-PSS parameters")
-    return pss.salt_length
-
-
 def _check_attributes(
     signer: SignerInfo, content_type: str, digest: Digest, policy: CmsPolicy
 ) -> bytes:
@@ -371,27 +276,6 @@ def _find_signer_certificate(
     raise PkiError(CmsFault.NO_SIGNER_CERTIFICATE, detail)
 
 
-def _verify(
-    key: PublicKey, signature: bytes, signed: bytes, digest: Digest, salt: int | None
-) -> None:
-    """Verify one signature; the key's kind has been checked. Raises PkiError(BAD_SIGNATURE)."""
-    verifier = key.verifier()
-    algorithm = HASHES[digest]
-    try:
-        if isinstance(verifier, rsa.RSAPublicKey):
-            if salt is None:
-                verifier.verify(signature, signed, PKCS1V15, algorithm)
-            else:
-                pss = padding.PSS(padding.MGF1(algorithm), salt)
-                verifier.verify(signature, signed, pss, algorithm)
-        else:
-            verifier.verify(signature, signed, ECDSA[digest])
-    except (InvalidSignature, ValueError):
-        raise PkiError(CmsFault.BAD_SIGNATURE, "signature") from None
-    except UnsupportedAlgorithm:
-        raise PkiError(CmsFault.SIGNATURE_ALGORITHM_NOT_ACCEPTED, "by the library") from None
-
-
 def verify_signature(
     signed: SignedData,
     *,
@@ -416,16 +300,16 @@ def verify_signature(
     digest = DIGEST_BY_OID.get(signer.digest_algorithm.algorithm)
     if digest is None or digest not in policy.accepted_digests:
         raise PkiError(CmsFault.DIGEST_NOT_ACCEPTED, "digestAlgorithm")
-    if signer.digest_algorithm.parameters not in (None, _NULL):
+    if signer.digest_algorithm.parameters not in (None, NULL_PARAMETERS):
         raise PkiError(CmsFault.MALFORMED, "digestAlgorithm parameters")
-    kind, salt = _signature_scheme(signer, digest)
+    scheme = read_scheme(signer.signature_algorithm, DIGEST_OIDS[digest])
     message_digest = _check_attributes(signer, signed.content_type, digest, policy)
     certificate, others = _find_signer_certificate(signed.certificates, signer.identifier)
     key = certificate.public_key()
     # DEVIATION: RFC 5754 3.2: MIT's client (1.20) names shaNNNWithRSAEncryption whatever its key.
     # The key's kind decides how a signature is verified, so with an EC key that is ECDSA.
-    named_rsa = signer.signature_algorithm.algorithm in _RSA_WITH_OIDS
-    if key.kind is not kind and not (named_rsa and key.kind is KeyKind.EC):
+    named_rsa = signer.signature_algorithm.algorithm in RSA_WITH_OIDS
+    if key.kind is not scheme.kind and not (named_rsa and key.kind is KeyKind.EC):
         raise PkiError(CmsFault.SIGNATURE_ALGORITHM_NOT_ACCEPTED, "not for this kind of key")
     warnings = check_key(key)
     computed = hashlib.new(digest, signed.content).digest()
@@ -433,7 +317,7 @@ def verify_signature(
         raise PkiError(CmsFault.DIGEST_MISMATCH, "messageDigest")
     # RFC 5652 5.4: the attributes are signed with the tag of a SET OF instead of [0].
     attributes = der.tlv(der.SET, b"".join(signer.signed_attributes))
-    _verify(key, signer.signature, attributes, digest, salt)
+    verify_octets(key, signer.signature, attributes, digest, scheme.pss_salt)
     return VerifiedSigner(
         certificate=certificate,
         public_key=key,

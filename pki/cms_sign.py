@@ -12,9 +12,9 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from pki import der, oids
 from pki.certificate import Certificate
-from pki.cms import DIGEST_OIDS, ECDSA, ECDSA_WITH, HASHES, PKCS1V15, RSA_WITH, Digest
 from pki.errors import KeyFault, PkiError
 from pki.keys import public_key_from_cryptography
+from pki.signatures import DIGEST_OIDS, ECDSA, ECDSA_WITH, HASHES, PKCS1V15, RSA_WITH, Digest
 
 _VERSION_1 = der.encode_integer(1)
 _VERSION_3 = der.encode_integer(3)

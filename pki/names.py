@@ -100,7 +100,7 @@ def _pkinit_name(element: bytes) -> PkinitName:
     )
 
 
-def _general_names(value: bytes) -> list[tuple[int, bytes]]:
+def general_names(value: bytes) -> list[tuple[int, bytes]]:
     """List the elements of a GeneralNames value as (identifier octet, content)."""
     start, end = der.open_tlv(value, der.SEQUENCE)
     names = der.children(value, start, end, MAX_GENERAL_NAMES)
@@ -117,7 +117,7 @@ def decode_subject_alt_name(value: bytes) -> SubjectAltNames:
     upns: list[str] = []
     pkinit: list[PkinitName] = []
     texts: dict[int, list[str]] = {_DNS_NAME: [], _RFC822_NAME: [], _URI: []}
-    for tag, content in _general_names(value):
+    for tag, content in general_names(value):
         if tag in texts:
             texts[tag].append(_ia5(content))
         elif tag == _OTHER_NAME:
@@ -210,7 +210,7 @@ def decode_sid_extension(value: bytes) -> str:
     Shape: GeneralNames with one otherName szOID_NTDS_OBJECTSID, an OCTET STRING of ASCII text.
     """
     found = None
-    for tag, content in _general_names(value):
+    for tag, content in general_names(value):
         if tag != _OTHER_NAME:
             raise PkiError(DerFault.BAD_TAG, "SID extension")
         other = asn1.decode(AnotherName, der.tlv(der.SEQUENCE, content))

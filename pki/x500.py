@@ -7,6 +7,7 @@ spellings of its own (`DC=test,DC=lab,CN=alice`; `S=` for a state, `emailAddress
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NoReturn
 
 from pki import der, oids
@@ -106,6 +107,36 @@ def decode_name(name: bytes) -> Name:
             _bad()
         rdns.append(tuple(attributes))
     return tuple(rdns)
+
+
+CanonicalName = tuple[tuple[tuple[str, str | bytes], ...], ...]
+
+
+def canonical(name: Name) -> CanonicalName:
+    """Return the form under which names are compared (RFC 5280 7.1).
+
+    Letters in any case and runs of spaces are equal, as is the same text in another string type;
+    the order of attributes in one relative name does not matter.
+    """
+    return tuple(
+        tuple(
+            sorted(
+                ((a.oid, a.value if isinstance(a.value, bytes) else _folded(a.value)) for a in rdn),
+                key=repr,
+            )
+        )
+        for rdn in name
+    )
+
+
+@lru_cache(maxsize=1024)
+def canonical_name(name: bytes) -> CanonicalName:
+    """Return `canonical` of a Name given as one DER element. Raises PkiError."""
+    return canonical(decode_name(name))
+
+
+def _folded(text: str) -> str:
+    return " ".join(text.casefold().split())
 
 
 def _encode_attribute(attribute: NameAttribute) -> bytes:

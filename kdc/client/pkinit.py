@@ -54,10 +54,10 @@ from kdc.wire.rfc4556 import (
     decode_pa_pk_as_rep,
 )
 from pki import asn1, cms, der, oids
-from pki.cms import DIGEST_OIDS, Digest
 from pki.cms_sign import CmsSigner
 from pki.errors import PkiError
 from pki.keys import KeyPolicy, check_key
+from pki.signatures import DIGEST_OIDS, Digest
 
 DH_NONCE_BYTES = 32  # RFC 4556 3.1.2: at least as long as the longest key
 DEFAULT_KDFS = (ID_PKINIT_KDF_AH_SHA256, ID_PKINIT_KDF_AH_SHA512, ID_PKINIT_KDF_AH_SHA384)

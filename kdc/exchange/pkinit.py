@@ -36,6 +36,7 @@ from kdc.wire.rfc4556 import (
 from pki import asn1, cms, der, oids
 from pki.errors import CmsFault, DerFault, PkiError
 from pki.keys import check_key
+from pki.signatures import DIGEST_OIDS
 
 # RFC 4556 3.1.2 wants the nonce as long as the longest symmetric key; clients send 32 or 40.
 MIN_CLIENT_DH_NONCE_BYTES = 16
@@ -92,7 +93,7 @@ def _refuse_digest(digest_oid: str, realm: Realm) -> KdcError:
     listed = asn1.encode_as(
         TD_CMS_DIGEST_ALGORITHMS,
         tuple(
-            AlgorithmIdentifier(algorithm=cms.DIGEST_OIDS[digest], parameters=None)
+            AlgorithmIdentifier(algorithm=DIGEST_OIDS[digest], parameters=None)
             for digest in realm.cms_policy.accepted_digests
         ),
     )

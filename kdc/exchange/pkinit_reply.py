@@ -30,8 +30,8 @@ from kdc.wire.rfc4556 import (
     encode_pa_pk_as_rep,
 )
 from pki import asn1
-from pki.cms import ECDSA_WITH
 from pki.cms_sign import CmsSigner
+from pki.signatures import ECDSA_WITH
 
 SERVER_DH_NONCE_BYTES = 32
 MAX_SHORT_SECRETS = 4  # five in a row have a chance of one in 2**40

@@ -11,9 +11,10 @@ from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from pki import ca, cms, der, oids
 from pki.ca import IssuedCertificate, KeyType
 from pki.certificate import Certificate
-from pki.cms import CmsPolicy, Digest, SignerIdentifierForm, VerifiedSigner
+from pki.cms import CmsPolicy, SignerIdentifierForm, VerifiedSigner
 from pki.errors import CmsFault, DerFault, Fault, KeyFault, PkiError
 from pki.keys import KeyPolicy, PublicKey, check_key, public_key_from_cryptography
+from pki.signatures import ECDSA_WITH, RSA_WITH, Digest
 from pki.x500 import simple_name
 from tests.pki import issued, messages
 from tests.pki.messages import CONTENT, NULL
@@ -65,7 +66,7 @@ def test_signed_by_a_hello_key() -> None:
 @pytest.mark.parametrize("plain", [True, False])
 def test_rsa_with_each_digest(name: str, plain: bool) -> None:
     """Wire facts 2.4: signatureAlgorithm may be rsaEncryption or shaNNNWithRSA."""
-    oid = oids.RSA_ENCRYPTION if plain else cms.RSA_WITH[Digest(name)]
+    oid = oids.RSA_ENCRYPTION if plain else RSA_WITH[Digest(name)]
     info = messages.signer_info(
         issued.hello(), name=name, signature_algorithm=messages.algorithm(oid, NULL)
     )
@@ -76,7 +77,7 @@ def test_rsa_with_each_digest(name: str, plain: bool) -> None:
 def test_ecdsa_with_each_digest(name: str) -> None:
     """RFC 5754 3.3; parameters absent."""
     alice = issued.hello("alice", KeyType.EC_P256)
-    algorithm = messages.algorithm(cms.ECDSA_WITH[Digest(name)])
+    algorithm = messages.algorithm(ECDSA_WITH[Digest(name)])
     info = messages.signer_info(alice, name=name, signature_algorithm=algorithm)
     assert verify(messages.signed_data(signer=alice, infos=(info,))).digest == name
 

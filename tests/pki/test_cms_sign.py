@@ -8,9 +8,10 @@ import pytest
 from pki import asn1, ca, cms, cms_syntax, der, oids
 from pki.ca import IssuedCertificate, KeyType
 from pki.certificate import Certificate
-from pki.cms import CmsPolicy, Digest
+from pki.cms import CmsPolicy
 from pki.cms_sign import CmsSigner, sign_signed_data
 from pki.errors import DerFault, KeyFault, PkiError
+from pki.signatures import Digest
 from tests.pki import issued
 
 CONTENT = b"a KDCDHKeyInfo, as far as CMS knows"
