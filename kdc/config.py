@@ -29,6 +29,7 @@ from kdc.config_values import (
     one_of,
     parse_address,
     path_text,
+    path_texts,
     text_like,
     zero_or,
 )
@@ -36,6 +37,9 @@ from kdc.config_values import (
 Compat = Literal["strict", "windows", "tools"]
 DhReuse = Literal["off", "keys", "replies"]
 RocaPolicy = Literal["block", "audit", "ignore"]
+EkuChecking = Literal["windows", "kpClientAuth", "none"]
+Revocation = Literal["require", "soft", "off"]
+StrongMapping = Literal["full", "compatibility", "none"]
 AuditFailure = Literal["refuse", "count"]
 
 COMPAT_PROFILES: Mapping[str, frozenset[str]] = {
@@ -89,7 +93,7 @@ class ConfigError(Exception):
         return f"{self.place}: {self.what}: {self.why}"
 
 
-WITHOUT_EFFECT: Final = frozenset({"legacy_sha1_cert", "legacy_rc4", "legacy_rsa_reply"})
+WITHOUT_EFFECT: Final = frozenset({"legacy_rc4", "legacy_rsa_reply"})
 """Switches for what is not built yet. A test finds the one that is used and still listed here."""
 
 
@@ -119,6 +123,11 @@ class KdcConfig:
     require_device_object: bool = False
     implicit_dollar: bool = True
     pac: bool = True
+    logon_cas: tuple[str, ...] = ()
+    pkinit_eku_checking: EkuChecking = "windows"
+    revocation: Revocation = "require"
+    strong_mapping: StrongMapping = "full"
+    certificate_backdating_s: int = 600
     compat: Compat = "strict"
     legacy_sha1_cms: bool = False
     legacy_sha1_cert: bool = False
@@ -219,6 +228,11 @@ KEYS: Mapping[str, Key] = {
         _key("require_device_object", boolean),
         _key("implicit_dollar", boolean),
         _key("pac", boolean),
+        _key("logon_cas", path_texts),
+        _key("pkinit_eku_checking", one_of(EkuChecking)),
+        _key("revocation", one_of(Revocation)),
+        _key("strong_mapping", one_of(StrongMapping)),
+        _key("certificate_backdating", duration(0, MAX_LIFE_S), "certificate_backdating_s"),
         _key("compat", one_of(Compat)),
         _key("legacy_sha1_cms", boolean),
         _key("legacy_sha1_cert", boolean),

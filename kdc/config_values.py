@@ -216,6 +216,15 @@ def absolute_paths(value: object) -> tuple[str, ...]:
     return found
 
 
+def path_texts(value: object) -> tuple[str, ...]:
+    """Read a list of paths, absolute or not."""
+    remedy = 'write it as ["/etc/keytrust/issuing-ca.pem"]'
+    found = strings(value, remedy)
+    if not all(found):
+        bad_value("it is a list of paths", remedy)
+    return found
+
+
 def path_text(value: object) -> str:
     """Read one path, absolute or not."""
     if not isinstance(value, str) or not value:

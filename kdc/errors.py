@@ -6,7 +6,15 @@ for people (`why`). Nothing else decides a code later: the first cause wins.
 
 from directory.backend import DirectoryError
 from kdc.wire.constants import ErrorCode
-from pki.errors import ChainFault, CmsFault, DerFault, Fault, KeyFault, PkiError
+from pki.errors import (
+    ChainFault,
+    CmsFault,
+    DerFault,
+    Fault,
+    KeyFault,
+    PkiError,
+    RevocationFault,
+)
 
 
 class KdcError(Exception):
@@ -62,11 +70,18 @@ FAULT_CODES: dict[Fault, ErrorCode] = {
     CmsFault.ALGORITHM_MISMATCH: _BAD_SIG,
     CmsFault.SIGNATURE_ALGORITHM_NOT_ACCEPTED: _BAD_SIG,
     CmsFault.BAD_SIGNATURE: _BAD_SIG,
-    ChainFault.MALFORMED: ErrorCode.KDC_ERR_INVALID_CERTIFICATE,
+    # 71 but where RFC 4556 3.2.2, or Windows (62: KB5057784), has a code of its own.
+    **dict.fromkeys(ChainFault, ErrorCode.KDC_ERR_INVALID_CERTIFICATE),
     ChainFault.UNKNOWN_ISSUER: ErrorCode.KDC_ERR_CANT_VERIFY_CERTIFICATE,
-    ChainFault.BAD_SIGNATURE: ErrorCode.KDC_ERR_INVALID_CERTIFICATE,
-    ChainFault.EXPIRED: ErrorCode.KDC_ERR_INVALID_CERTIFICATE,
+    ChainFault.OVER_BUDGET: ErrorCode.KDC_ERR_CANT_VERIFY_CERTIFICATE,
+    ChainFault.DIGEST_NOT_ACCEPTED: ErrorCode.KDC_ERR_DIGEST_IN_CERT_NOT_ACCEPTED,
+    ChainFault.WRONG_KEY_USAGE: ErrorCode.KDC_ERR_INCONSISTENT_KEY_PURPOSE,
     ChainFault.WRONG_EKU: ErrorCode.KDC_ERR_INCONSISTENT_KEY_PURPOSE,
+    ChainFault.NOT_A_LOGON_CA: _NOT_TRUSTED,
+    ChainFault.REVOKED: ErrorCode.KDC_ERR_REVOKED_CERTIFICATE,
+    ChainFault.STATUS_UNKNOWN: ErrorCode.KDC_ERR_REVOCATION_STATUS_UNKNOWN,
+    # These stay below: a CRL that is no good makes a status unknown, and ends there.
+    **dict.fromkeys(RevocationFault, ErrorCode.KDC_ERR_REVOCATION_STATUS_UNKNOWN),
 }
 
 

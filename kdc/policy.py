@@ -185,6 +185,24 @@ def decide_ticket(
 # -- tickets that are asked for with a TGT ----------------------------------------------------
 
 
+def end_with_proof(grant: TicketGrant, not_after: datetime | None) -> TicketGrant:
+    """Let a ticket end, for good, when the certificate chain that it was got with ends."""
+    if not_after is None or not_after >= (grant.renew_till or grant.endtime):
+        return grant
+    endtime = min(grant.endtime, not_after)
+    renew_till = None if grant.renew_till is None else min(grant.renew_till, not_after)
+    flags = grant.flags
+    if renew_till is not None and renew_till <= endtime:
+        renew_till, flags = None, flags & ~TicketFlag.RENEWABLE
+    return TicketGrant(
+        flags=flags,
+        authtime=grant.authtime,
+        starttime=grant.starttime,
+        endtime=endtime,
+        renew_till=renew_till,
+    )
+
+
 def start_of(part: EncTicketPart) -> datetime:
     """Return when a ticket becomes valid: authtime when it does not say (RFC 4120 5.3)."""
     return part.starttime or part.authtime

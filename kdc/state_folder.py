@@ -55,6 +55,31 @@ class StateFolder:
         return self.pki / "ca.key"
 
     @property
+    def logon_cas(self) -> Path:
+        """The folder of CA certificates that may issue logon certificates."""
+        return self.pki / "logon-cas"
+
+    @property
+    def own_logon_ca(self) -> Path:
+        """The realm's own CA among the logon CAs."""
+        return self.logon_cas / "realm-ca.pem"
+
+    @property
+    def trusted_roots(self) -> Path:
+        """The folder of roots above logon CAs; they issue no logon certificates themselves."""
+        return self.pki / "trusted-roots"
+
+    @property
+    def crls(self) -> Path:
+        """The folder of other CAs' revocation lists."""
+        return self.pki / "crls"
+
+    @property
+    def ocsp(self) -> Path:
+        """The folder of OCSP responses fetched ahead of need."""
+        return self.pki / "ocsp"
+
+    @property
     def crl(self) -> Path:
         """The CA's revocation list."""
         return self.pki / "ca.crl"

@@ -290,10 +290,7 @@ def issue_kdc_certificate(
         _extension(oids.ID_CE_SUBJECT_ALT_NAME, alternative),
     ]
     if crl_url is not None:
-        # DistributionPoint: distributionPoint [0] { fullName [0] GeneralNames }
-        full_name = der.explicit(0, der.explicit(0, names.uri_name(crl_url)))
-        points = der.sequence(der.sequence(full_name))
-        extensions.append(_extension(oids.ID_CE_CRL_DISTRIBUTION_POINTS, points))
+        extensions.append(_distribution_point(crl_url))
     subject = simple_name(
         (oids.ID_AT_ORGANIZATION, realm), (oids.ID_AT_COMMON_NAME, next(iter(hosts)))
     )
@@ -339,23 +336,63 @@ def issue_client_leaf(
     *,
     alternative_names: tuple[bytes, ...] = (),
     sid: str | None = None,
+    extensions: tuple[bytes, ...] = (),
 ) -> bytes:
     """Issue a client certificate for PKINIT and return its DER.
 
     For key trust no name in it matters and the issuer may be a throwaway one: MIT's kinit sends
-    exactly this leaf. alternative_names: encoded GeneralNames; sid: adds the SID extension.
+    exactly this leaf. alternative_names: encoded GeneralNames; sid: adds the SID
+    extension; extensions: further encoded ones.
     """
-    extensions = [
-        _purposes(
-            oids.ID_PKINIT_KP_CLIENT_AUTH, oids.ID_MS_KP_SMARTCARD_LOGON, oids.ID_KP_CLIENT_AUTH
-        )
-    ]
+    purposes = _purposes(
+        oids.ID_PKINIT_KP_CLIENT_AUTH, oids.ID_MS_KP_SMARTCARD_LOGON, oids.ID_KP_CLIENT_AUTH
+    )
+    all_extensions = [purposes, *extensions]
     if alternative_names:
         value = names.encode_subject_alt_name(*alternative_names)
-        extensions.append(_extension(oids.ID_CE_SUBJECT_ALT_NAME, value))
+        all_extensions.append(_extension(oids.ID_CE_SUBJECT_ALT_NAME, value))
     if sid is not None:
-        extensions.append(_extension(oids.ID_MS_SID_EXTENSION, names.encode_sid_extension(sid)))
-    return _issue_under(issuer, public_key, subject, now, days, extensions)
+        value = names.encode_sid_extension(sid)
+        all_extensions.append(_extension(oids.ID_MS_SID_EXTENSION, value))
+    return _issue_under(issuer, public_key, subject, now, days, all_extensions)
+
+
+def issue_logon_certificate(
+    ca: IssuedCertificate,
+    public_key: SubjectKey,
+    subject: Name,
+    now: datetime,
+    days: int = CLIENT_DAYS,
+    *,
+    upn: str | None = None,
+    dns_names: tuple[str, ...] = (),
+    sid: str | None = None,
+    crl_url: str | None = None,
+) -> bytes:
+    """Issue a certificate that maps to an account by its SID, and return its DER.
+
+    upn: of a user; dns_names: of a computer. sid: the account's; without it the mapping is weak.
+    crl_url: the CRL distribution point. Source: MS-PKCA 3.1.5.2.1; KB5014754.
+    """
+    alternative = [names.upn_name(upn)] if upn is not None else []
+    alternative += map(names.dns_name, dns_names)
+    more = () if crl_url is None else (_distribution_point(crl_url),)
+    return issue_client_leaf(
+        ca,
+        public_key,
+        subject,
+        now,
+        days,
+        alternative_names=tuple(alternative),
+        sid=sid,
+        extensions=more,
+    )
+
+
+def _distribution_point(url: str) -> bytes:
+    # DistributionPoint: distributionPoint [0] { fullName [0] GeneralNames }
+    full_name = der.explicit(0, der.explicit(0, names.uri_name(url)))
+    return _extension(oids.ID_CE_CRL_DISTRIBUTION_POINTS, der.sequence(der.sequence(full_name)))
 
 
 def self_signed_hello_certificate(

@@ -152,7 +152,7 @@ def judge_certificate(certificate: Certificate, config: KdcConfig, store: Store)
         )
     try:
         evidence = SignerEvidence(public_key=key, certificate=certificate.der)
-        verdict = judge(evidence, account, store)
+        verdict = judge(evidence, account, store, None, now())
         check_account_state(account, now())
         check_password_state(account, now())
     except KdcError as refusal:

@@ -202,6 +202,7 @@ def _files(folder: StateFolder) -> Iterator[Path]:
             yield store.with_name(stem + end)
     yield folder.master_key
     yield from (folder.ca_certificate, folder.pki / "ca.key", folder.crl)
+    yield folder.own_logon_ca
     yield from (folder.kdc_certificate, folder.kdc_key)
     yield from (folder.kdc_ec_certificate, folder.kdc_ec_key)
     yield from folder.own_http_tls
@@ -244,6 +245,10 @@ def _make(
     write_private(folder.pki / "ca.key", master_key.seal(CA_KEY_AAD, key_pem))
     write_public(folder.ca_certificate, ca.certificate_to_pem(root.certificate_der))
     write_public(folder.crl, ca.create_crl(root, 1, (), moment))
+    # The realm's own CA may issue logon certificates; removing this file takes that away.
+    folder.logon_cas.mkdir(exist_ok=True)
+    folder.logon_cas.chmod(0o700)
+    write_public(folder.own_logon_ca, ca.certificate_to_pem(root.certificate_der))
     issue_kdc_certificates(folder, config, root, key_types, hosts, crl_url)
     issue_http_certificate(folder, config, root, *default_names(config, hosts))
 

@@ -38,6 +38,7 @@ from kdc.policy import (
     choose_etype,
     decide_password_ticket,
     decide_ticket,
+    end_with_proof,
 )
 from kdc.wire.constants import PVNO, ErrorCode, MessageType, PaType
 from kdc.wire.rfc4120 import AsReq, KdcReqBody, PrincipalName
@@ -166,6 +167,7 @@ def answer_as_req(
     # An expired password is still good for changing it, and for nothing else.
     if not changing:
         check_password_state(account, now)
+    grant = end_with_proof(grant, proven.not_after)
     realm.stages.enter("key_agreement")
     reply_key, padata = proven.reply_key(session_etype)
     realm.stages.enter("pac")

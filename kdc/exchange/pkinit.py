@@ -19,7 +19,7 @@ from kdc.exchange.freshness import verify_freshness_token
 from kdc.exchange.realm import Realm
 from kdc.trust import SignerEvidence
 from kdc.wire.constants import ErrorCode, TypedData
-from kdc.wire.rfc4120 import TYPED_DATA, KdcReqBody, TypedDataElement
+from kdc.wire.rfc4120 import KdcReqBody
 from kdc.wire.rfc4556 import (
     DH_PUBLIC_NUMBER,
     EC_PUBLIC_KEY,
@@ -32,6 +32,7 @@ from kdc.wire.rfc4556 import (
     PaPkAsReq,
     PkAuthenticator,
     SubjectPublicKeyInfo,
+    typed_data,
 )
 from pki import asn1, cms, der, oids
 from pki.errors import CmsFault, DerFault, PkiError
@@ -68,12 +69,6 @@ class PkinitProof:
     """Whether the client returned a valid freshness token."""
     warnings: tuple[str, ...]
     """Fixed phrases about the key, for the audit record."""
-
-
-def typed_data(data_type: TypedData, value: bytes) -> bytes:
-    """Encode a TYPED-DATA of one element: the e-data of PKINIT errors (RFC 4556 3.2.2)."""
-    element = TypedDataElement(data_type=data_type, data_value=value)
-    return asn1.encode_as(TYPED_DATA, (element,))
 
 
 def refuse_group(why: str, realm: Realm) -> KdcError:
@@ -248,7 +243,13 @@ def verify_pk_as_req(
         if error.fault is CmsFault.DIGEST_NOT_ACCEPTED:
             raise _refuse_digest(digest_oid, realm) from None
         raise refusal_from_pki(error, where) from None
-    evidence = SignerEvidence(public_key=signer.public_key, certificate=signer.certificate.der)
+    certificate = signer.certificate
+    evidence = SignerEvidence(
+        public_key=signer.public_key,
+        certificate=certificate.der,
+        intermediates=signer.other_certificates,
+        self_issued=certificate.subject == certificate.issuer,
+    )
     content_digest = hashlib.sha256(signed.content).digest()
     return PkinitProof(
         evidence=evidence,

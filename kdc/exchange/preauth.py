@@ -61,6 +61,8 @@ class Proven:
     """What EncKDCRepPart.nonce echoes: for PKINIT the authenticator's, as Windows does."""
     asserted: tuple[Sid, ...]
     """S-1-18-x: how the client proved itself."""
+    not_after: datetime | None = None
+    """The end of what the client proved itself with: no ticket lives longer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,10 +80,13 @@ def _verify_pkinit(context: AsContext, value: bytes) -> Proven:
     body = context.request.req_body
     proof = verify_pk_as_req(value, body, context.krbtgt, realm, now)
     realm.stages.enter("trust")
-    verdict = judge(proof.evidence, context.account, realm.directory)
+    verdict = judge(proof.evidence, context.account, realm.directory, realm.certificates, now)
     context.facts.update(
         trust=verdict.model, key_id=verdict.key_id, fresh=proof.fresh, kex=proof.group.name
     )
+    if verdict.mapping:
+        context.facts["mapping"] = verdict.mapping
+        context.facts.update(verdict.facts)
     warnings = proof.warnings + verdict.warnings
     if warnings:
         context.facts["warnings"] = warnings
@@ -97,6 +102,7 @@ def _verify_pkinit(context: AsContext, value: bytes) -> Proven:
         reply_key=reply_key,
         nonce=proof.auth_pack.pk_authenticator.nonce,
         asserted=by_key(verdict, fresh=proof.fresh),
+        not_after=verdict.not_after,
     )
 
 

@@ -16,6 +16,7 @@ from kdc.crypto.key_agreement import Group, KeyPair, generate
 from kdc.exchange.memory import ReplayMemory, RetransmitMemory
 from kdc.exchange.open_tgt import OpenTgts
 from kdc.exchange.stages import Stages, Untimed
+from kdc.trust.cert_trust import CertTrust
 from pki.cms import CmsPolicy
 from pki.cms_sign import CmsSigner
 from pki.keys import KeyPolicy
@@ -118,6 +119,8 @@ class Realm:
     lockout: LockoutPolicy
     passwords: PasswordStore | None = None
     """Where kpasswd writes; None: passwords are not changed here."""
+    certificates: CertTrust | None = None
+    """What certificate trust rests on; None: the realm has no logon CAs."""
     open_tgts: OpenTgts = field(default_factory=OpenTgts)
     stages: Stages = field(default_factory=Untimed)
     """Who times the stages of a request."""

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from directory.backend import DirectoryFault
+from kdc.explain.advice_chain import CHAIN_ADVICE
 from kdc.explain.advice_fast import FAST_ADVICE
 from kdc.explain.advice_kpasswd import KPASSWD_ADVICE
 from kdc.explain.advice_proof import PROOF_ADVICE
@@ -223,6 +224,7 @@ ADVICE: Mapping[str, Advice] = {
     **FAST_ADVICE,
     **PAC_ADVICE,
     **KPASSWD_ADVICE,
+    **CHAIN_ADVICE,
 }
 """Everything we can say, by the reason."""
 

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from kdc.config import KdcConfig
 from kdc.explain.advice import advise
 from kdc.explain.advice_text import Advice
+from kdc.explain.chain_findings import chain_findings
 from kdc.explain.findings import Known, findings, read_request
 from kdc.explain.frame import frame_tree, is_frame
 from kdc.explain.keys import MAX_CREDENTIALS, credential_tree
@@ -83,6 +84,7 @@ def explain(
             advice = advise(verdict.why, str(verdict.facts.get("detail", "")))
             step = advice.step
             found = findings(step, subject.message, subject.time, config, known)
+            found += chain_findings(verdict.facts)
         steps = stages(
             step,
             preauth if isinstance(preauth, int) else None,
@@ -90,6 +92,7 @@ def explain(
             tgs=message_name(subject.message) == "TGS-REQ",
             fast=request.armored,
             issued=not verdict.why and not verdict.code,
+            certificate=verdict.facts.get("trust") == "certificate",
         )
         if is_frame(subject.message):
             steps = ()  # those are of AS and TGS

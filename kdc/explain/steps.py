@@ -41,6 +41,8 @@ class Step(Enum):
     KEY = "the signer's key meets the key policy"
     SIGNATURE = "digest and signature are right"
     TRUST = "the key is registered on this account, and on no other"
+    CHAIN = "the certificate leads to a logon CA, is valid and not revoked"
+    MAPPING = "the certificate stands for this account"
     PK_REPLAY = "the AuthPack was not used before"
 
     PASSWORD_ALLOWED = "the account may log on with a password"  # noqa: S105  a sentence
@@ -122,6 +124,12 @@ _PKINIT = (
     Step.TRUST,
     Step.PK_REPLAY,
 )
+_CERTIFICATE = tuple(
+    part
+    for step in _PKINIT
+    for part in ((Step.CHAIN, Step.MAPPING) if step is Step.TRUST else (step,))
+)
+"""PKINIT with a key that no account has: its certificate is judged instead."""
 _PASSWORD = (
     Step.PASSWORD_ALLOWED,
     Step.SEALED,
@@ -195,7 +203,7 @@ _ARMOR = (
 _TUNNEL = (Step.FAST_OPENS, Step.FAST_BOUND, Step.FAST_OPTIONS)
 _ONLY_FAST = frozenset((*_TUNNEL, Step.FAST_REQUEST, Step.FAST_SUBKEY, Step.FAST_COOKIE))
 _ONLY_TGS = frozenset(_TGS) - frozenset(
-    (*_OPENING, *_PKINIT, *_PASSWORD, *_REPLY[PaType.PK_AS_REQ])
+    (*_OPENING, *_PKINIT, *_CERTIFICATE, *_PASSWORD, *_REPLY[PaType.PK_AS_REQ])
 )
 
 
@@ -223,12 +231,14 @@ def order_of(
     *,
     tgs: bool = False,
     fast: bool = False,
+    certificate: bool = False,
 ) -> tuple[Step, ...]:
     """List the steps of an exchange: those of the proof that was brought, or of the failing one.
 
     preauth: the PA type that was judged, None before it was chosen.
     hide_unknown: with it the account's state is judged after the proof. tgs: the TGS exchange.
     fast: the request is armored.
+    certificate: certificate trust decided, not key trust.
     """
     fast = fast or step in _ONLY_FAST
     if tgs or (step in _ONLY_TGS and not fast):
@@ -240,7 +250,9 @@ def order_of(
     proof: tuple[Step, ...] = ()
     reply = _REPLY[PaType.ENC_TIMESTAMP]
     by_password = (PaType.ENC_TIMESTAMP, PaType.ENCRYPTED_CHALLENGE)
-    if preauth == PaType.PK_AS_REQ or step in _PKINIT or step in (Step.KDF, Step.AGREEMENT):
+    if certificate or step in (Step.CHAIN, Step.MAPPING):
+        proof, reply = _CERTIFICATE, _REPLY[PaType.PK_AS_REQ]
+    elif preauth == PaType.PK_AS_REQ or step in _PKINIT or step in (Step.KDF, Step.AGREEMENT):
         proof, reply = _PKINIT, _REPLY[PaType.PK_AS_REQ]
     elif preauth in by_password or step in _PASSWORD or step in reply:
         proof = _PASSWORD
@@ -276,12 +288,13 @@ def stages(
     tgs: bool = False,
     fast: bool = False,
     issued: bool = False,
+    certificate: bool = False,
 ) -> tuple[Stage, ...]:
     """Say how each step went, given the one that failed.
 
     step: None when it is not known where the request stopped, or when nothing failed (`issued`).
     """
-    order = order_of(step, preauth, hide_unknown, tgs=tgs, fast=fast)
+    order = order_of(step, preauth, hide_unknown, tgs=tgs, fast=fast, certificate=certificate)
     if Step.AUTH_REPLAY in order and step is Step.TICKET:
         step = Step.SEALING_KEY  # there, the service's key is looked for before anything is decided
     if step is None or step not in order:

@@ -6,6 +6,7 @@ whole on reload; the store and the two memories are opened once and live as long
 
 import logging
 import os
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from kdc.exchange.realm import DhKeys, KdcSigners, LongTermKeys, Realm
 from kdc.exchange.stages import Stages, Untimed
 from kdc.explain.recorder import RefusalRecorder
 from kdc.outcome import Outcome, Peer
+from kdc.server.certificates import CertificateWatch, load_cert_trust
 from kdc.server.replay import FileReplayMemory
 from kdc.server.retransmit import FileRetransmitMemory
 from kdc.state_folder import StateFolder
@@ -110,6 +112,7 @@ def build_realm(
         ),
         key_policy=KeyPolicy(roca=config.roca_policy),
         groups=accepted_groups(config),
+        certificates=load_cert_trust(folder, config),
         service_keys=LongTermKeys(),
         dh_keys=DhKeys(timedelta(seconds=config.dh_key_life_s)),
         lockout=LockoutPolicy(
@@ -204,6 +207,7 @@ class RealmHandler:
         self._recorder: RefusalRecorder | None = None
         self._switch_recorder(config)
         self._core = Core(self._build(config))
+        self._watch = CertificateWatch(self._folder, config)
 
     def _build(self, config: KdcConfig) -> Realm:
         return build_realm(
@@ -222,12 +226,24 @@ class RealmHandler:
 
     def handle(self, message: bytes, peer: Peer, now: datetime) -> Outcome:
         """Answer one message; see `Core.handle`."""
+        if self._watch.changed(self._core.realm.certificates, now):
+            self._renew_certificates()
         outcome = self._core.handle(message, peer, now)
         if outcome.reference and self._recorder is not None:
             self._recorder.record(message, peer, now, outcome)
         if "alarm" in outcome.facts:
             self._alarms.notice(outcome, now)
         return outcome
+
+    def _renew_certificates(self) -> None:
+        """Take changed CA, CRL and OCSP files without a reload of the rest."""
+        realm = self._core.realm
+        try:
+            certificates = load_cert_trust(self._folder, realm.config)
+        except ConfigError as error:
+            log.error("certificate trust stays as it was: %s", error)
+            return
+        self._core.realm = replace(realm, certificates=certificates)
 
     def _switch_recorder(self, config: KdcConfig) -> None:
         """Open the ring of refused requests anew, or close it, as the configuration says."""
@@ -266,6 +282,7 @@ class RealmHandler:
             )
         self._switch_recorder(config)
         self._core.realm = realm
+        self._watch = CertificateWatch(self._folder, config)
         for name in sorted({*config.weak_forms()} - {*old.config.weak_forms()}):
             log.warning("weak form accepted since the reload: %s", name)
         waiting = [n for n in BOUND_TO_START if getattr(config, n) != getattr(old.config, n)]

@@ -11,6 +11,7 @@ Rules
 """
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Literal
 
 from pki.keys import PublicKey
@@ -23,6 +24,10 @@ class SignerEvidence:
     public_key: PublicKey
     certificate: bytes
     """DER of the signer's certificate as received; its contents prove nothing for key trust."""
+    intermediates: tuple[bytes, ...] = ()
+    """DER of the message's other certificates, unread and unproven: material for a chain."""
+    self_issued: bool = False
+    """Whether the certificate names its subject as its issuer: no CA stands behind it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,5 +44,11 @@ class TrustVerdict:
     """The key credential says that its key was attested."""
     strong: bool = True
     """Whether the mapping is a strong one (MS-PKCA 3.1.5.2.1.5: key trust always is)."""
+    mapping: str = ""
+    """What maps the certificate to the account, in fixed text; "" for key trust."""
+    not_after: datetime | None = None
+    """When the chain ends under certificate trust: no ticket lives longer."""
+    facts: tuple[tuple[str, str], ...] = ()
+    """What the audit record says of the certificate, under certificate trust."""
     warnings: tuple[str, ...] = ()
     """Fixed phrases for the audit record."""

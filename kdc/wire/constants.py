@@ -135,6 +135,7 @@ class TypedData(IntEnum):
     INVALID_CERTIFICATES = 105
     DH_PARAMETERS = 109
     CMS_DIGEST_ALGORITHMS = 111
+    CERT_DIGEST_ALGORITHMS = 112
 
 
 class ErrorCode(IntEnum):

@@ -6,7 +6,8 @@ IMPLICIT is so.
 
 from datetime import datetime
 
-from kdc.wire.rfc4120 import PrincipalName
+from kdc.wire.constants import TypedData
+from kdc.wire.rfc4120 import TYPED_DATA, PrincipalName, TypedDataElement
 from pki import asn1, der
 from pki.cms_syntax import AlgorithmIdentifier as AlgorithmIdentifier
 from pki.errors import DerFault
@@ -208,6 +209,32 @@ TD_DH_PARAMETERS = asn1.sequence_of(asn1.nested(AlgorithmIdentifier), MAX_ALGORI
 """TD-DH-PARAMETERS ::= SEQUENCE OF AlgorithmIdentifier, most preferred first."""
 TD_CMS_DIGEST_ALGORITHMS = TD_DH_PARAMETERS
 """TD-CMS-DIGEST-ALGORITHMS-DATA ::= SEQUENCE OF AlgorithmIdentifier (RFC 8636 section 4)."""
+
+TD_EXTERNAL_IDENTIFIERS = asn1.sequence_of(asn1.nested(ExternalPrincipalIdentifier), MAX_CERTIFIERS)
+"""TD-TRUSTED-CERTIFIERS, TD-INVALID-CERTIFICATES ::= SEQUENCE OF ExternalPrincipalIdentifier."""
+
+
+@asn1.sequence(extensible=True)
+class TdCertDigestAlgorithms:
+    """TD-CERT-DIGEST-ALGORITHMS-DATA ::= SEQUENCE {
+
+    allowedAlgorithms [0] SEQUENCE OF AlgorithmIdentifier,
+    rejectedAlgorithm [1] AlgorithmIdentifier OPTIONAL, ... } (RFC 8636 section 5)
+    """
+
+    allowed_algorithms: tuple[AlgorithmIdentifier, ...] = asn1.explicit(
+        0, asn1.sequence_of(asn1.nested(AlgorithmIdentifier), MAX_ALGORITHMS)
+    )
+    rejected_algorithm: AlgorithmIdentifier | None = asn1.explicit(
+        1, asn1.nested(AlgorithmIdentifier), default=None
+    )
+
+
+def typed_data(data_type: TypedData, value: bytes) -> bytes:
+    """Encode a TYPED-DATA of one element: the e-data of PKINIT errors (RFC 4556 3.2.2)."""
+    element = TypedDataElement(data_type=data_type, data_value=value)
+    return asn1.encode_as(TYPED_DATA, (element,))
+
 
 _DH_INFO = 0xA0
 

@@ -17,7 +17,6 @@ from directory.keytab import KeytabEntry, encode_keytab
 from kdc.crypto.etypes import EncType, KeyUsage, ProtocolKey, decrypt
 from kdc.crypto.pkinit_kdf import ID_PKINIT_KDF_AH_SHA256, ID_PKINIT_KDF_AH_SHA512
 from kdc.exchange.freshness import make_freshness_token
-from kdc.exchange.pkinit import typed_data
 from kdc.formats.ccache import Ccache, Credential, Principal, Setting, encode_ccache
 from kdc.pac import DelegationInfo, parse_pac, split_ticket
 from kdc.pac.buffers import encode_delegation_info
@@ -42,6 +41,7 @@ from kdc.wire.rfc4556 import (
     KdcDhKeyInfo,
     PaChecksum2,
     PkAuthenticator,
+    typed_data,
 )
 from pki import asn1, names, oids, x500
 from pki.certificate import Certificate

@@ -5,9 +5,17 @@ import pytest
 from directory.backend import DirectoryError, DirectoryFault
 from kdc.errors import FAULT_CODES, KdcError, Unavailable, refusal_from_directory, refusal_from_pki
 from kdc.wire.constants import ErrorCode
-from pki.errors import ChainFault, CmsFault, DerFault, Fault, KeyFault, PkiError
+from pki.errors import (
+    ChainFault,
+    CmsFault,
+    DerFault,
+    Fault,
+    KeyFault,
+    PkiError,
+    RevocationFault,
+)
 
-FAULTS: tuple[Fault, ...] = (*DerFault, *KeyFault, *CmsFault, *ChainFault)
+FAULTS: tuple[Fault, ...] = (*DerFault, *KeyFault, *CmsFault, *ChainFault, *RevocationFault)
 
 
 def test_no_two_faults_are_equal() -> None:
@@ -40,8 +48,22 @@ def test_every_fault_is_mapped() -> None:
         (ChainFault.MALFORMED, 71),
         (ChainFault.UNKNOWN_ISSUER, 70),
         (ChainFault.BAD_SIGNATURE, 71),
+        (ChainFault.OVER_BUDGET, 70),
+        (ChainFault.DIGEST_NOT_ACCEPTED, 78),
+        (ChainFault.ALGORITHM_NOT_ACCEPTED, 71),
+        (ChainFault.KEY_NOT_ACCEPTED, 71),
+        (ChainFault.NOT_YET_VALID, 71),
         (ChainFault.EXPIRED, 71),
+        (ChainFault.NOT_A_CA, 71),
+        (ChainFault.PATH_TOO_LONG, 71),
+        (ChainFault.NAME_CONSTRAINT, 71),
+        (ChainFault.UNKNOWN_CRITICAL_EXTENSION, 71),
+        (ChainFault.POLICY_CONSTRAINT, 71),
+        (ChainFault.WRONG_KEY_USAGE, 77),
         (ChainFault.WRONG_EKU, 77),
+        (ChainFault.NOT_A_LOGON_CA, 62),
+        (ChainFault.REVOKED, 72),
+        (ChainFault.STATUS_UNKNOWN, 73),
     ],
 )
 def test_fault_has_the_code_of_its_row(fault: Fault, code: int) -> None:

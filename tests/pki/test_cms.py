@@ -313,7 +313,7 @@ def test_pss_parameters_that_do_not_fit(algorithm: bytes, fault: CmsFault, detai
             "CertificateChoices other than certificate",
         ),
         (
-            messages.signed_data(certificates=(issued.hello().certificate_der,) * 11),
+            messages.signed_data(certificates=(issued.hello().certificate_der,) * 65),
             DerFault.OVER_LIMIT,
             None,
         ),

@@ -576,7 +576,7 @@ def account(kdc: Kdc, name: str) -> Account:
 def test_verdict_names_account_and_key(kdc: Kdc) -> None:
     """MS-PKCA 3.1.5.2.1.5: key trust is a strong mapping."""
     alice = account(kdc, "alice")
-    verdict = judge(evidence("alice"), alice, kdc.store)
+    verdict = judge(evidence("alice"), alice, kdc.store, None, NOW)
     assert (verdict.model, verdict.account_id, verdict.strong) == ("key", alice.account_id, True)
     assert verdict.key_id == alice.key_credentials[0].key_id.hex()
 
@@ -602,7 +602,8 @@ def test_index_without_the_credential_is_no_ticket(kdc: Kdc) -> None:
     """A damaged store must not become a ticket: the account's own values are looked at too."""
     pat = account(kdc, "pat")
     with pytest.raises(KdcError) as caught:
-        judge(evidence("alice"), pat, _Index(pat.account_id))  # type: ignore[arg-type]  # enough of a Directory
+        index = _Index(pat.account_id)
+        judge(evidence("alice"), pat, index, None, NOW)  # type: ignore[arg-type]  # enough of a Directory
     assert (caught.value.code, caught.value.why) == (
         ErrorCode.KDC_ERR_CLIENT_NOT_TRUSTED,
         "the key index and the account's key credentials disagree",
@@ -619,6 +620,8 @@ def test_unusable_credential_of_the_same_key_is_no_ticket(kdc: Kdc) -> None:
             evidence("alice"),
             replace(alice, key_credentials=(spoiled,)),
             _Index(alice.account_id),  # type: ignore[arg-type]  # enough of a Directory
+            None,
+            NOW,
         )
     assert caught.value.why == "the key index and the account's key credentials disagree"
 
@@ -627,7 +630,7 @@ def test_service_account_never_logs_on_by_key(kdc: Kdc) -> None:
     """MS-PKCA 3.1.5.2.1.4 speaks of users and computers."""
     service = replace(account(kdc, "alice"), kind=AccountKind.SERVICE)
     with pytest.raises(KdcError) as caught:
-        judge(evidence("alice"), service, kdc.store)
+        judge(evidence("alice"), service, kdc.store, None, NOW)
     assert (caught.value.code, caught.value.why) == ANOTHERS
 
 

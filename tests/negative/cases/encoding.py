@@ -180,7 +180,7 @@ _at("E04.nonce_9_octets", mutate.NONCE, mutate.content(b"\x01" * 9))
 _at("E04.pvno_60_KB", mutate.PVNO, mutate.content(b"\x05" * 60_000))
 _cms("E04.oid_60_KB", lambda logon: setattr(logon.signed, "bend_signed_data", _long_oid))
 _cms("E04.oid_65_octets", lambda logon: setattr(logon.signed, "bend_signed_data", _oid_65))
-_cms("E04.certificates_11", lambda logon: _certificates(logon, 11))
+_cms("E04.certificates_65", lambda logon: _certificates(logon, 65))
 _cms("E04.certificates_10", lambda logon: _certificates(logon, 10))
 
 
