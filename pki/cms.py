@@ -32,7 +32,7 @@ from pki.cms_syntax import (
     SignedDataSyntax,
     SignerInfoSyntax,
 )
-from pki.errors import CmsFault, PkiError
+from pki.errors import CmsFault, Fault, PkiError
 from pki.keys import KeyKind, PublicKey
 from pki.signatures import (
     DIGEST_BY_OID,
@@ -262,16 +262,16 @@ def _find_signer_certificate(
     An unreadable certificate does not hide a readable one behind it; its fault is reported
     when none is found.
     """
-    unreadable: PkiError | None = None
+    unreadable: tuple[Fault, str] | None = None
     for index, data in enumerate(certificates):
         try:
             certificate = _read_certificate(data)
             if _is_named_by(certificate, identifier):
                 return certificate, certificates[:index] + certificates[index + 1 :]
         except PkiError as error:
-            unreadable = unreadable or error
+            unreadable = unreadable or (error.fault, error.detail)
     if unreadable is not None:
-        raise unreadable
+        raise PkiError(*unreadable)
     detail = "none sent" if not certificates else "none is the signer's"
     raise PkiError(CmsFault.NO_SIGNER_CERTIFICATE, detail)
 

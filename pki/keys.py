@@ -279,7 +279,8 @@ def public_key_from_cryptography(key: object) -> PublicKey:
 
 def _as_key_fault(error: PkiError) -> PkiError:
     if isinstance(error.fault, KeyFault):
-        return error
+        # A new one: an exception that is its own cause is a cycle, which waits for the collector.
+        return PkiError(error.fault, error.detail)
     return PkiError(KeyFault.MALFORMED, error.detail or "DER")
 
 

@@ -32,6 +32,10 @@ def make_freshness_token(krbtgt: Account, now: datetime, entropy: Entropy) -> by
     return HEADER + asn1.encode(EncryptedData(etype=key.etype, kvno=key.kvno, cipher=cipher))
 
 
+def _garbled() -> KdcError:
+    return KdcError(ErrorCode.KRB_AP_ERR_MODIFIED, _GARBLED)
+
+
 def verify_freshness_token(
     token: bytes, krbtgt: Account, now: datetime, skew: timedelta
 ) -> datetime:
@@ -40,13 +44,12 @@ def verify_freshness_token(
     Raises KdcError: KRB_AP_ERR_MODIFIED (garbled), KDC_ERR_PREAUTH_FAILED (a key we do not have),
     KDC_ERR_PREAUTH_EXPIRED (outside the clock skew).
     """
-    garbled = KdcError(ErrorCode.KRB_AP_ERR_MODIFIED, _GARBLED)
     if len(token) > MAX_TOKEN_BYTES or token[:2] != HEADER:
-        raise garbled
+        raise _garbled()
     try:
         sealed = asn1.decode(EncryptedData, token[2:])
     except PkiError:
-        raise garbled from None
+        raise _garbled() from None
     for key in krbtgt.keys:
         if key.kvno == sealed.kvno and key.etype == sealed.etype:
             break
@@ -58,7 +61,7 @@ def verify_freshness_token(
         protocol_key = ProtocolKey(EncType(key.etype), key.key)
         stamp = asn1.decode(PaEncTsEnc, decrypt(protocol_key, KeyUsage.AS_FRESHNESS, sealed.cipher))
     except (CryptoError, PkiError):
-        raise garbled from None
+        raise _garbled() from None
     if abs(now - stamp.patimestamp) > skew:
         raise KdcError(ErrorCode.KDC_ERR_PREAUTH_EXPIRED, "the freshness token has expired")
     return stamp.patimestamp

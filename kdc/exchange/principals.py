@@ -127,25 +127,30 @@ def find_client(body: KdcReqBody, directory: Directory, config: KdcConfig) -> Na
     return Named(account=account, name=cname)
 
 
+def _unknown_service() -> KdcError:
+    # Made where it is raised: kept in a variable, it would hold the frame that holds it, and such
+    # cycles wait for the collector.
+    return KdcError(ErrorCode.KDC_ERR_S_PRINCIPAL_UNKNOWN, "no service of the name asked for")
+
+
 def find_service(body: KdcReqBody, directory: Directory, config: KdcConfig) -> Named:
     """Find the account that sname stands for.
 
     Raises KdcError: KDC_ERR_S_PRINCIPAL_UNKNOWN, KDC_ERR_SERVICE_REVOKED.
     """
-    unknown = KdcError(ErrorCode.KDC_ERR_S_PRINCIPAL_UNKNOWN, "no service of the name asked for")
     sname = body.sname
     if sname is None or not sname.name_string:
-        raise unknown
+        raise _unknown_service()
     parts = sname.name_string
     if match_key(parts[0]) == KRBTGT:
         if len(parts) != 2 or not is_our_realm(parts[1], config):
-            raise unknown
+            raise _unknown_service()
         if body.kdc_options & KdcOption.CANONICALIZE:
             sname = PrincipalName(name_type=NameType.SRV_INST, name_string=(KRBTGT, config.realm))
         return Named(account=directory.krbtgt(), name=sname)
     account = account_by_parts(parts, directory) if len(parts) > 1 else None
     if account is None:
-        raise unknown
+        raise _unknown_service()
     if account.disabled:
         raise KdcError(ErrorCode.KDC_ERR_SERVICE_REVOKED, "the service's account is disabled")
     return Named(account=account, name=sname)

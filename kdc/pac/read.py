@@ -165,7 +165,7 @@ def _kdc_signer(
     buffer: bytes, server: bytes, keys: Sequence[ProtocolKey]
 ) -> tuple[ProtocolKey, bytes]:
     """Find the krbtgt key that made the KDC signature; return it and the signature's value."""
-    fault = PacError(PacFault.CHECKSUM_TYPE)
+    fault = PacFault.CHECKSUM_TYPE
     claimed = int.from_bytes(buffer[:TYPE_BYTES], "little")
     for key in keys:
         if CHECKSUM_TYPES[key.enctype] != claimed:
@@ -174,10 +174,10 @@ def _kdc_signer(
         try:
             verify_signature(key, server, value, PacFault.BAD_KDC_SIGNATURE)
         except PacError as error:
-            fault = error
+            fault = error.fault
         else:
             return key, value
-    raise fault
+    raise PacError(fault)
 
 
 def _zero(raw: bytearray, pac: Pac, kind: PacType, value: bytes) -> None:

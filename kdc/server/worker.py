@@ -56,10 +56,11 @@ _DRAIN_POLL_S: Final = 0.02
 HEARTBEAT_S: Final = 1.0
 """How often a worker shows that it is not stuck."""
 
-GC_THRESHOLDS: Final = (50_000, 20, 50)
-"""Requests leave next to no reference cycles behind: counting references frees them. At Python's
-default of 700 allocations the collector would run every few requests and find nothing. Rarely is
-still needed: exceptions with tracebacks do form cycles, and memory must not grow."""
+GC_THRESHOLDS: Final = (10_000, 20, 50)
+"""Requests leave no reference cycles behind, refused ones included (a test asks): counting
+references frees everything. At Python's default of 700 allocations the collector would run every
+few requests and find nothing. Rarely is still needed, for bugs and libraries: 10,000 objects that
+wait for it are 2 MB."""
 
 
 class Worker:

@@ -120,6 +120,18 @@ def resident_kib(pid: int) -> int:
     return int(found[1]) if found else 0
 
 
+def private_mappings(pid: int) -> dict[str, int]:
+    """Return the resident anonymous memory of each mapping of a process in KiB, by its address."""
+    sizes: dict[str, int] = {}
+    place = ""
+    for line in Path(f"/proc/{pid}/smaps").read_text().splitlines():
+        if head := re.match(r"([0-9a-f]+)-[0-9a-f]+ .... \S+ \S+ \S+ *(.*)", line):
+            place = f"{head[1]} {head[2] or 'anonymous'}"
+        elif found := re.match(r"Anonymous: +(\d+) kB", line):
+            sizes[place] = sizes.get(place, 0) + int(found[1])
+    return {place: size for place, size in sizes.items() if size}
+
+
 def descriptors(pid: int) -> int:
     """Return how many files a process has open."""
     return len(os.listdir(f"/proc/{pid}/fd"))
