@@ -113,6 +113,7 @@ class KdcConfig:
     supported_enctypes: tuple[int, ...] = (18, 17, 20, 19)
     pkinit_require_freshness: bool = False
     pkinit_dh_min_bits: int = 2048
+    pkinit_dh_max_bits: int = 4096
     dh_reuse: DhReuse = "keys"
     dh_key_life_s: int = 120
     max_dgram_reply_size: int = 4096
@@ -217,6 +218,7 @@ KEYS: Mapping[str, Key] = {
         _key("supported_enctypes", enctypes),
         _key("pkinit_require_freshness", boolean),
         _key("pkinit_dh_min_bits", number(2048, 4096)),
+        _key("pkinit_dh_max_bits", number(2048, 4096)),
         _key("dh_reuse", one_of(DhReuse)),
         _key("dh_key_life", duration(1, 3600), "dh_key_life_s"),
         # 512 holds any KRB-ERROR; 65507 is the most that UDP over IPv4 carries.

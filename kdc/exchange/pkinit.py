@@ -185,6 +185,8 @@ def choose_group(spki: SubjectPublicKeyInfo, realm: Realm) -> Group:
     if group not in realm.groups:
         if group.name == "modp2":
             why = "Diffie-Hellman group 2 is off (legacy_dh_group2)"
+        elif group.bits > realm.config.pkinit_dh_max_bits:
+            why = "the Diffie-Hellman group is larger than pkinit_dh_max_bits"
         else:
             why = "the Diffie-Hellman group is smaller than pkinit_dh_min_bits"
         raise refuse_group(why, realm)

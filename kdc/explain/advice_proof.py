@@ -206,6 +206,19 @@ PROOF_ADVICE: Mapping[str, Advice] = {
             "let the client use group 16 or P-256: kdc logon {client} --kex p256",
         ),
     ),
+    "the Diffie-Hellman group is larger than pkinit_dh_max_bits": Advice(
+        step=Step.GROUP,
+        rule="A finite-field group has at most pkinit_dh_max_bits bits. Curves are not concerned.",
+        source="RFC 4556 3.2.3; kdc.toml",
+        causes=(
+            "pkinit_dh_max_bits was lowered, since group 16 costs the KDC three times a logon, and"
+            " this client offers group 16 only",
+        ),
+        fixes=(
+            "kdc config show --origin           (pkinit_dh_max_bits)",
+            "let the client use group 14 or P-256: kdc logon {client} --kex p256",
+        ),
+    ),
     "the client's public value is not in the group": Advice(
         step=Step.AGREEMENT,
         rule="1 < y < p-1, or a point on the curve in uncompressed form.",

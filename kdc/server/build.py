@@ -52,14 +52,17 @@ GROUP_PREFERENCE = ("modp14", "modp16", "p256", "p384", "p521")
 def accepted_groups(config: KdcConfig) -> tuple[Group, ...]:
     """List the key-agreement groups a realm accepts, most preferred first.
 
-    pkinit_dh_min_bits counts bits of p and, as in MIT, applies to finite-field groups only.
+    pkinit_dh_min_bits counts bits of p and, as in MIT, applies to finite-field groups only; so
+    does pkinit_dh_max_bits.
     """
     names = [*GROUP_PREFERENCE, "modp2"] if config.legacy_dh_group2 else [*GROUP_PREFERENCE]
     groups = (GROUPS[name] for name in names)
     return tuple(
         group
         for group in groups
-        if group.kind == "ec" or group.name == "modp2" or group.bits >= config.pkinit_dh_min_bits
+        if group.kind == "ec"
+        or group.name == "modp2"
+        or config.pkinit_dh_min_bits <= group.bits <= config.pkinit_dh_max_bits
     )
 
 

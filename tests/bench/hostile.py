@@ -13,6 +13,7 @@ One worker on core 0, all else on core 1. Two figures for each kind:
 
 import argparse
 import json
+import math
 import os
 import secrets
 import statistics
@@ -80,7 +81,7 @@ def _of_row(case_id: str, world: World) -> bytes:
     return made.message(made.logon.message())
 
 
-def _kinds(world: World) -> dict[str, Callable[[], bytes]]:
+def _kinds(world: World, folder: Path) -> dict[str, Callable[[], bytes]]:
     kinds: dict[str, Callable[[], bytes]] = {
         name: lambda name=name: _of_row(name, world)  # type: ignore[misc]  # bound now, not later
         for name in ROWS
@@ -96,6 +97,11 @@ def _kinds(world: World) -> dict[str, Callable[[], bytes]]:
         return logon.message()
 
     kinds["registered key, group 16: an honest logon"] = insider
+    for group, text in (("modp14", "group 14"), ("p384", "P-384"), ("p521", "P-521")):
+        users = KeyUsers(folder, group=group)
+        kinds[f"registered key, {text}: an honest logon"] = (
+            lambda users=users: users.requests(1)[0]  # type: ignore[misc]  # bound now, not later
+        )
     kinds["wrong password"] = lambda: world.password(wrong=True).message()
     kinds["60 KB of junk"] = lambda: secrets.token_bytes(60_000)
     kinds["60 KB of junk with an AS-REQ's tag"] = lambda: b"\x6a" + secrets.token_bytes(60_000)
@@ -158,15 +164,20 @@ def _figures(
             (beside if hostile else alone).append(outcome.latency_ms(0.99))
             tickets += len(outcome.tickets()) if hostile else 0
     ratios = [one / other for one, other in zip(beside, alone, strict=True)]
+    offered = arguments.rounds * int(arguments.rate * arguments.seconds)
     return Figures(
         kind=kind,
         octets=len(make()),
         cpu_ms=cost,
-        p99_alone_ms=statistics.median(alone),
-        p99_beside_ms=statistics.median(beside),
-        ratio=statistics.median(ratios),
-        answered=tickets / (arguments.rounds * int(arguments.rate * arguments.seconds)),
+        p99_alone_ms=_median(alone),
+        p99_beside_ms=_median(beside),
+        ratio=_median(ratios),
+        answered=tickets / offered if offered else math.nan,
     )
+
+
+def _median(figures: list[float]) -> float:
+    return statistics.median(figures) if figures else math.nan
 
 
 def main() -> None:
@@ -188,7 +199,7 @@ def main() -> None:
         kinds: dict[str, Callable[[], bytes]] = {
             "an honest logon by key, P-256": lambda: users.requests(1)[0]
         }
-        kinds |= _kinds(_world(arguments.folder, server))
+        kinds |= _kinds(_world(arguments.folder, server), arguments.folder)
         for name, make in kinds.items():
             if arguments.kinds and not any(part in name for part in arguments.kinds):
                 continue

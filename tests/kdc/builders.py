@@ -114,6 +114,7 @@ class Settings(TypedDict, total=False):
     supported_enctypes: tuple[int, ...]
     pkinit_require_freshness: bool
     pkinit_dh_min_bits: int
+    pkinit_dh_max_bits: int
     dh_reuse: DhReuse
     dh_key_life_s: int
     max_dgram_reply_size: int

@@ -776,6 +776,18 @@ def test_group_smaller_than_the_minimum_is_refused(kdc: Kdc) -> None:
     open_reply(kdc.ask(sent.message), sent, kdc)
 
 
+def test_group_larger_than_the_maximum_is_refused(kdc: Kdc) -> None:
+    """Where group 16 is too dear; the others are as they were."""
+    kdc.configure(pkinit_dh_max_bits=2048)
+    assert ask(kdc, PkinitRequest(group="modp16")) == (
+        BAD_GROUP,
+        "the Diffie-Hellman group is larger than pkinit_dh_max_bits",
+    )
+    for group in ("modp14", "p256"):
+        sent = PkinitRequest(group=group).build()
+        open_reply(kdc.ask(sent.message), sent, kdc)
+
+
 def test_key_of_the_service_name_is_the_krbtgts(kdc: Kdc) -> None:
     """Control of this file: the default request gets a TGT for krbtgt/LAB.TEST."""
     sent = PkinitRequest().build()

@@ -219,6 +219,13 @@ CASES = (
         prepare=lambda kdc: kdc.configure(pkinit_dh_min_bits=4096),
     ),
     Case(
+        why="the Diffie-Hellman group is larger than pkinit_dh_max_bits",
+        step=Step.GROUP,
+        says=("offers modp16, 4096 bits", "kdc logon alice --kex p256"),
+        message=pkinit(group="modp16"),
+        prepare=lambda kdc: kdc.configure(pkinit_dh_max_bits=2048),
+    ),
+    Case(
         why="AuthPack: over a limit",
         step=Step.DH_NONCE,
         says=("clientDHNonce has 16 to 512 octets",),
