@@ -4,8 +4,8 @@ from pathlib import Path
 
 import click
 
-from directory.changes import NewAccount
-from directory.model import Account, AccountKind
+from directory.changes import AccountChanges, NewAccount
+from directory.model import Account, AccountKind, match_key
 from directory.store import Store
 from directory.store_names import check_name, check_spn
 from kdc.cli.accounts import random_keys, refuse_krbtgt, state_of
@@ -18,7 +18,7 @@ from kdc.cli.options import (
     usage_if_invalid,
 )
 from kdc.cli.output import print_json, print_table
-from kdc.cli.state import now, open_realm
+from kdc.cli.state import RealmState, find_account, now, open_realm
 from kdc.cli.user import show_account
 
 PAGE = 500
@@ -53,13 +53,23 @@ def _check_name(name: str, realm: str) -> None:
     metavar="F",
     help="Add the keys to this keytab (mode 0600).",
 )
+@click.option("--account", metavar="NAME", help="Give the name to an account that is there.")
 @state_option
 @click.pass_context
-def add(ctx: click.Context, principal: str, keytab: Path | None) -> None:
-    """Add a service such as host/web.lab.test with random keys."""
+def add(ctx: click.Context, principal: str, keytab: Path | None, account: str | None) -> None:
+    """Add a service such as host/web.lab.test with random keys.
+
+    With --account it is one more name of a computer, user or service, which keeps its keys.
+    """
     realm = open_realm(ctx)
     name = _without_realm(principal, realm.config.realm)
     _check_name(name, realm.config.realm)
+    if account is not None:
+        if keytab is not None:
+            raise click.UsageError("an account's keys are exported with kdc keytab export")
+        owner = _add_name(realm, account, name)
+        click.echo(f"{owner} is now {name} too")
+        return
     if keytab is not None:
         check_keytab(keytab)
     keys = random_keys(realm.config)
@@ -73,6 +83,15 @@ def add(ctx: click.Context, principal: str, keytab: Path | None) -> None:
         new = entries(realm.config.realm, tuple(name.split("/")), keys)
         write_keytab(keytab, new, append=True)
     click.echo(f"added {name}" + (f", keys in {keytab}" if keytab else ""))
+
+
+def _add_name(realm: RealmState, account: str, name: str) -> str:
+    """Give a service name to an account; return the account's own."""
+    with realm.store(write=True) as store:
+        owner = store.account_by_spn(account) or find_account(store, account)
+        refuse_krbtgt(owner)
+        store.update_account(owner.account_id, AccountChanges(spns=(*owner.spns, name)))
+    return owner.sam_account_name
 
 
 def _services(store: Store) -> list[Account]:
@@ -151,7 +170,7 @@ def show(ctx: click.Context, principal: str, as_json: bool) -> None:
 @state_option
 @click.pass_context
 def delete(ctx: click.Context, principal: str) -> None:
-    """Delete a service with its keys.
+    """Delete a service, or one name of an account that has others.
 
     Tickets for it that are out cannot be opened with keys exported later.
     """
@@ -161,7 +180,14 @@ def delete(ctx: click.Context, principal: str) -> None:
         account = store.account_by_spn(name)
         if account is not None:
             refuse_krbtgt(account)
-        if account is None or account.kind is not AccountKind.SERVICE:
+        if account is None:
             raise not_found(f"no service {name}", "kdc service list")
-        store.delete_account(account.account_id)
-    click.echo(f"deleted {name}")
+        own = match_key(account.sam_account_name) == match_key(name)
+        if own and account.kind is AccountKind.SERVICE:
+            store.delete_account(account.account_id)
+            done = f"deleted {name}"
+        else:
+            rest = tuple(spn for spn in account.spns if match_key(spn) != match_key(name))
+            store.update_account(account.account_id, AccountChanges(spns=rest))
+            done = f"{account.sam_account_name} is no longer {name}"
+    click.echo(done)

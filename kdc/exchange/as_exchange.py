@@ -1,7 +1,12 @@
 """The AS exchange (RFC 4120 3.1): the straight line from a decoded AS-REQ to the AS-REP."""
 
 import hashlib
+<<<<<<< HEAD
 from datetime import UTC, datetime, timedelta
+=======
+from dataclasses import replace
+from datetime import UTC, datetime
+>>>>>>> b7411fe (Show S4U with impacket, MIT, Heimdal and tshark; name the user in the reply as in the ticket)
 
 from directory.model import NOBODY, Account, AccountKind, match_key
 from kdc.config import KdcConfig
@@ -29,9 +34,11 @@ from kdc.exchange.principals import (
     name_text,
 )
 from kdc.exchange.realm import Realm
+from kdc.exchange.requester import is_delegable
 from kdc.exchange.ticket import AsReply, issue_as_rep
 from kdc.pac import seal_credential_info
 from kdc.policy import (
+    DELEGABLE_FLAGS,
     check_account_state,
     check_as_options,
     check_password_state,
@@ -189,6 +196,8 @@ def answer_as_req(
     )
     if pac is not None and pkinit and config.legacy_ntlm:
         pac.credential_info = _credential_info(account, reply_key, realm)
+    if grant.flags & DELEGABLE_FLAGS and not is_delegable(account, realm):
+        grant = replace(grant, flags=grant.flags & ~DELEGABLE_FLAGS)
     realm.stages.enter("seal")
     return issue_as_rep(
         AsReply(
@@ -204,7 +213,7 @@ def answer_as_req(
             nonce=proven.nonce,
             # The password of an account that must use a smart card matters to nobody.
             key_expiration=None if account.smartcard_required else account.password_expires_at,
-            pac=pac,
+            pac=None if service.account.no_auth_data_required else pac,
             tunnel=tunnel,
             strengthen_key=strengthen_key,
             now=now,

@@ -191,7 +191,7 @@ def speak_for_user(
         limits=replace(part, flags=flags & ~TicketFlag.FORWARDED),
         # The TGT's own restrictions are the service's, not the user's.
         authorization_data=(),
-        padata=_answer(asked, name, opened),
+        padata=_answer(asked, name, opened, realm),
     )
 
 
@@ -281,10 +281,12 @@ def _may_go_on(service: Account, user: Account, realm: Realm) -> bool:
     return is_delegable(user, realm)
 
 
-def _answer(asked: ForUser, name: PrincipalName, opened: OpenTgsReq) -> tuple[PaData, ...]:
+def _answer(
+    asked: ForUser, name: PrincipalName, opened: OpenTgsReq, realm: Realm
+) -> tuple[PaData, ...]:
     """Make the PA-S4U-X509-USER of the reply (MS-SFU 2.2.2, 3.2.5.1.2).
 
-    It says the request's own words, or whom its certificate led to. Only with keys older than
+    It names the user as the ticket does: MIT's client compares the two. Only with keys older than
     AES does MS-SFU want it in the encrypted part as well.
     """
     if asked.x509_user is None:
@@ -296,9 +298,7 @@ def _answer(asked: ForUser, name: PrincipalName, opened: OpenTgsReq) -> tuple[Pa
         options = request.options & S4UOption.USE_REPLY_KEY_USAGE
         if options:
             usage = KeyUsage.PA_S4U_X509_USER_REPLY
-    user_id = S4UUserId(
-        nonce=request.nonce, cname=asked.name or name, crealm=request.crealm, options=options
-    )
+    user_id = S4UUserId(nonce=request.nonce, cname=name, crealm=realm.config.realm, options=options)
     key = opened.reply_key
     mac = make_checksum(key, usage, asn1.encode(user_id))
     answer = PaS4UX509User(

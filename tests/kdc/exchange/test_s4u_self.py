@@ -138,7 +138,7 @@ def test_names_of_the_service_itself(kdc: Kdc, sname: PrincipalName) -> None:
 
 
 def test_reply_answers_pa_s4u_x509_user(kdc: Kdc) -> None:
-    """MS-SFU 2.2.2: the request's nonce and name, a checksum with usage 27 when asked for."""
+    """MS-SFU 2.2.2: the request's nonce, the ticket's name, a checksum with usage 27 if asked."""
     for options, usage in ((1 << 29, 27), (None, 26), (1 << 30, 26)):
         tgt = key_tgt(kdc, "pc1")
         answer = ask_for(kdc, tgt, X509User(options=options))
@@ -151,6 +151,15 @@ def test_reply_answers_pa_s4u_x509_user(kdc: Kdc) -> None:
         assert said.user_id.crealm == REALM
         mac = make_checksum(tgt.session, usage, said.user_id.raw)
         assert (said.checksum.cksumtype, said.checksum.checksum) == (16, mac)
+
+
+def test_reply_names_the_user_as_the_ticket_does(kdc: Kdc) -> None:
+    """MIT's client compares the two; it may have sent an enterprise name, or its realm's alias."""
+    asked = X509User(user=name("robert@lab.test", name_type=NameType.ENTERPRISE), realm="lab")
+    got = open_s4u(ask_for(kdc, key_tgt(kdc, "pc1"), asked), kdc)
+    (pa,) = got.reply.padata or ()
+    said = asn1.decode(PaS4UX509User, pa.padata_value).user_id
+    assert (said.cname, said.crealm) == (got.ticket.cname, REALM) == (name("bob"), REALM)
 
 
 def test_pa_s4u_x509_user_goes_before_pa_for_user(kdc: Kdc) -> None:
