@@ -1,12 +1,8 @@
 """The AS exchange (RFC 4120 3.1): the straight line from a decoded AS-REQ to the AS-REP."""
 
 import hashlib
-<<<<<<< HEAD
-from datetime import UTC, datetime, timedelta
-=======
 from dataclasses import replace
-from datetime import UTC, datetime
->>>>>>> b7411fe (Show S4U with impacket, MIT, Heimdal and tshark; name the user in the reply as in the ticket)
+from datetime import UTC, datetime, timedelta
 
 from directory.model import NOBODY, Account, AccountKind, match_key
 from kdc.config import KdcConfig

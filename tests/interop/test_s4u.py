@@ -312,7 +312,10 @@ def test_tshark_dissects_what_a_service_gets(site: Site, tmp_path: Path) -> None
         refused = services.mit_kvno(realm, tgt.cache, "-I", "pat", "-P", "HTTP/plain.lab.test")
     assert (run.status, refused.status == 0) == (0, False)
     frames = wire.dissect(file, _PORT)
-    assert not [frame for frame in frames if frame.malformed or frame.complaints]
+    assert not [frame for frame in frames if frame.malformed]
+    # MIT's client armors its requests: METHOD-DATA is the e-data of every refusal then (RFC 6113
+    # 5.4.4), which tshark 4.0 expects with some codes only.
+    assert not [f for f in frames if f.complaints and f.error_code is None]
     told = dissect(file, site.keytab, _PORT, TGS_REP)
     assert "Malformed" not in told
     assert "Acct Name: pat" in told
