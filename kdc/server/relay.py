@@ -11,8 +11,9 @@ Rules.
 4. A worker that is killed loses the request it was working on; the client is told 503 in time.
 
 A packet is one SOCK_SEQPACKET message. Request: 16 octets that name it, the deadline (monotonic
-nanoseconds), the client's port and the length of its address in text form, the address, the
-message. Reply: the same 16 octets, and the Kerberos message, empty when there is none.
+nanoseconds), the client's port, the service it wants (0 KDC, 1 kpasswd) and the length of its
+address in text form, the address, the message. Reply: the same 16 octets, and the Kerberos message,
+empty when there is none.
 """
 
 import asyncio
@@ -22,14 +23,15 @@ import struct
 import time
 from typing import Final
 
-from kdc.outcome import Peer
+from kdc.outcome import Peer, Service
 from kdc.server.alarm import Alarm
 from kdc.server.dispatch import Dispatcher
 
 log = logging.getLogger(__name__)
 
 NAME_BYTES: Final = 16
-_HEAD = struct.Struct(f"=qHB{NAME_BYTES}s")
+_HEAD = struct.Struct(f"=qHBB{NAME_BYTES}s")
+_SERVICES: Final[tuple[Service, ...]] = ("kdc", "kpasswd")
 
 RELAY_QUEUE_BYTES: Final = 1024 * 1024
 """Wanted for each direction; the kernel grants what its own limit (net.core.wmem_max) allows."""
@@ -47,20 +49,20 @@ def relay_pair() -> tuple[socket.socket, socket.socket]:
     return ends
 
 
-def encode_request(
-    name: bytes, message: bytes, *, address: str, port: int, deadline_ns: int
-) -> bytes:
+def encode_request(name: bytes, message: bytes, *, peer: Peer, deadline_ns: int) -> bytes:
     """Return the packet of a request. deadline_ns: of the monotonic clock."""
-    text = address.encode("ascii")
-    return _HEAD.pack(deadline_ns, port, len(text), name) + text + message
+    text = peer.address.encode("ascii")
+    service = _SERVICES.index(peer.service)
+    return _HEAD.pack(deadline_ns, peer.port, service, len(text), name) + text + message
 
 
 def decode_request(packet: bytes) -> tuple[bytes, Peer, int, bytes]:
     """Return name, peer, deadline and message of a packet from `encode_request`."""
-    deadline_ns, port, length, name = _HEAD.unpack_from(packet)
+    deadline_ns, port, service, length, name = _HEAD.unpack_from(packet)
     end = _HEAD.size + length
     address = packet[_HEAD.size : end].decode("ascii")
-    return name, Peer(address=address, port=port, transport="kkdcp"), deadline_ns, packet[end:]
+    peer = Peer(address=address, port=port, transport="kkdcp", service=_SERVICES[service])
+    return name, peer, deadline_ns, packet[end:]
 
 
 class RelayEndpoint:

@@ -149,6 +149,8 @@ ROWS = {
     "an AS-REP": (request(_framed(b"\x6b\x03\x30\x01\x00")), 400),
     "a KRB-ERROR": (request(_framed(b"\x7e\x03\x30\x01\x00")), 400),
     "a KRB-PRIV": (request(_framed(b"\x75\x03\x30\x01\x00")), 400),
+    "kpasswd of another version": (request(_framed(b"\x00\x0a\x00\x02\x00\x00abcd")), 400),
+    "kpasswd of another length": (request(_framed(b"\x00\x0b\x00\x01\x00\x00abcd")), 400),
     "LDAP": (request(_framed(b"\x30\x0c\x02\x01\x01")), 400),
     "no HTTP": (b"\x6a\x82\x01\x00\r\n\r\n", 400),
     "header of 5 KiB": (request(_GOOD, X_A="a" * 5000), 400),

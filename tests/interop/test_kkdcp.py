@@ -1,5 +1,6 @@
 """MIT's client speaks to us over HTTPS alone: passwords, PKINIT, service tickets (MS-KKDCP)."""
 
+import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -37,6 +38,7 @@ def https(realm: HttpRealm, folder: Path, host: str, *own_anchors: Path) -> Clie
     text = text.replace(
         f"kdc = {plain.address}",
         f"kdc = https://{host}:{realm.kkdcp_port}/KdcProxy\n"
+        f"    kpasswd_server = https://{host}:{realm.kkdcp_port}/KdcProxy\n"
         f"    http_anchors = FILE:{realm.live.ca}",
     )
     config = folder / "krb5-https.conf"
@@ -74,6 +76,28 @@ def test_mit_logs_on_by_key(realm: HttpRealm, tmp_path: Path) -> None:
     check(realm, run, 2)
     assert realm.live.audit()[-1]["trust"] == "key"
     check(realm, services.mit_kvno(client, run.cache, WEB), 1)
+
+
+def test_mit_changes_a_password(realm: HttpRealm, tmp_path: Path) -> None:
+    """`kpasswd_server = https://`: RFC 3244 in the same envelope."""
+    new = "Battery-Staple-9"
+    realm.live.kdc("user", "add", "chris", "--password-stdin", stdin=f"{PASSWORD}\n")
+    client = https(realm, tmp_path, "localhost")
+    assert client.config is not None
+    done = subprocess.run(
+        [peers.mit_program("kpasswd").path, "chris@LAB.TEST"],
+        env=peers.clean_environment({"KRB5_CONFIG": str(client.config)}),
+        input=f"{PASSWORD}\n{new}\n{new}\n",
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Password changed" in done.stdout
+    record = realm.live.audit()[-1]
+    assert (record["exchange"], record["transport"]) == ("kpasswd", "kkdcp")
+    check(realm, clients.mit_kinit(client, "chris@LAB.TEST", password=new), 2)
 
 
 def test_mit_refuses_a_certificate_of_another_issuer(realm: HttpRealm, tmp_path: Path) -> None:

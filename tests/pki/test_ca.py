@@ -428,3 +428,18 @@ def test_issued_pairs_hold_matching_keys() -> None:
     for made in (issued.root(), issued.kdc(), issued.kdc(KeyType.EC_P256), issued.hello()):
         assert isinstance(made, IssuedCertificate)
         assert _parsed(made.certificate_der).public_key() == made.private_key.public_key()
+
+
+def test_tls_certificate_is_for_names_and_addresses_and_servers_alone() -> None:
+    """RFC 5280 4.2.1.6, 4.2.1.12: serverAuth, dNSName, iPAddress; no purpose of a KDC."""
+    issuer = ca.create_root("LAB.TEST", NOW)
+    issued = ca.issue_tls_certificate(
+        issuer, "LAB.TEST", ("kdc.lab.test", "localhost"), ("127.0.0.1", "::1"), NOW
+    )
+    found = x509.load_der_x509_certificate(issued.certificate_der)
+    names_of = found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert names_of.get_values_for_type(x509.DNSName) == ["kdc.lab.test", "localhost"]
+    assert list(map(str, names_of.get_values_for_type(x509.IPAddress))) == ["127.0.0.1", "::1"]
+    usage = found.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    assert [purpose.dotted_string for purpose in usage] == ["1.3.6.1.5.5.7.3.1"]
+    assert found.issuer == x509.load_der_x509_certificate(issuer.certificate_der).subject

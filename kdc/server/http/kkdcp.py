@@ -4,8 +4,8 @@ Rules.
 1. What is wrong with the HTTP request has its own status; what is wrong with the Kerberos message
    inside is a KRB-ERROR in a 200, as over TCP. The specification names no statuses; these are
    HTTP's own, and 503 for another realm is what the open implementation (kdcproxy) answers.
-2. Only requests to a KDC are passed on: AS-REQ and TGS-REQ. Nothing else of this server, and
-   nothing of any other, can be reached through it.
+2. Only requests to a KDC are passed on: AS-REQ, TGS-REQ, and where passwords can be changed the
+   frames of kpasswd. Nothing else of this server, and nothing of any other, can be reached so.
 3. The client is the peer of the connection. Only when that is one of `kkdcp.trusted_proxies` is
    X-Forwarded-For read, from its right end to the first address that is no trusted proxy.
 4. DEVIATION: MS-KKDCP 3.2.5.1 wants a message without target-domain refused: we serve one realm, so
@@ -13,6 +13,7 @@ Rules.
 """
 
 import ipaddress
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -20,6 +21,7 @@ from typing import Final
 from aiohttp import web
 
 from kdc.config import KdcConfig
+from kdc.outcome import Peer, Service
 from kdc.server.framing import LENGTH_OCTETS, frame
 from kdc.server.http.listener import SERVER_NAME, text_response
 from kdc.server.http.relay_client import NoAnswerError, RelayClient
@@ -27,6 +29,7 @@ from kdc.server.sockets import peer_address
 from kdc.server.sources import SourceCounts
 from kdc.wire.constants import MessageType
 from kdc.wire.ms_kkdcp import KdcProxyMessage
+from kdc.wire.rfc3244 import CHANGE_PASSWORD, SET_PASSWORD
 from pki import asn1
 from pki.errors import PkiError
 
@@ -40,6 +43,8 @@ MAX_BODY_BYTES: Final = 64 * 1024
 
 MAX_FORWARDED: Final = 16
 """Addresses in X-Forwarded-For; a longer chain of proxies is none."""
+
+_KPASSWD_HEAD: Final = struct.Struct(">HH")
 
 _PASSED_TAGS: Final = frozenset(
     bytes((0x60 | kind,)) for kind in (MessageType.AS_REQ, MessageType.TGS_REQ)
@@ -55,8 +60,10 @@ class RefusedError(Exception):
     headers: tuple[tuple[str, str], ...] = ()
 
 
-def open_message(body: bytes, realm: str) -> bytes:
-    """Return the Kerberos message in a KDC-PROXY-MESSAGE, without its length.
+def open_message(body: bytes, realm: str, *, kpasswd: bool) -> tuple[bytes, Service]:
+    """Return the Kerberos message in a KDC-PROXY-MESSAGE, without its length, and whom it is for.
+
+    kpasswd: whether passwords can be changed here.
 
     Raises RefusedError: 400 for what is malformed or no request to a KDC, 503 for another realm.
     Source: MS-KKDCP 2.2.2, 3.2.5.1.
@@ -68,12 +75,22 @@ def open_message(body: bytes, realm: str) -> bytes:
     framed = message.kerb_message
     if int.from_bytes(framed[:LENGTH_OCTETS], "big") != len(framed) - LENGTH_OCTETS:
         raise RefusedError(400, "kerb-message has a wrong length in front")
-    if framed[LENGTH_OCTETS : LENGTH_OCTETS + 1] not in _PASSED_TAGS:
+    request = framed[LENGTH_OCTETS:]
+    service: Service = "kpasswd" if kpasswd and is_kpasswd_frame(request) else "kdc"
+    if service == "kdc" and request[:1] not in _PASSED_TAGS:
         raise RefusedError(400, "kerb-message is no request to a KDC")
     domain = message.target_domain
     if domain is not None and domain.upper() != realm:
         raise RefusedError(503, "this is not a KDC of the target domain")
-    return framed[LENGTH_OCTETS:]
+    return request, service
+
+
+def is_kpasswd_frame(message: bytes) -> bool:
+    """Tell whether a message is a kpasswd request: its own length and a version in front."""
+    if len(message) < _KPASSWD_HEAD.size:
+        return False
+    length, version = _KPASSWD_HEAD.unpack_from(message)
+    return length == len(message) and version in (CHANGE_PASSWORD, SET_PASSWORD)
 
 
 def client_address(peer: str, forwarded: list[str], is_proxy: Callable[[str], bool]) -> str:
@@ -115,6 +132,7 @@ class KkdcpService:
         self._relay = relay
         self._sources = sources
         self._realm = config.realm
+        self._kpasswd = bool(config.kpasswd_addresses())
         self._is_proxy = is_proxy
 
     async def answer(self, request: web.BaseRequest) -> web.Response:
@@ -145,9 +163,15 @@ class KkdcpService:
             raise RefusedError(429, "too many requests of this client", (("Retry-After", "1"),))
         try:
             body = await _body(request)
-            message = open_message(body, self._realm)
+            message, service = open_message(body, self._realm, kpasswd=self._kpasswd)
             # Behind a proxy the client's port is not known.
-            reply = await self._relay.ask(message, address=address, port=0 if by_proxy else port)
+            client = Peer(
+                address=address,
+                port=0 if by_proxy else port,
+                transport="kkdcp",
+                service=service,
+            )
+            reply = await self._relay.ask(message, client)
         except NoAnswerError:
             raise RefusedError(503, "no worker answers", (("Retry-After", "1"),)) from None
         finally:

@@ -6,6 +6,7 @@ import socket
 import time
 from typing import Final
 
+from kdc.outcome import Peer
 from kdc.server.relay import MAX_PACKET_BYTES, NAME_BYTES, encode_request
 
 ANSWER_S: Final = 4.0
@@ -36,17 +37,17 @@ class RelayClient:
         """Ask no more."""
         self._loop.remove_reader(self._sock.fileno())
 
-    async def ask(self, message: bytes, *, address: str, port: int) -> bytes:
+    async def ask(self, message: bytes, peer: Peer) -> bytes:
         """Return the workers' answer; empty when they are silent on purpose.
 
-        address, port: the client's. Raises NoAnswerError.
+        peer: the client. Raises NoAnswerError.
         """
         if len(self._waiting) >= MAX_IN_FLIGHT:
             raise NoAnswerError("too many requests wait")
         self._number += 1
         name = self._prefix + self._number.to_bytes(NAME_BYTES // 2, "big")
         deadline_ns = time.monotonic_ns() + int(ANSWER_S * 1e9)
-        packet = encode_request(name, message, address=address, port=port, deadline_ns=deadline_ns)
+        packet = encode_request(name, message, peer=peer, deadline_ns=deadline_ns)
         answer: asyncio.Future[bytes] = self._loop.create_future()
         self._waiting[name] = answer
         try:
