@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -22,19 +23,33 @@ _STOP_S = 15.0
 _KDC = (sys.executable, "-m", "kdc")
 
 
+_FIRST_PORT = 15000
+_LAST_PORT = 32000
+"""Below what the kernel gives to clients (32768): a client's connection of some test, gone a minute
+ago, would keep a server from the port that was free a moment before."""
+_KPASSWD_AWAY = 464 - 88
+
+
 def free_port(address: str = "127.0.0.1") -> int:
-    """Find a port that is free for both UDP and TCP at this moment."""
+    """Find a port that is free for both UDP and TCP, as is the one beside it, for kpasswd."""
     for _ in range(50):
-        with (
-            socket.socket(socket.AF_INET, socket.SOCK_STREAM) as stream,
-            socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagram,
-        ):
-            stream.bind((address, 0))
-            port = int(stream.getsockname()[1])
-            with contextlib.suppress(OSError):
-                datagram.bind((address, port))
-                return port
+        port = _FIRST_PORT + secrets.randbelow(_LAST_PORT - _FIRST_PORT)
+        if _is_free(address, port) and _is_free(address, port + _KPASSWD_AWAY):
+            return port
     raise RuntimeError("no port is free for both UDP and TCP")
+
+
+def _is_free(address: str, port: int) -> bool:
+    with (
+        socket.socket(socket.AF_INET, socket.SOCK_STREAM) as stream,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagram,
+    ):
+        try:
+            stream.bind((address, port))
+            datagram.bind((address, port))
+        except OSError:
+            return False
+    return True
 
 
 @dataclass(slots=True, kw_only=True)

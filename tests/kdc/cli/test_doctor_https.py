@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -28,7 +28,7 @@ def configure(shell: Shell, text: str) -> None:
 
 
 @contextmanager
-def answering(status: int, checks: dict[str, object]) -> Iterator[int]:
+def answering(status: int, checks: Mapping[str, object]) -> Iterator[int]:
     """Answer every GET with these checks; yields the port."""
 
     class Answer(BaseHTTPRequestHandler):
