@@ -2,8 +2,8 @@
 
     python -m tests.bench.micro --folder F [--work p256] [--number 600] [--profile 40]
 
-`handle()` of the real worker's handler is called in this process: store, memories, PAC and all; only
-socket, audit record and event loop are missing. Medians of rounds of 100, in microseconds.
+`handle()` of the real worker's handler is called in this process: store, memories, PAC and all;
+only socket, audit record and event loop are missing. Medians of rounds of 100, in microseconds.
 """
 
 import argparse
