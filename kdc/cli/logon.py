@@ -24,6 +24,7 @@ from kdc.cli.tickets import (
     ServiceTicket,
     flag_names,
     get_service_ticket,
+    load_tgt,
     ticket_fields,
     ticket_json,
 )
@@ -95,6 +96,15 @@ class _Target:
     metavar="SPN",
     help="Then ask for a ticket for this service; may be given several times.",
 )
+@click.option(
+    "--armor",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="F",
+    help="Credential cache with a TGT, the host's for instance: log on inside FAST.",
+)
+@click.option(
+    "--hide-name", is_flag=True, help="With --armor: do not say the client's name in the clear."
+)
 @click.option("--tcp", is_flag=True, help="Use TCP from the start.")
 @click.option("--udp", is_flag=True, help="Use UDP for requests of any size.")
 @click.option(
@@ -130,6 +140,8 @@ def command(
     realm: str | None,
     anchor: Path | None,
     services: tuple[str, ...],
+    armor: Path | None,
+    hide_name: bool,
     tcp: bool,
     udp: bool,
     ccache: Path | None,
@@ -144,11 +156,13 @@ def command(
 
     JSON: client, service, mechanism, transport, rounds, milliseconds, session_enctype, flags,
     authtime, starttime, endtime, renew_till, clock_offset_s, ccache, service_tickets (those of
-    `kdc ccache show`, and milliseconds), and for PKINIT kex, kdf, digest, key_etype, kdc_key,
-    kdc_certificate_sha256.
+    `kdc ccache show`, and milliseconds), with --armor armor (whose TGT), and for PKINIT kex, kdf,
+    digest, key_etype, kdc_key, kdc_certificate_sha256.
     """
     if tcp and udp:
         raise click.UsageError("give --tcp or --udp, not both")
+    if hide_name and armor is None:
+        raise click.UsageError("--hide-name needs --armor: it is an option of FAST")
     kept = ccache or _default_ccache()
     if kept is not None:
         check_writable(kept)
@@ -172,9 +186,12 @@ def command(
     else:
         prompt = password_prompt or not (password_file or password_stdin)
         text = read_password(password_file, password_stdin, prompt, confirm=False)
-        mechanism = PasswordMechanism(text or "")
-    state = AsExchange(
-        AsOptions(client=client_name(user), realm=target.realm), mechanism, os.urandom
+        mechanism = PasswordMechanism(text or "", armored=armor is not None)
+    options_as = AsOptions(
+        client=client_name(user),
+        realm=target.realm,
+        armor=None if armor is None else load_tgt(armor, target.realm),
+        hide_client=hide_name,
     )
     host, port = target.address
     address = KdcAddress(
@@ -186,7 +203,7 @@ def command(
     )
     started = datetime.now(UTC)
     try:
-        result, transport = run(state, address)
+        result, transport = run(AsExchange(options_as, mechanism, os.urandom), address)
     except ClientError as error:
         raise explain_client_error(error, user, address) from error
     elapsed = datetime.now(UTC) - started

@@ -3,12 +3,15 @@
 import os
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
+from kdc.cli.errors import CliError
+from kdc.cli.options import read_input_file
 from kdc.cli.output import iso, read_time
 from kdc.client.tgs_exchange import TgsExchange, TgsOptions, service_name
 from kdc.client.transport import KdcAddress, exchange
 from kdc.config_values import enctype_name
-from kdc.formats.ccache import Credential
+from kdc.formats.ccache import MAX_FILE_BYTES, CcacheError, Credential, decode_ccache
 from kdc.wire.constants import TicketFlag
 from kdc.wire.rfc4120 import Ticket
 from pki import asn1
@@ -98,4 +101,23 @@ def get_service_ticket(
         credential=state.receive(answer, ended),
         transport=transport,
         milliseconds=round((ended - started).total_seconds() * 1000, 1),
+    )
+
+
+def load_tgt(path: Path, realm: str) -> Credential:
+    """Read the TGT of a realm from a credential cache. Raises CliError."""
+    try:
+        cache = decode_ccache(read_input_file(path, MAX_FILE_BYTES))
+    except CcacheError as error:
+        raise CliError(
+            f"{path} is no credential cache that can be read", str(error), "look at: klist -c"
+        ) from None
+    wanted = ("krbtgt", realm)
+    for credential in cache.credentials:
+        if credential.server.components == wanted and credential.server.realm == realm:
+            return credential
+    raise CliError(
+        f"{path} has no TGT of {realm}",
+        "an armor is made with one",
+        "log on first, as the host for instance: kdc logon HOST$ --ccache F",
     )

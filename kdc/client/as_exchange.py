@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from kdc.client.errors import ClientError, ClientFault, RefusedError
+from kdc.client.fast import FastTunnel
 from kdc.client.mechanism import Entropy, Hints, Mechanism, SentRequest
 from kdc.client.password import decode_etype_info2
 from kdc.crypto.etypes import (
@@ -57,6 +58,10 @@ class AsOptions:
     """Let the KDC answer with the account's own name."""
     etypes: tuple[int, ...] = (18, 17, 20, 19)
     skew: timedelta = timedelta(minutes=5)
+    armor: Credential | None = None
+    """A TGT: the exchange goes through a FAST tunnel made with it."""
+    hide_client: bool = False
+    """Inside the tunnel: ask that our name is not said in the clear."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +95,12 @@ class AsExchange:
         self._server = options.server or PrincipalName(
             name_type=NameType.SRV_INST, name_string=("krbtgt", options.realm)
         )
-        self._hints = Hints()
+        self._tunnel = (
+            None
+            if options.armor is None
+            else FastTunnel(options.armor, entropy, hide_client=options.hide_client)
+        )
+        self._hints = Hints(armor_key=None if self._tunnel is None else self._tunnel.key)
         self._sent: SentRequest | None = None
         self._rounds = 0
         self._proven = False
@@ -109,7 +119,7 @@ class AsExchange:
             raise ClientError(ClientFault.WRONG_ANSWER, "nothing was asked")
         try:
             if message[:1] == bytes((_KRB_ERROR_TAG,)):
-                return self._on_error(asn1.decode(KrbError, message), now)
+                return self._on_error(asn1.decode(KrbError, message), self._sent, now)
             if message[:1] != bytes((_AS_REP_TAG,)):
                 raise ClientError(ClientFault.MALFORMED, "neither AS-REP nor KRB-ERROR")
             reply = asn1.decode(AsRep, message)
@@ -151,24 +161,32 @@ class AsExchange:
             padata = self._mechanism.first_padata()
         # RFC 6806 11: asks the KDC to seal a checksum of this request into its reply.
         padata += (PaData(padata_type=PaType.REQ_ENC_PA_REP, padata_value=b""),)
+        if self._hints.cookie is not None:
+            padata += (PaData(padata_type=PaType.FX_COOKIE, padata_value=self._hints.cookie),)
+        outer = body
+        if self._tunnel is not None:
+            outer, padata = self._tunnel.wrap(body, padata, now)
         message = asn1.encode(
-            AsReq(pvno=PVNO, msg_type=MessageType.AS_REQ, padata=padata, req_body=body)
+            AsReq(pvno=PVNO, msg_type=MessageType.AS_REQ, padata=padata, req_body=outer)
         )
         self._sent = SentRequest(body=body, message=message)
         return message
 
     # -- errors ----------------------------------------------------------------------------
 
-    def _on_error(self, error: KrbError, now: datetime) -> bytes:
+    def _on_error(self, error: KrbError, sent: SentRequest, now: datetime) -> bytes:
+        if self._tunnel is not None:
+            error = self._tunnel.open_error(error, sent.body.nonce)
         code = error.error_code
         if code == ErrorCode.KDC_ERR_PREAUTH_REQUIRED and not self._proven:
-            self._hints = _read_hints(error)
+            self._hints = replace(_read_hints(error), armor_key=self._hints.armor_key)
             if self._mechanism.pa_type not in self._hints.offered:
                 raise ClientError(ClientFault.NOT_OFFERED, self._mechanism.name)
             return self._request(now, prove=True)
         if code == ErrorCode.KDC_ERR_PREAUTH_EXPIRED and not self._asked_again:
             # RFC 8070 2.4: the token was too old; ask for a new one, once.
             self._asked_again = True
+            self._hints = replace(self._hints, cookie=None)
             return self._request(now, prove=not self._mechanism.asks_first)
         if self._proven and self._mechanism.retry(error):
             # The freshness token, if any, is still good: it is bound to time, not to a request.
@@ -180,8 +198,13 @@ class AsExchange:
     def _on_reply(self, reply: AsRep, sent: SentRequest, now: datetime) -> AsResult:
         if reply.pvno != PVNO or reply.msg_type != MessageType.AS_REP:
             raise ClientError(ClientFault.MALFORMED, "header of the AS-REP")
+        strengthen_key = None
+        if self._tunnel is not None:
+            reply, strengthen_key = self._tunnel.open_reply(reply, sent.body.nonce)
         self._check_names(reply, sent.body)
         key = self._mechanism.reply_key(sent, reply, self._hints, now)
+        if strengthen_key is not None:
+            key = FastTunnel.strengthen(strengthen_key, key)
         part = _open_enc_part(key, reply)
         self._check_part(part, reply, sent, key)
         offset = self._check_times(part, sent.body, now)
@@ -204,8 +227,12 @@ class AsExchange:
             pa_type=self._mechanism.pa_type,
             rounds=self._rounds,
             clock_offset=offset,
-            facts=dict(self._mechanism.facts()),
+            facts={**self._mechanism.facts(), **self._armor_facts()},
         )
+
+    def _armor_facts(self) -> Mapping[str, object]:
+        armor = self._options.armor
+        return {} if armor is None else {"armor": str(armor.client)}
 
     def _check_names(self, reply: AsRep, body: KdcReqBody) -> None:
         """Check the outer names; the ticket's own are compared with the sealed ones later."""
@@ -253,6 +280,8 @@ def _read_hints(error: KrbError) -> Hints:
             hints = replace(hints, etype_info2=decode_etype_info2(padata.padata_value))
         elif padata.padata_type == PaType.AS_FRESHNESS and padata.padata_value:
             hints = replace(hints, freshness_token=padata.padata_value)
+        elif padata.padata_type == PaType.FX_COOKIE:
+            hints = replace(hints, cookie=padata.padata_value)
     return hints
 
 

@@ -20,6 +20,10 @@ class Hints:
     """padata-types it listed."""
     etype_info2: tuple[EtypeInfo2Entry, ...] = ()
     freshness_token: bytes | None = None
+    cookie: bytes | None = None
+    """To be sent back as it is (RFC 6113 5.2)."""
+    armor_key: ProtocolKey | None = field(default=None, repr=False)
+    """Set inside a FAST tunnel; our own, not the KDC's."""
 
 
 @dataclass(slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Logging on with a password: PA-ENC-TIMESTAMP and ETYPE-INFO2 (RFC 4120 5.2.7)."""
+"""Logging on with a password (RFC 4120 5.2.7): PA-ENC-TIMESTAMP, and in FAST the challenge."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -11,10 +11,12 @@ from kdc.crypto.etypes import (
     EncType,
     KeyUsage,
     ProtocolKey,
+    decrypt,
     encrypt,
     iterations_of,
     string_to_key,
 )
+from kdc.crypto.rfc6113 import client_challenge_key, kdc_challenge_key
 from kdc.wire.constants import PaType
 from kdc.wire.rfc4120 import (
     ETYPE_INFO2,
@@ -38,10 +40,11 @@ class PasswordMechanism:
     """Prove knowledge of a password. Keys are derived when the KDC has said the salt."""
 
     name = "password"
-    pa_type = int(PaType.ENC_TIMESTAMP)
     asks_first = True
 
-    def __init__(self, password: str) -> None:
+    def __init__(self, password: str, *, armored: bool = False) -> None:
+        """Take a password. armored: for an exchange inside FAST (RFC 6113 5.4.6)."""
+        self.pa_type = int(PaType.ENCRYPTED_CHALLENGE if armored else PaType.ENC_TIMESTAMP)
         self._password = password
         self._etype: EncType | None = None
         self._keys: dict[tuple[EncType, str, int], ProtocolKey] = {}
@@ -56,15 +59,17 @@ class PasswordMechanism:
     def proof(
         self, body: KdcReqBody, hints: Hints, now: datetime, entropy: Entropy
     ) -> tuple[PaData, ...]:
-        """Encrypt the time in the key of the password (PA-ENC-TIMESTAMP)."""
+        """Encrypt the time in the key of the password, inside FAST in one of armor and password."""
         key = self._key(body, _choose(body, hints.etype_info2))
         self._etype = key.enctype
+        usage = KeyUsage.PA_ENC_TIMESTAMP
+        if hints.armor_key is not None:
+            key = client_challenge_key(hints.armor_key, key)
+            usage = KeyUsage.ENC_CHALLENGE_CLIENT
         stamp = PaEncTsEnc(patimestamp=now.replace(microsecond=0), pausec=now.microsecond)
-        cipher = encrypt(
-            key, KeyUsage.PA_ENC_TIMESTAMP, asn1.encode(stamp), entropy(CONFOUNDER_BYTES)
-        )
+        cipher = encrypt(key, usage, asn1.encode(stamp), entropy(CONFOUNDER_BYTES))
         value = asn1.encode(EncryptedData(etype=int(key.enctype), cipher=cipher))
-        return (PaData(padata_type=PaType.ENC_TIMESTAMP, padata_value=value),)
+        return (PaData(padata_type=self.pa_type, padata_value=value),)
 
     def retry(self, error: KrbError) -> bool:
         """Never: a wrong password stays wrong, and each try counts against the account."""
@@ -87,6 +92,8 @@ class PasswordMechanism:
         info = next((i for i in infos if i.etype == etype), EtypeInfo2Entry(etype=etype))
         key = self._key(sent.body, info)
         self._etype = key.enctype
+        if hints.armor_key is not None:
+            _check_kdc_challenge(reply, kdc_challenge_key(hints.armor_key, key))
         return key
 
     def _key(self, body: KdcReqBody, info: EtypeInfo2Entry) -> ProtocolKey:
@@ -108,6 +115,17 @@ class PasswordMechanism:
     def facts(self) -> Mapping[str, object]:
         """Name the encryption type of the password's key."""
         return {} if self._etype is None else {"key_etype": int(self._etype)}
+
+
+def _check_kdc_challenge(reply: AsRep, key: ProtocolKey) -> None:
+    """Check that the KDC knows the password as well: the client MUST (RFC 6113 5.4.6)."""
+    kind = PaType.ENCRYPTED_CHALLENGE
+    value = next((p.padata_value for p in reply.padata or () if p.padata_type == kind), b"")
+    try:
+        sealed = asn1.decode(EncryptedData, value)
+        asn1.decode(PaEncTsEnc, decrypt(key, KeyUsage.ENC_CHALLENGE_KDC, sealed.cipher))
+    except (PkiError, CryptoError):
+        raise ClientError(ClientFault.KDC_NOT_TRUSTED, "the KDC's encrypted challenge") from None
 
 
 def _choose(body: KdcReqBody, infos: tuple[EtypeInfo2Entry, ...]) -> EtypeInfo2Entry:

@@ -130,6 +130,7 @@ FAST_ADVICE: Mapping[str, Advice] = {
         ),
         fixes=(
             "MIT: kinit -T FILE:/path/of/the/hosts/cache {client}",
+            "kdc logon {client} --password-prompt --armor CACHE",
             "or, in kdc.toml: require_fast = false",
         ),
     ),
