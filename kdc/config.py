@@ -13,7 +13,10 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from directory.ldap.settings import Flavour, Sasl
 from kdc.config_values import (
+    DN,
+    DN_HELP,
     DOMAIN,
     NETBIOS,
     REALM,
@@ -22,6 +25,7 @@ from kdc.config_values import (
     boolean,
     duration,
     enctypes,
+    ldap_urls,
     listen_addresses,
     networks,
     none_or,
@@ -41,6 +45,7 @@ EkuChecking = Literal["windows", "kpClientAuth", "none"]
 Revocation = Literal["require", "soft", "off"]
 StrongMapping = Literal["full", "compatibility", "none"]
 AuditFailure = Literal["refuse", "count"]
+Consistency = Literal["replica", "read_through"]
 
 COMPAT_PROFILES: Mapping[str, frozenset[str]] = {
     "strict": frozenset(),
@@ -160,6 +165,19 @@ class KdcConfig:
     http_tls_key: str | None = None
     kkdcp_listen: tuple[str, ...] = ()
     kkdcp_trusted_proxies: tuple[str, ...] = ()
+    directory_url: tuple[str, ...] = ()
+    directory_flavour: Flavour = "openldap"
+    directory_base: str | None = None
+    directory_ca_file: str | None = None
+    directory_starttls: bool = False
+    directory_bind_dn: str | None = None
+    directory_bind_password_file: str | None = None
+    directory_sasl: Sasl = "none"
+    directory_page_size: int = 1000
+    directory_poll_interval_s: int = 1
+    directory_miss_rate: int = 50
+    consistency: Consistency = "replica"
+    max_staleness_s: int = 86400
 
     def kpasswd_addresses(self) -> tuple[str, ...]:
         """Where passwords are changed: as configured, else port 464 beside each port 88."""
@@ -268,6 +286,19 @@ KEYS: Mapping[str, Key] = {
         _key("http.tls_key", path_text, "http_tls_key"),
         _key("kkdcp.listen", none_or(listen_addresses), "kkdcp_listen"),
         _key("kkdcp.trusted_proxies", networks, "kkdcp_trusted_proxies"),
+        _key("consistency", one_of(Consistency)),
+        _key("max_staleness", duration(0, MAX_LIFE_S), "max_staleness_s"),
+        _key("directory.url", ldap_urls, "directory_url"),
+        _key("directory.flavour", one_of(Flavour), "directory_flavour"),
+        _key("directory.base", text_like(DN, *DN_HELP), "directory_base"),
+        _key("directory.ca_file", path_text, "directory_ca_file"),
+        _key("directory.starttls", boolean, "directory_starttls"),
+        _key("directory.bind_dn", text_like(DN, *DN_HELP), "directory_bind_dn"),
+        _key("directory.bind_password_file", path_text, "directory_bind_password_file"),
+        _key("directory.sasl", one_of(Sasl), "directory_sasl"),
+        _key("directory.page_size", number(10, 100_000), "directory_page_size"),
+        _key("directory.poll_interval", duration(1, 3600), "directory_poll_interval_s"),
+        _key("directory.miss_rate", number(1, 100_000), "directory_miss_rate"),
     )
 }
 """Every key of `kdc.toml`, by its name, in the order of `conf/kdc.toml`."""

@@ -9,6 +9,8 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn, get_args
 
+from directory.ldap.settings import LdapUrl, LdapUrlError
+
 ENCTYPE_NAMES: Mapping[str, int] = {
     "aes128-cts-hmac-sha1-96": 17,
     "aes128-cts": 17,
@@ -22,6 +24,10 @@ ENCTYPE_NAMES: Mapping[str, int] = {
     "aes256-sha2": 20,
 }
 """MIT's names of the encryption types that exist here; the first of each number is its own."""
+
+
+DN = re.compile(r"[^=,\0]+=[^\0]+")
+DN_HELP = ("it is a distinguished name", 'write it as "dc=lab,dc=test"')
 
 
 class BadValueError(Exception):
@@ -180,6 +186,21 @@ def listen_addresses(value: object) -> tuple[str, ...]:
 def none_or(read: Callable[[object], tuple[str, ...]]) -> Callable[[object], tuple[str, ...]]:
     """Read a list that may also be empty, which turns its key off."""
     return lambda value: () if value == [] else read(value)
+
+
+def ldap_urls(value: object) -> tuple[str, ...]:
+    """Read the URLs of LDAP servers, in order of preference, each once."""
+    remedy = 'write it as ["ldaps://dc1.lab.test", "ldaps://dc2.lab.test"]'
+    found = strings(value, remedy)
+    if not found:
+        bad_value("a realm in LDAP has at least one server", remedy)
+    out = []
+    for item in found:
+        try:
+            out.append(str(LdapUrl.parse(item)))
+        except LdapUrlError as error:
+            bad_value(f"{item!r}: {error}", remedy)
+    return tuple(dict.fromkeys(out))
 
 
 def enctypes(value: object) -> tuple[int, ...]:

@@ -10,9 +10,10 @@ Rules
 
 import logging
 import traceback
+from dataclasses import dataclass
 from datetime import datetime
 
-from directory.backend import DirectoryError
+from directory.backend import DirectoryError, NeedsFetch
 from kdc.errors import Discard, KdcError, refusal_from_directory
 from kdc.exchange.as_exchange import answer_as_req, packet_digest
 from kdc.exchange.fast import Tunnel
@@ -40,6 +41,15 @@ REFERENCE_ALPHABET = "23456789ABCDEFGHJKMNPQRSTVWXYZ"
 MAX_ECHOED_NAME_CHARS = 1024  # no service's name is longer; an error must fit a datagram
 
 
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """Which refusals are not believed, because what they rest on could not be asked about."""
+
+    codes: frozenset[ErrorCode]
+    refusal: KdcError
+    """What is answered in their place."""
+
+
 class Core:
     """Answers requests for one realm. One per worker; `realm` is swapped whole on reload."""
 
@@ -48,10 +58,13 @@ class Core:
         self.internal_errors = 0
         """Requests that ended in a bug: `kdc_internal_errors_total`."""
 
-    def handle(self, message: bytes, peer: Peer, now: datetime) -> Outcome:
+    def handle(
+        self, message: bytes, peer: Peer, now: datetime, doubt: Doubt | None = None
+    ) -> Outcome:
         """Answer one whole message.
 
-        message: without framing. now: aware, UTC; the one clock reading of this request.
+        message: without framing. now: aware, UTC; the one clock reading of this request. doubt:
+        what is answered in the place of some refusals.
         """
         facts: dict[str, object] = {}
         request: KdcReq | None = None
@@ -100,7 +113,8 @@ class Core:
             )
         except SealedRefusal as sealed:
             return self._refused(sealed.refusal, None, now, exchange, facts, sealed=sealed)
-        except KdcError as refusal:
+        except KdcError as error:
+            refusal = doubt.refusal if doubt is not None and error.code in doubt.codes else error
             return self._refused(refusal, request, now, exchange, facts, tunnel)
         except PkiError as error:
             facts["detail"] = error.detail
@@ -108,10 +122,12 @@ class Core:
             unread = KdcError(ErrorCode.KRB_ERR_GENERIC, why)
             return self._refused(unread, request, now, exchange, facts, tunnel)
         except DirectoryError as error:
-            log.error("account store: %s", error)
-            return self._refused(
-                refusal_from_directory(error), request, now, exchange, facts, tunnel
-            )
+            if not isinstance(error, NeedsFetch):
+                log.error("account store: %s", error)
+                facts["detail"] = error.detail
+            known = doubt is not None and isinstance(error, NeedsFetch)
+            failed = doubt.refusal if doubt and known else refusal_from_directory(error)
+            return self._refused(failed, request, now, exchange, facts, tunnel)
         # The one boundary: a bug must not take the worker down.
         except Exception as error:  # noqa: BLE001
             self.internal_errors += 1

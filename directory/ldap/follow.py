@@ -39,6 +39,8 @@ class Between:
     tick: Callable[[], None]
     """Called a few times a second: keys from elsewhere, and whatever else there is."""
     poll_interval_s: float = 1.0
+    loaded: Callable[[], None] = lambda: None
+    """Called when every account is there, and single changes come from now on."""
 
 
 class Work:
@@ -59,6 +61,7 @@ class Work:
         self.servers = servers
         self._kept_at = time.monotonic()
         self._entries = writer.count()
+        board.wrote(0, self._entries)
 
     def load(self, mark: Callable[[Session], _T], *, progress: Progress = quiet) -> _T:
         """Load everything; return where changes go on from, which is read before."""
@@ -76,6 +79,7 @@ class Work:
             done.applied.changed,
             done.applied.removed,
         )
+        self.between.loaded()
         return found
 
     def write(self, records: Sequence[Record], marks: Marks) -> None:

@@ -5,7 +5,6 @@ One line of JSON each way over a local stream socket in the state folder (mode 0
 """
 
 from enum import StrEnum
-from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -65,10 +64,9 @@ class Reply(msgspec.Struct):
     told: str
 
 
-def socket_address(folder: Path, descriptor: int) -> str:
+def socket_address(descriptor: int) -> str:
     """Return the socket's address by way of an open descriptor of its folder.
 
     The path itself may be longer than the 108 octets that an address has room for.
     """
-    del folder
     return f"/proc/self/fd/{descriptor}/{SOCKET_NAME}"

@@ -40,7 +40,10 @@ class ReplicaDirectory:
         self._status_path = state_dir / STATUS_NAME
         self._status: StatusFile | None = None
         self._max_age_us = max_staleness_s * 1_000_000
-        self._read_through = read_through
+        self.reads_through = read_through
+        """Whether each name is validated first."""
+        self.is_interrupted = False
+        """Whether this request stopped at a name that has to be validated."""
         self._clock = clock
         self._version: object = None
         self._problems: frozenset[str] = frozenset()
@@ -56,6 +59,7 @@ class ReplicaDirectory:
         self._missed.clear()
         self._found.clear()
         self._key = ""
+        self.is_interrupted = False
         self._validated = validated if validated is not None else set()
 
     def questions(self) -> tuple[Question, ...]:
@@ -115,8 +119,9 @@ class ReplicaDirectory:
             raise DirectoryError(
                 DirectoryFault.CORRUPT, "the directory's entry of this name cannot be used"
             )
-        if self._read_through and question not in self._validated and _can_ask(name):
+        if self.reads_through and question not in self._validated and _can_ask(name):
             self._missed.append(question)
+            self.is_interrupted = True
             raise NeedsFetch
         account = find(name)
         if account is not None:
@@ -146,11 +151,15 @@ class ReplicaDirectory:
         """Return the NT hash of an account's password, None when none is kept."""
         return self._store.nt_hash(account_id)
 
+    def spend_as_found(self, name: str) -> None:
+        """Do the work of finding an account, for a name of nobody's."""
+        self._store.spend_as_found(name)
+
     def record_password_failure(
-        self, account_id: int, now: datetime, policy: LockoutPolicy
+        self, account_id: int, now: datetime, policy: LockoutPolicy, packet: bytes = b""
     ) -> datetime | None:
         """Count one wrong password on this node; return until when the account is locked."""
-        return self._store.record_password_failure(account_id, now, policy)
+        return self._store.record_password_failure(account_id, now, policy, packet)
 
     def record_password_success(self, account_id: int, now: datetime) -> None:
         """Forget the wrong passwords of an account that is not locked."""

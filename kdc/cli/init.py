@@ -6,15 +6,31 @@ from pathlib import Path
 
 import click
 
-from directory.model import PrincipalKey
+from directory.ldap.questions import SOCKET_NAME, STATUS_NAME
+from directory.model import PrincipalKey, Sid
 from directory.sealing import MasterKey
 from directory.store import Store
 from kdc.cli.accounts import add_password_service
 from kdc.cli.client_files import kdc_toml, krb5_conf
 from kdc.cli.errors import CliError, ExitCode, cannot_write
 from kdc.cli.https_certificate import default_names, issue_http_certificate
+from kdc.cli.init_directory import (
+    DirectoryChoice,
+    directory_options,
+    fill_store,
+    first_look,
+    keep_password,
+)
 from kdc.cli.options import HostName, ListenAddress, state_option
-from kdc.cli.state import CA_KEY_AAD, not_a_folder, now, state_folder, write_private, write_public
+from kdc.cli.state import (
+    CA_KEY_AAD,
+    RealmState,
+    not_a_folder,
+    now,
+    state_folder,
+    write_private,
+    write_public,
+)
 from kdc.config import (
     COMPAT_PROFILES,
     DEFAULT_LISTEN,
@@ -90,6 +106,7 @@ KDC_KEYS = {
 )
 @click.option("--crl-url", metavar="URL", help="Where the CA's CRL will be fetched from.")
 @click.option("--force", is_flag=True, help="Replace the realm that is there.")
+@directory_options
 @state_option
 @click.pass_context
 def command(
@@ -105,6 +122,7 @@ def command(
     dns: tuple[str, ...],
     crl_url: str | None,
     force: bool,
+    choice: DirectoryChoice,
 ) -> None:
     """Make a realm: master key, account store, CA, KDC certificate, kdc.toml and krb5.conf.
 
@@ -113,34 +131,43 @@ def command(
     --compat windows accepts signatures with SHA-1 (Windows before 11 24H2); tools also the 1024-bit
     group and NT hashes that the impacket family uses, and makes the KDC certificate without
     id-pkinit-san, on purpose: those tools cannot read it.
+
+    --directory makes a realm whose accounts live in LDAP, and loads them.
     """
+    choice.check()
     folder = state_folder(ctx)
     realm = realm.upper()
     if not force and _is_there(folder, realm):
         return
+    there = first_look(choice) if choice.urls else None
+    if netbios is None and there is not None:
+        netbios = there.netbios
     text = kdc_toml(
         realm=realm,
         netbios=(netbios or realm.partition(".")[0][:15]).upper(),
         listen=listen or DEFAULT_LISTEN,
-        kpasswd=kpasswd or _beside(listen or DEFAULT_LISTEN),
+        kpasswd=() if choice.urls else kpasswd or _beside(listen or DEFAULT_LISTEN),
         compat=compat,
         http=http,
         kkdcp=kkdcp,
     )
+    text += choice.toml()
     # The file is judged before anything is made: a wrong --listen costs nothing.
     config = parse_config(text, "the options of kdc init").config
     if force:
         for path in _files(folder):
             path.unlink(missing_ok=True)
     hosts = dns or (f"kdc.{config.domain}",)
-    _make(folder, config, KDC_KEYS[kdc_key], hosts, crl_url)
+    domain_sid = there.facts.sid if there is not None else None
+    _make(folder, config, KDC_KEYS[kdc_key], hosts, crl_url, domain_sid)
+    keep_password(folder, choice)
     write_private(
         folder.krb5_conf,
         krb5_conf(
             realm=config.realm,
             domain=config.domain,
             listen=config.listen,
-            kpasswd=config.kpasswd_addresses(),
+            kpasswd=() if choice.urls else config.kpasswd_addresses(),
             ca_certificate=folder.ca_certificate.resolve(),
             kdc_host=hosts[0],
             krbtgt_san=has_krbtgt_san(config),
@@ -153,7 +180,12 @@ def command(
     click.echo(f"  clients use {folder.krb5_conf}")
     if not has_krbtgt_san(config):
         click.echo("  its KDC certificate has no id-pkinit-san, on purpose: compat = tools")
-    click.echo("  next: kdc user add NAME, kdc key enroll NAME --out F.pem, kdc serve")
+    if choice.urls:
+        click.echo(f"  its accounts live in {config.directory_url[0]}")
+        fill_store(RealmState(folder=folder, loaded=folder.load_config()))
+        click.echo("  next: kdc serve")
+    else:
+        click.echo("  next: kdc user add NAME, kdc key enroll NAME --out F.pem, kdc serve")
 
 
 def _beside(listen: tuple[str, ...]) -> tuple[str, ...]:
@@ -207,6 +239,7 @@ def _files(folder: StateFolder) -> Iterator[Path]:
     yield from (folder.kdc_ec_certificate, folder.kdc_ec_key)
     yield from folder.own_http_tls
     yield from (folder.replay_map, folder.retransmit_map)
+    yield from (folder.root / STATUS_NAME, folder.root / SOCKET_NAME)
 
 
 def _make(
@@ -215,6 +248,7 @@ def _make(
     key_types: tuple[ca.KeyType, ...],
     hosts: tuple[str, ...],
     crl_url: str | None,
+    domain_sid: Sid | None,
 ) -> None:
     moment = now()
     try:
@@ -237,8 +271,11 @@ def _make(
         netbios=config.netbios,
         krbtgt_keys=keys,
         now=moment,
+        domain_sid=domain_sid,
     )
-    add_password_service(store, config, moment)
+    if not config.directory_url:
+        # Passwords of other realms are changed where they live.
+        add_password_service(store, config, moment)
     store.close()
     root = ca.create_root(config.realm, moment)
     key_pem = ca.private_key_to_pem(root.private_key)

@@ -64,8 +64,11 @@ def read_time(value: datetime | None) -> str:
 
 
 @contextmanager
-def progress(label: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Show a progress bar on a terminal once the work has taken a second; yields set_done(n)."""
+def progress(label: str, total: int | None) -> Iterator[Callable[[int], None]]:
+    """Show a progress bar on a terminal once the work has taken a second; yields set_done(n).
+
+    total: None when nobody knows it.
+    """
     if not sys.stderr.isatty():
         yield lambda done: None
         return
@@ -88,7 +91,7 @@ def progress(label: str, total: int) -> Iterator[Callable[[int], None]]:
             stop()
 
 
-def _start_bar(label: str, total: int) -> tuple[Callable[[], None], Callable[[int], None]]:
+def _start_bar(label: str, total: int | None) -> tuple[Callable[[], None], Callable[[int], None]]:
     # rich takes a tenth of a second to load: only for those who wait anyway.
     from rich.console import Console
     from rich.progress import (

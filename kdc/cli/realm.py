@@ -27,7 +27,7 @@ def rotate_krbtgt(ctx: click.Context) -> None:
     theft of the key rotate twice; otherwise let max_life pass between two rotations.
     """
     realm = open_realm(ctx)
-    with realm.store(write=True) as store:
+    with realm.store(write=True, local=True) as store:
         krbtgt = store.krbtgt()
         kvno = next_kvno(krbtgt)
         ended = [key.kvno for key in krbtgt.keys if key.kvno != krbtgt.keys[0].kvno]

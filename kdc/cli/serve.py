@@ -20,6 +20,7 @@ from kdc.server.supervisor import Supervisor
 
 HANDLER = "kdc.server.build:build_handler"
 HTTP_PROCESS = "kdc.server.http.process:run"
+FOLLOWER = "kdc.server.follower:run_follower"
 
 log = logging.getLogger(__name__)
 
@@ -99,7 +100,8 @@ def command(
     _set_up_logging(log_json)
     # What cannot be opened is refused here, in three lines, before anything is bound or forked.
     with realm.store() as store:
-        complete = has_password_service(store)
+        # In a realm in LDAP passwords are changed where they live.
+        complete = bool(config.directory_url) or has_password_service(store)
     if not complete:
         # A realm from before there was kpasswd.
         with realm.store(write=True) as store:
@@ -118,6 +120,8 @@ def command(
 
 def _kpasswd_listen(config: KdcConfig, listen: tuple[str, ...]) -> tuple[str, ...]:
     """Return where passwords are changed: as configured, else beside what is listened on."""
+    if config.directory_url:
+        return ()
     if listen and config.kpasswd_listen is None:
         return kpasswd_beside(listen)
     return config.kpasswd_addresses()
@@ -135,6 +139,8 @@ def companions(config: KdcConfig) -> list[Companion]:
                 asks_workers=True,
             )
         )
+    if config.directory_url:
+        found.append(Companion(name="follower", factory=FOLLOWER))
     return found
 
 

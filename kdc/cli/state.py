@@ -54,8 +54,19 @@ class RealmState:
         return MasterKey.load(self.folder.master_key, trusted_paths=trusted)
 
     @contextmanager
-    def store(self, *, write: bool = False) -> Iterator[Store]:
-        """Open the store; it is closed at the end of the block."""
+    def store(self, *, write: bool = False, local: bool = False) -> Iterator[Store]:
+        """Open the store; it is closed at the end of the block.
+
+        local: what is written is this node's own, also in a realm whose accounts live in LDAP.
+        Anything else would be undone there by the follower, and is refused. Raises CliError.
+        """
+        if write and self.config.directory_url and not local:
+            raise CliError(
+                "this realm's accounts are changed in its directory",
+                f"they live in {self.config.directory_url[0]}, and the store follows it",
+                "change the entry there; kdc directory status shows whether it has come",
+                ExitCode.DENIED,
+            )
         store = Store.open(
             self.folder.store,
             self.master_key(),

@@ -358,7 +358,7 @@ def password(
 @click.pass_context
 def unlock(ctx: click.Context, name: str) -> None:
     """End the lock of an account that had too many wrong passwords."""
-    with open_realm(ctx).store(write=True) as store:
+    with open_realm(ctx).store(write=True, local=True) as store:
         account = find_account(store, name)
         had = store.unlock(account.account_id)
     done = "is unlocked" if had else "was not locked"

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from directory.backend import DirectoryFault
 from kdc.explain.advice_chain import CHAIN_ADVICE
+from kdc.explain.advice_directory import DIRECTORY_ADVICE
 from kdc.explain.advice_fast import FAST_ADVICE
 from kdc.explain.advice_kpasswd import KPASSWD_ADVICE
 from kdc.explain.advice_proof import PROOF_ADVICE
@@ -225,6 +226,7 @@ ADVICE: Mapping[str, Advice] = {
     **PAC_ADVICE,
     **KPASSWD_ADVICE,
     **CHAIN_ADVICE,
+    **DIRECTORY_ADVICE,
 }
 """Everything we can say, by the reason."""
 

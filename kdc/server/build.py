@@ -94,7 +94,7 @@ def load_signers(folder: StateFolder, config: KdcConfig) -> KdcSigners:
 def build_realm(
     folder: StateFolder,
     config: KdcConfig,
-    store: Store,
+    directory: Directory,
     replay: ReplayMemory,
     retransmit: RetransmitMemory,
     stages: Stages | None = None,
@@ -103,7 +103,7 @@ def build_realm(
     """Put a realm together from its configuration and what outlives a reload."""
     return Realm(
         config=config,
-        directory=store,
+        directory=directory,
         replay=replay,
         retransmit=retransmit,
         passwords=passwords,
@@ -216,12 +216,17 @@ class RealmHandler:
         return build_realm(
             self._folder,
             config,
-            self._store,
+            self._directory(config),
             self._replay,
             self._retransmit,
             self._stages,
             self._passwords,
         )
+
+    def _directory(self, config: KdcConfig) -> Directory:
+        """Return what the core asks about accounts; a realm in LDAP has another one."""
+        del config
+        return self._store
 
     def time_stages(self, stages: Stages) -> None:
         """Tell the stages of every request to who times them, also after a reload."""
@@ -232,11 +237,15 @@ class RealmHandler:
         if self._watch.changed(self._core.realm.certificates, now):
             self._renew_certificates()
         outcome = self._core.handle(message, peer, now)
+        self._note(message, peer, now, outcome)
+        return outcome
+
+    def _note(self, message: bytes, peer: Peer, now: datetime, outcome: Outcome) -> None:
+        """Keep a refusal for `kdc explain`, and raise the alarm that it carries."""
         if outcome.reference and self._recorder is not None:
             self._recorder.record(message, peer, now, outcome)
         if "alarm" in outcome.facts:
             self._alarms.notice(outcome, now)
-        return outcome
 
     def _renew_certificates(self) -> None:
         """Take changed CA, CRL and OCSP files without a reload of the rest."""
@@ -303,5 +312,10 @@ class RealmHandler:
 
 
 def build_handler(root: Path) -> RealmHandler:
-    """Build a worker's handler for the realm in a state folder."""
+    """Build a worker's handler for the realm in a state folder, embedded or in LDAP."""
+    if StateFolder(root).load_config().config.directory_url:
+        # Here: only such a realm's workers carry what it needs, and it builds on this module.
+        from kdc.server.replica_handler import ReplicaHandler
+
+        return ReplicaHandler(root)
     return RealmHandler(root)

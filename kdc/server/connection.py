@@ -20,7 +20,7 @@ from collections import deque
 from typing import Final
 
 from kdc.outcome import Peer
-from kdc.server.dispatch import Dispatcher
+from kdc.server.dispatch import LATER, Dispatcher
 from kdc.server.framing import MessageTooLong, TcpFramer, frame
 from kdc.server.service import TcpLimits
 from kdc.server.sources import SourceCounts
@@ -196,6 +196,7 @@ class Connection:
         "_linger_left",
         "_loop",
         "_message",
+        "_pending",
         "_reading",
         "_sock",
         "_table",
@@ -212,6 +213,8 @@ class Connection:
         self._framer = TcpFramer()
         self._message: bytes | None = None
         """Whole, and waiting for its turn."""
+        self._pending = False
+        """The answer to a message is still to come."""
         self._unsent = b""
         self._reading = False
         self._last = False
@@ -238,7 +241,8 @@ class Connection:
         """Finish what was begun; what has arrived but was not read yet counts as begun."""
         if self._reading and not self._linger_left:
             self._on_readable()
-        idle = self._message is None and not self._unsent and not self._framer.buffered_bytes
+        busy = self._message is not None or self._pending
+        idle = not busy and not self._unsent and not self._framer.buffered_bytes
         if not self._closed and idle:
             self.close()
 
@@ -250,7 +254,7 @@ class Connection:
         self._reading = wanted
 
     def _on_readable(self) -> None:
-        if self._message is not None:
+        if self._message is not None or self._pending:
             # One message at a time; what follows it waits in the socket.
             self._set_reading(False)
             return
@@ -292,7 +296,17 @@ class Connection:
         message, self._message = self._message, None
         if message is None or self._closed:
             return
-        reply = self._table.dispatcher.answer(message, self.peer)
+        reply = self._table.dispatcher.answer(message, self.peer, self._reply)
+        if reply == LATER:
+            self._pending = True
+        else:
+            self._reply(reply)
+
+    def _reply(self, reply: bytes | None) -> None:
+        """Send the reply to the message whose turn came; None: close."""
+        self._pending = False
+        if self._closed:
+            return
         if reply is None:
             self.close()
             return

@@ -5,11 +5,15 @@ import time
 import traceback
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
+from typing import Final
 
+from directory.ldap.questions import Told
 from kdc.outcome import Outcome, Peer
 from kdc.server.alarm import Alarm
 from kdc.server.audit import AuditLog
 from kdc.server.counters import Counters, StageClock
+from kdc.server.misses import DeferringHandler, MissClient, Waiting
 from kdc.server.service import RequestHandler
 from kdc.wire.constants import PVNO, ErrorCode, MessageType, NameType
 from kdc.wire.rfc3244 import REPLY_VERSION, encode_frame
@@ -19,6 +23,12 @@ from pki import asn1
 log = logging.getLogger(__name__)
 
 
+LATER: Final = b""
+"""In the place of a reply: it comes later. No reply is empty."""
+
+Later = Callable[[bytes | None], None]
+
+
 def _utc_now() -> datetime:
     return datetime.now(UTC)
 
@@ -26,7 +36,17 @@ def _utc_now() -> datetime:
 class Dispatcher:
     """Hands messages to the handler and audits what comes back."""
 
-    __slots__ = ("_alarm", "_audit", "_clock", "_handler", "_realm", "_stages", "counters")
+    __slots__ = (
+        "_alarm",
+        "_asker",
+        "_audit",
+        "_clock",
+        "_deferring",
+        "_handler",
+        "_realm",
+        "_stages",
+        "counters",
+    )
 
     def __init__(
         self,
@@ -36,6 +56,7 @@ class Dispatcher:
         *,
         clock: Callable[[], datetime] = _utc_now,
         counters: Counters | None = None,
+        asker: MissClient | None = None,
     ) -> None:
         self._handler = handler
         self._audit = audit
@@ -45,18 +66,57 @@ class Dispatcher:
         self.counters = counters or Counters()
         self._stages = StageClock(self.counters)
         handler.time_stages(self._stages)
+        self._asker = asker
+        self._deferring = handler if isinstance(handler, DeferringHandler) and asker else None
 
-    def answer(self, message: bytes, peer: Peer) -> bytes | None:
-        """Return the reply to a message, or None when nothing is to be sent."""
+    def answer(self, message: bytes, peer: Peer, later: Later | None = None) -> bytes | None:
+        """Return the reply to a message, or None when nothing is to be sent.
+
+        later: called once with the same when it takes time to find out; then LATER is returned.
+        """
         # The one reading of the wall clock; everything below takes `now` from here.
         now = self._clock()
         started = time.perf_counter_ns()
         self.counters.requests += 1
         self._stages.begin()
+        outcome: Outcome | Waiting
         try:
-            outcome = self._handler.handle(message, peer, now)
+            if self._deferring is None or later is None:
+                outcome = self._handler.handle(message, peer, now)
+            else:
+                outcome = self._deferring.begin(message, peer, now)
         except Exception as error:  # noqa: BLE001  the last line of defence of a worker
             outcome = self._internal_error(error)
+        if isinstance(outcome, Waiting):
+            self._stages.end()
+            self._ask(outcome, started, later)
+            return LATER
+        return self._counted(outcome, peer, now, started)
+
+    def _ask(self, waiting: Waiting, started: int, later: Later | None) -> None:
+        if self._asker is not None and later is not None:
+            left = max(0.0, waiting.deadline - time.monotonic())
+            answered = partial(self._resume, waiting, started, later)
+            self._asker.ask(waiting.questions, answered, left)
+
+    def _resume(self, waiting: Waiting, started: int, later: Later, told: Told) -> None:
+        """Go on with a message after the follower of the directory has answered."""
+        now = self._clock()
+        self._stages.begin()
+        outcome: Outcome | Waiting
+        try:
+            if self._deferring is None:
+                return
+            outcome = self._deferring.resume(waiting, told, now)
+        except Exception as error:  # noqa: BLE001  the last line of defence of a worker
+            outcome = self._internal_error(error)
+        if isinstance(outcome, Waiting):
+            self._stages.end()
+            self._ask(outcome, started, later)
+        else:
+            later(self._counted(outcome, waiting.peer, now, started))
+
+    def _counted(self, outcome: Outcome, peer: Peer, now: datetime, started: int) -> bytes | None:
         if "internal_error" in outcome.facts:
             self.counters.internal_errors += 1
         if "retransmit" in outcome.facts:

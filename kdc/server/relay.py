@@ -21,11 +21,12 @@ import logging
 import socket
 import struct
 import time
+from functools import partial
 from typing import Final
 
 from kdc.outcome import Peer, Service
 from kdc.server.alarm import Alarm
-from kdc.server.dispatch import Dispatcher
+from kdc.server.dispatch import LATER, Dispatcher
 
 log = logging.getLogger(__name__)
 
@@ -95,11 +96,15 @@ class RelayEndpoint:
         if time.monotonic_ns() > deadline_ns:
             self._dispatcher.counters.relay_dropped += 1
             return True
-        reply = self._dispatcher.answer(message, peer)
+        reply = self._dispatcher.answer(message, peer, partial(self._reply, name))
+        if reply != LATER:
+            self._reply(name, reply)
+        return True
+
+    def _reply(self, name: bytes, reply: bytes | None) -> None:
         try:
             self._sock.send(name + (reply or b""))
         except OSError as error:
             # The HTTP process does not read. Its clients are told 503 by it, or notice its end.
             self._dispatcher.counters.relay_dropped += 1
             self._alarm.raise_(error.strerror)
-        return True

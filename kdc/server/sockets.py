@@ -22,12 +22,14 @@ import logging
 import socket
 import struct
 import time
+from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from kdc.outcome import Peer, Service
 from kdc.server.alarm import Alarm
 from kdc.server.connection import MESSAGES_PER_TURN, TURN_S, ConnectionTable
-from kdc.server.dispatch import Dispatcher
+from kdc.server.dispatch import LATER, Dispatcher
 from kdc.server.framing import MAX_UDP_MESSAGE_BYTES
 from kdc.server.reply_budget import MAX_AMPLIFICATION, Allowance, ReplyBudget
 from kdc.wire.constants import ErrorCode, MessageType
@@ -159,11 +161,17 @@ class UdpEndpoint:
             peer.local = _local_address(ancillary) or self._local
         slot = self._budget.slot(peer.address)
         if slot is None:
-            reply = self._dispatcher.answer(message, peer)
+            later = partial(self._send, ancillary, sockaddr)
+            self._send(ancillary, sockaddr, self._dispatcher.answer(message, peer, later))
         else:
-            reply = self._answer_within_budget(slot, message, peer)
-        if reply is None:
-            return True
+            later = partial(self._send_within_budget, slot, message, peer, ancillary, sockaddr)
+            self._answer_within_budget(slot, message, peer, later)
+        return True
+
+    def _send(self, ancillary: _Ancillary, sockaddr: tuple[str, int], reply: bytes | None) -> None:
+        """Send a reply; nothing for None, or while it is still to come (LATER)."""
+        if not reply or self._sock.fileno() < 0:
+            return
         try:
             if ancillary:
                 self._sock.sendmsg([reply], _reply_info(ancillary), 0, sockaddr)
@@ -174,36 +182,56 @@ class UdpEndpoint:
             # again. Waiting would only serve it late and the others later.
             self._dispatcher.counters.send_errors += 1
             self._alarm.raise_(error.strerror)
-        return True
 
-    def _answer_within_budget(self, slot: int, message: bytes, peer: Peer) -> bytes | None:
-        """Return what may be sent to an address that is perhaps not the sender's."""
-        dispatcher, budget = self._dispatcher, self._budget
-        allowance = budget.allowance(slot)
+    def _answer_within_budget(
+        self, slot: int, message: bytes, peer: Peer, send: Callable[[bytes | None], None]
+    ) -> None:
+        """Answer what may come from an address that is not the sender's."""
+        dispatcher = self._dispatcher
+        allowance = self._budget.allowance(slot)
         if allowance is Allowance.ANY:
-            reply = dispatcher.answer(message, peer)
-            if reply is None:
-                return None
-            if reply[:1] == _KRB_ERROR_TAG and _amplifies(message, reply):
-                dispatcher.counters.sent_to_tcp += 1
-                reply = dispatcher.response_too_big()
+            reply = dispatcher.answer(
+                message, peer, partial(self._sent_to_tcp, message, peer, send)
+            )
+            if reply != LATER:
+                self._sent_to_tcp(message, peer, send, reply)
         elif allowance is Allowance.SHORT and message[:1] in _REQUEST_TAGS:
             # Unread: whatever it costs, it may be forged, and its client comes back by TCP.
             dispatcher.counters.sent_to_tcp += 1
             reply = dispatcher.refuse(
                 ErrorCode.KRB_ERR_RESPONSE_TOO_BIG, "the network's UDP budget is nearly spent", peer
             )
-            if reply is None:
-                return None
+            send(reply)
         else:
             dispatcher.counters.dropped_by_budget += 1
             self._budget_alarm.raise_(peer.address)
-            return None
+
+    def _sent_to_tcp(
+        self, message: bytes, peer: Peer, send: Callable[[bytes | None], None], reply: bytes | None
+    ) -> None:
+        """Send a reply, or in the place of an error that amplifies the way to TCP."""
+        if reply and reply[:1] == _KRB_ERROR_TAG and _amplifies(message, reply):
+            self._dispatcher.counters.sent_to_tcp += 1
+            reply = self._dispatcher.response_too_big()
+        send(reply)
+
+    def _send_within_budget(
+        self,
+        slot: int,
+        message: bytes,
+        peer: Peer,
+        ancillary: _Ancillary,
+        sockaddr: tuple[str, int],
+        reply: bytes | None,
+    ) -> None:
+        """Send a reply and charge its size, unless it is an error that amplifies."""
+        if not reply:
+            return
         if _is_error(reply, peer) and _amplifies(message, reply):
-            dispatcher.counters.dropped_by_size += 1
-            return None
-        budget.charge(slot, len(reply))
-        return reply
+            self._dispatcher.counters.dropped_by_size += 1
+            return
+        self._budget.charge(slot, len(reply))
+        self._send(ancillary, sockaddr, reply)
 
 
 def _amplifies(message: bytes, reply: bytes) -> bool:

@@ -29,6 +29,7 @@ from kdc.server.control import (
 )
 from kdc.server.core_dumps import forbid_core_dumps
 from kdc.server.dispatch import Dispatcher
+from kdc.server.misses import DeferringHandler
 from kdc.server.relay import RelayEndpoint
 from kdc.server.reply_budget import LOOPBACK
 from kdc.server.service import (
@@ -84,7 +85,10 @@ class Worker:
         self._audit = AuditLog(audit_path(settings), on_failure=settings.audit_failure)
         self._counters = shared.counters.for_worker(index)
         self._counters.begin()
-        dispatcher = Dispatcher(handler, self._audit, settings.realm, counters=self._counters)
+        self._asker = handler.asker(self.loop) if isinstance(handler, DeferringHandler) else None
+        dispatcher = Dispatcher(
+            handler, self._audit, settings.realm, counters=self._counters, asker=self._asker
+        )
         tcp = settings.tcp
         self._connections = ConnectionTable(
             self.loop,
@@ -123,6 +127,8 @@ class Worker:
             self.loop.run_forever()
         finally:
             self._connections.close_all()
+            if self._asker is not None:
+                self._asker.close()
             self._handler.close()
             self._audit.close()
             self.loop.close()

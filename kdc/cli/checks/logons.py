@@ -56,7 +56,7 @@ def check_logons(patient: Patient, place: Place) -> Iterator[Finding]:
 
     Raises DirectoryError when the account cannot be made.
     """
-    with patient.realm.store(write=True) as store:
+    with patient.realm.store(write=True, local=True) as store:
         yield from _clean_up(patient, store)
         with _visitor(patient, store) as visitor:
             yield ok(

@@ -23,6 +23,7 @@ JUDGES = (
     ROOT / "kdc/core.py",
     ROOT / "kdc/errors.py",
     ROOT / "kdc/policy.py",
+    ROOT / "kdc/server/replica_handler.py",
     *sorted((ROOT / "kdc/exchange").glob("*.py")),
     *sorted((ROOT / "kdc/trust").glob("*.py")),
 )

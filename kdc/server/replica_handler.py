@@ -1,0 +1,137 @@
+"""The request handler of a realm in LDAP: a refusal that rests on what the store does not have is
+believed only after the follower has asked the directory.
+
+Only refusals that a newer store could turn around are looked into (ASKED): an unknown name, or a
+key that is not where the request says. With `hide_unknown` an unknown client is none of them, on
+purpose: the time it takes would tell names apart.
+"""
+
+import asyncio
+import time
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from directory.backend import Directory
+from directory.ldap.questions import ASK_TIMEOUT_S, STATUS_NAME, Question, Told
+from directory.ldap.replica import ReplicaDirectory
+from directory.ldap.status import FollowerState, StatusFile
+from kdc.config import KdcConfig
+from kdc.core import Doubt
+from kdc.errors import Unavailable
+from kdc.outcome import Outcome, Peer
+from kdc.server.build import RealmHandler
+from kdc.server.misses import MissClient, Waiting
+from kdc.wire.constants import ErrorCode
+
+ASKED = frozenset(
+    {
+        ErrorCode.KDC_ERR_C_PRINCIPAL_UNKNOWN,
+        ErrorCode.KDC_ERR_S_PRINCIPAL_UNKNOWN,
+        ErrorCode.KDC_ERR_TGT_REVOKED,
+        ErrorCode.KDC_ERR_CLIENT_NOT_TRUSTED,
+        ErrorCode.KDC_ERR_CLIENT_NAME_MISMATCH,
+    }
+)
+MAX_ROUNDS = 12
+"""Of asking for one request: with read_through one for each name it touches."""
+CURRENT = timedelta(seconds=15)
+"""A store confirmed within this is current: what it does not have does not exist."""
+
+
+class ReplicaHandler(RealmHandler):
+    """A worker's handler for a realm that lives in LDAP."""
+
+    _replica: ReplicaDirectory
+
+    def _directory(self, config: KdcConfig) -> Directory:
+        self._replica = ReplicaDirectory(
+            self._store,
+            self._folder.root,
+            max_staleness_s=config.max_staleness_s,
+            read_through=config.consistency == "read_through",
+        )
+        return self._replica
+
+    def asker(self, loop: asyncio.AbstractEventLoop) -> MissClient | None:
+        """Return who asks the follower."""
+        return MissClient(loop, self._folder.root)
+
+    def handle(self, message: bytes, peer: Peer, now: datetime) -> Outcome:
+        """Answer one message for a caller who cannot wait: what has to be asked is 29."""
+        outcome = self.begin(message, peer, now)
+        if isinstance(outcome, Waiting):
+            return self._finish(outcome, self._not_asked(outcome, now), now)
+        return outcome
+
+    def begin(self, message: bytes, peer: Peer, now: datetime) -> Outcome | Waiting:
+        """Answer a message, or say what the follower has to look at first."""
+        self._replica.begin()
+        outcome = self._core.handle(message, peer, now)
+        questions = self._open_questions(outcome)
+        if questions:
+            return Waiting(
+                message=message,
+                peer=peer,
+                outcome=outcome,
+                questions=questions,
+                deadline=time.monotonic() + ASK_TIMEOUT_S,
+            )
+        self._note(message, peer, now, outcome)
+        return outcome
+
+    def resume(self, waiting: Waiting, told: Told, now: datetime) -> Outcome | Waiting:
+        """Go on with a message after the follower has looked."""
+        if told is Told.AWAY or (told is Told.BUSY and not self._is_current(now)):
+            return self._finish(waiting, self._not_asked(waiting, now), now)
+        waiting.asked.update(waiting.questions)
+        needed = self._replica.reads_through
+        if not needed and told is not Told.CHANGED:
+            return self._finish(waiting, waiting.outcome, now)
+        self._replica.begin(waiting.asked)
+        waiting.outcome = self._core.handle(waiting.message, waiting.peer, now)
+        waiting.questions = self._open_questions(waiting.outcome)
+        waiting.rounds += 1
+        if not waiting.questions:
+            return self._finish(waiting, waiting.outcome, now)
+        if waiting.rounds > MAX_ROUNDS:
+            return self._finish(waiting, self._not_asked(waiting, now), now)
+        return waiting
+
+    def _open_questions(self, outcome: Outcome) -> tuple[Question, ...]:
+        if outcome.code in ASKED or self._replica.is_interrupted:
+            return self._replica.questions()
+        return ()
+
+    def _finish(self, waiting: Waiting, outcome: Outcome, now: datetime) -> Outcome:
+        self._note(waiting.message, waiting.peer, now, outcome)
+        return outcome
+
+    def _not_asked(self, waiting: Waiting, now: datetime) -> Outcome:
+        # From the start, so that the refusal goes the way of this request's own (FAST seals it).
+        # The store may have learned what was missed in the meantime: then it is an answer.
+        self._replica.begin(waiting.asked)
+        refusal = Unavailable("the directory cannot be asked about what the store does not have")
+        return self._core.handle(waiting.message, waiting.peer, now, Doubt(ASKED, refusal))
+
+    def _is_current(self, now: datetime) -> bool:
+        """Tell whether the directory is followed at this moment."""
+        try:
+            file = StatusFile(self._folder.root / STATUS_NAME)
+        except OSError:
+            return False
+        try:
+            status = file.read()
+        finally:
+            file.close()
+        age = status.age(now) if status is not None else None
+        return (
+            status is not None
+            and status.state is FollowerState.FOLLOWING
+            and age is not None
+            and age <= CURRENT
+        )
+
+
+def build_replica_handler(root: Path) -> ReplicaHandler:
+    """Build a worker's handler for the realm in LDAP in a state folder."""
+    return ReplicaHandler(root)
