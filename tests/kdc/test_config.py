@@ -270,3 +270,31 @@ def test_lines_of_keys_are_known_after_a_long_list_and_inside_tables() -> None:
     """An error in a table names the line of its key."""
     lines = _key_lines('realm = "A"\nlisten = [\n  "127.0.0.1:88",\n]\n[t]\na = 1\nb.c = 2\n')
     assert lines == {"realm": 1, "listen": 2, "t": 5, "t.a": 6, "t.b": 7, "t.b.c": 7}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", ("127.0.0.1:464", "[::1]:464")),
+        ('listen = ["127.0.0.1:8888"]', ()),
+        ('listen = ["*:88", "127.0.0.1:8888"]', ("*:464",)),
+        ("kpasswd_listen = []", ()),
+        ('kpasswd_listen = "*:4464"', ("*:4464",)),
+    ],
+)
+def test_kpasswd_is_beside_port_88_unless_it_is_told(text: str, expected: tuple[str, ...]) -> None:
+    """Clients look for it on 464 of the KDC's host."""
+    assert parse_config(f"{MINIMAL}\n{text}\n").config.kpasswd_addresses() == expected
+
+
+def test_kpasswd_cannot_share_a_port_with_the_kdc() -> None:
+    """What a message is follows from its port."""
+    error = refusal(f'{MINIMAL}\nlisten = ["127.0.0.1:88"]\nkpasswd_listen = ["127.0.0.1:88"]\n')
+    assert "cannot share" in error.why
+
+
+def test_minimum_age_longer_than_the_maximum_is_refused() -> None:
+    """Nobody could ever log on again."""
+    text = f'{MINIMAL}\npassword_min_age = "2d"\n'
+    assert parse_config(text).config.password_min_age_s == 2 * 86400
+    assert "expire before" in refusal(f'{text}password_max_age = "1d"\n').why

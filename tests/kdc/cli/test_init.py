@@ -4,6 +4,7 @@ import os
 import stat
 from pathlib import Path
 
+import pytest
 from cryptography import x509
 
 from directory.sealing import MasterKey
@@ -153,3 +154,29 @@ def test_tools_realm_has_a_certificate_like_a_domain_controllers(shell: Shell) -
     assert "lab.test" in shown["dns_names"]
     text = (shell.state / "krb5.conf").read_text()
     assert "  pkinit_require_krbtgt_otherName = false\n }" in text
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (["--listen", "127.0.0.1:8888"], ["127.0.0.1:9264"]),
+        (
+            ["--listen", "127.0.0.1:65300", "--listen", "[::1]:65000"],
+            ["127.0.0.1:64924", "[::1]:65376"],
+        ),
+        (["--listen", "127.0.0.1:88", "--listen", "[::1]:8888"], ["127.0.0.1:464"]),
+        (
+            ["--listen", "127.0.0.1:88", "--kpasswd-listen", "127.0.0.1:4464"],
+            ["127.0.0.1:4464"],
+        ),
+    ],
+)
+def test_kpasswd_has_a_port_of_its_own(
+    shell: Shell, options: list[str], expected: list[str]
+) -> None:
+    """464 beside 88, else as far off; krb5.conf names it."""
+    shell.ok("init", "--realm", "LAB.TEST", *options)
+    config = StateFolder(shell.state).load_config().config
+    assert list(config.kpasswd_addresses()) == expected
+    lines = (shell.state / "krb5.conf").read_text().splitlines()
+    assert [line.split(" = ")[1] for line in lines if "kpasswd_server" in line] == expected

@@ -29,7 +29,8 @@ def serving(shell: Shell, *options: str) -> Iterator[tuple[str, Path]]:
         process = subprocess.Popen(
             [
                 *(sys.executable, "-m", "kdc", "--state", str(shell.state), "serve"),
-                *("--listen", "127.0.0.1:0", "--workers", "1", *options),
+                *("--listen", "127.0.0.1:0", "--kpasswd-listen", "127.0.0.1:0"),
+                *("--workers", "1", *options),
             ],
             stdout=subprocess.PIPE,
             stderr=err,
@@ -121,3 +122,29 @@ def test_bad_configuration_is_78(realm: Shell) -> None:
     done = realm("serve")
     assert done.code == ExitCode.CONFIGURATION
     assert done.error[0].startswith(f"{realm.state}/kdc.toml:1: ")
+
+
+def test_passwords_are_changed_on_a_port_of_their_own(realm: Shell) -> None:
+    """The line names it, and both transports are there."""
+    with serving(realm) as (line, _):
+        found = re.search(r"kpasswd on 127\.0\.0\.1:(\d+) \(udp, tcp\)", line)
+        assert found is not None, line
+        kdc = re.search(r"ready on 127\.0\.0\.1:(\d+) \(udp, tcp\)", line)
+        assert kdc is not None, line
+        assert kdc[1] != found[1]
+        with socket.create_connection(("127.0.0.1", int(found[1])), 5) as connection:
+            connection.sendall(b"\0\0\0\1x")
+            answer = connection.recv(4096)
+    assert answer[4 + 2 : 4 + 6] == bytes((0, 1, 0, 0))  # version 1, no AP-REP
+    (record,) = [json.loads(r) for r in (realm.state / "audit.jsonl").read_text().splitlines()]
+    assert (record["EventID"], record["exchange"], record["Status"]) == (4723, "kpasswd", "0x29")
+
+
+def test_realm_from_before_kpasswd_gets_its_service_when_it_is_served(realm: Shell) -> None:
+    """kadmin/changepw with random keys; the second start adds nothing."""
+    realm.ok("service", "delete", "kadmin/changepw")
+    for _ in range(2):
+        with serving(realm):
+            pass
+        names = [s["name"] for s in realm.ok("service", "list", "--json").json]
+        assert names == ["kadmin/changepw"]

@@ -34,6 +34,11 @@ class ScriptedHandler:
             reply = self.setting.encode()
         elif command == b"peer":
             reply = f"{peer.address} {peer.transport}".encode()
+        elif command == b"port":
+            reply = f"{peer.service} {peer.local}".encode()
+        elif command == b"kpasswd-error":
+            # Looks like a KRB-ERROR in kpasswd's frame.
+            reply = bytes((0, 200, 0, 1, 0, 0)).ljust(200, b"~")
         elif command == b"fds":
             # Only asks; the connection is what uses descriptors up.
             reply = str(len(os.listdir("/proc/self/fd"))).encode()
