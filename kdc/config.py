@@ -25,6 +25,7 @@ from kdc.config_values import (
     boolean,
     duration,
     enctypes,
+    key_source,
     ldap_urls,
     listen_addresses,
     networks,
@@ -173,6 +174,7 @@ class KdcConfig:
     directory_bind_dn: str | None = None
     directory_bind_password_file: str | None = None
     directory_sasl: Sasl = "none"
+    directory_key_source: str = "local"
     directory_page_size: int = 1000
     directory_poll_interval_s: int = 1
     directory_miss_rate: int = 50
@@ -296,6 +298,7 @@ KEYS: Mapping[str, Key] = {
         _key("directory.bind_dn", text_like(DN, *DN_HELP), "directory_bind_dn"),
         _key("directory.bind_password_file", path_text, "directory_bind_password_file"),
         _key("directory.sasl", one_of(Sasl), "directory_sasl"),
+        _key("directory.key_source", key_source, "directory_key_source"),
         _key("directory.page_size", number(10, 100_000), "directory_page_size"),
         _key("directory.poll_interval", duration(1, 3600), "directory_poll_interval_s"),
         _key("directory.miss_rate", number(1, 100_000), "directory_miss_rate"),

@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn, get_args
 
+from directory.keysources.settings import KeySourceError, KeySourceSetting
 from directory.ldap.settings import LdapUrl, LdapUrlError
 
 ENCTYPE_NAMES: Mapping[str, int] = {
@@ -201,6 +202,17 @@ def ldap_urls(value: object) -> tuple[str, ...]:
         except LdapUrlError as error:
             bad_value(f"{item!r}: {error}", remedy)
     return tuple(dict.fromkeys(out))
+
+
+def key_source(value: object) -> str:
+    """Read where an LDAP realm's long-term keys come from."""
+    remedy = 'write it as "samba:/var/lib/samba/private" or "keytab:/etc/keytrust/keys.keytab"'
+    if not isinstance(value, str):
+        bad_value("it is a text in quotes", remedy)
+    try:
+        return str(KeySourceSetting.parse(value))
+    except KeySourceError as error:
+        bad_value(str(error), remedy)
 
 
 def enctypes(value: object) -> tuple[int, ...]:
