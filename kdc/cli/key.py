@@ -7,7 +7,6 @@ from pathlib import Path
 
 import click
 
-from directory.backend import DirectoryError, DirectoryFault
 from directory.keycredential import (
     NewKeyCredential,
     decode_key_credential,
@@ -17,8 +16,10 @@ from directory.keycredential import (
 from directory.keymaterial import MaterialForm, decode_key_material
 from directory.model import Account, AccountKind, KeyCredential
 from directory.store import Store
-from kdc.cli.accounts import credential_json, credential_state, owner_names
+from kdc.cli.accounts import credential_json, credential_state
+from kdc.cli.directory_access import Caller, caller_options
 from kdc.cli.errors import CliError, ExitCode
+from kdc.cli.key_places import KeyPlace, Owner, open_place
 from kdc.cli.options import json_option, not_found, read_input_file, state_option
 from kdc.cli.output import print_fields, print_json, print_table, read_time
 from kdc.cli.state import check_writable, find_account, now, open_realm, write_private
@@ -67,6 +68,7 @@ def command() -> None:
     is_flag=True,
     help="Leave keyUsage out, exactly as Windows does; Heimdal's kinit then signs nothing.",
 )
+@caller_options
 @state_option
 @click.pass_context
 def enroll(
@@ -76,10 +78,12 @@ def enroll(
     days: int,
     throwaway_issuer: Path | None,
     no_key_usage: bool,
+    caller: Caller,
 ) -> None:
     """Make and register a key as Windows Hello does.
 
-    An RSA-2048 key and a self-signed certificate; both go to one file.
+    An RSA-2048 key and a self-signed certificate; both go to one file. In an LDAP realm the key is
+    written to the directory, as whoever the options say.
     """
     realm = open_realm(ctx)
     moment = now()
@@ -93,11 +97,11 @@ def enroll(
             )
         if path is not None:
             check_writable(path)
-    with realm.store(write=True) as store:
-        account = find_account(store, user)
-        _check_owner(account)
+    with open_place(realm, caller, write=True) as place:
+        owner = place.find(user)
+        _check_owner(owner)
         private_key = ca.generate_key(ca.KeyType.RSA_2048)
-        subject = simple_name((oids.ID_AT_COMMON_NAME, _subject(account, realm.config)))
+        subject = simple_name((oids.ID_AT_COMMON_NAME, _subject(owner, realm.config)))
         if throwaway_issuer is None:
             # Windows leaves keyUsage out; Heimdal's kinit signs with no certificate that lacks it.
             certificate = ca.self_signed_hello_certificate(
@@ -118,79 +122,46 @@ def enroll(
         write_private(out, pem, replace=False)
         try:
             public_key = public_key_from_cryptography(private_key.public_key())
-            credential = _register(store, account, public_key, moment)
+            credential = _register(place, owner, public_key, moment)
         except BaseException:
             out.unlink()
             raise
-    click.echo(f"registered key {credential.key_id.hex()[:16]} on {account.sam_account_name}")
-    click.echo(f"  certificate and private key: {out}")
-    if throwaway_issuer is not None:
-        click.echo(f"  issuer, for the client's own anchors: {throwaway_issuer}")
+        click.echo(f"registered key {credential.key_id.hex()[:16]} on {owner.name}")
+        click.echo(f"  certificate and private key: {out}")
+        if throwaway_issuer is not None:
+            click.echo(f"  issuer, for the client's own anchors: {throwaway_issuer}")
+        place.settle(owner)
 
 
-def _subject(account: Account, config: KdcConfig) -> str:
+def _subject(owner: Owner, config: KdcConfig) -> str:
     """Make the common name that Windows gives a Hello certificate."""
-    if account.kind is AccountKind.COMPUTER:
-        return str(account.sid)
-    upn = account.upn or f"{account.sam_account_name}@{config.domain}"
-    return f"{account.sid}/{uuid.uuid4()}/login.windows.net/{uuid.uuid4()}/{upn}"
+    if owner.kind is AccountKind.COMPUTER:
+        return str(owner.sid)
+    upn = owner.upn or f"{owner.name}@{config.domain}"
+    return f"{owner.sid}/{uuid.uuid4()}/login.windows.net/{uuid.uuid4()}/{upn}"
 
 
-def _check_owner(account: Account) -> None:
-    if account.kind not in (AccountKind.USER, AccountKind.COMPUTER):
+def _check_owner(owner: Owner) -> None:
+    if owner.kind not in (AccountKind.USER, AccountKind.COMPUTER):
         raise CliError(
-            f"{account.sam_account_name} can have no registered key",
-            f"it is a {account.kind} account; users and computers log on with keys",
+            f"{owner.name} can have no registered key",
+            f"it is a {owner.kind} account; users and computers log on with keys",
             "kdc keytab export gives a service its keys; kdc user list shows who can have one",
             ExitCode.DENIED,
         )
 
 
-def _check_free(store: Store, account: Account, public_key: PublicKey | None) -> None:
-    """Refuse a key that is registered already: on a second account it would log on to neither."""
-    if public_key is None:
-        return
-    owners = store.accounts_by_key(public_key.digest)
-    names = owner_names(store, owners)
-    if account.account_id in owners:
-        raise CliError(
-            f"{account.sam_account_name} has this key already",
-            "a key is registered once",
-            f"kdc key list {account.sam_account_name}",
-            ExitCode.EXISTS,
-        )
-    if owners:
-        raise CliError(
-            f"this key is registered on {', '.join(names)} already",
-            "a key on two accounts logs on to neither of them",
-            f"kdc key enroll {account.sam_account_name} --out F.pem makes another one; or first: "
-            f"kdc key list {names[0]}, then kdc key remove",
-            ExitCode.EXISTS,
-        )
-
-
-def _add(store: Store, account: Account, text: str, public_key: PublicKey | None) -> KeyCredential:
-    try:
-        return store.add_key_credential(account.account_id, text, unshared=True)
-    except DirectoryError as error:
-        if error.kind is DirectoryFault.EXISTS:
-            # Free a moment ago: another `kdc key` was faster. Who has it now?
-            _check_free(store, account, public_key)
-        raise
-
-
 def _register(
-    store: Store, account: Account, public_key: PublicKey, moment: datetime
+    place: KeyPlace, owner: Owner, public_key: PublicKey, moment: datetime
 ) -> KeyCredential:
     """Register a public key on an account, in the form that Windows writes for its kind."""
     form = MaterialForm.BCRYPT
     if public_key.kind is not KeyKind.RSA:
         form = MaterialForm.SPKI
-    elif account.kind is AccountKind.COMPUTER:
+    elif owner.kind is AccountKind.COMPUTER:
         form = MaterialForm.RSA_PUBLIC_KEY
     new = NewKeyCredential(public_key=public_key, material=form, created=moment)
-    text = encode_key_credential(new, store.owner_dn(account.account_id))
-    return _add(store, account, text, public_key)
+    return place.add(owner, encode_key_credential(new, owner.dn))
 
 
 # -- add -------------------------------------------------------------------------------------
@@ -199,31 +170,32 @@ def _register(
 @command.command("add")
 @click.argument("user")
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@caller_options
 @state_option
 @click.pass_context
-def add(ctx: click.Context, user: str, file: Path) -> None:
+def add(ctx: click.Context, user: str, file: Path, caller: Caller) -> None:
     """Register the public key in FILE on a user.
 
     FILE holds a certificate or public key (PEM or DER), a BCRYPT or TPM key blob, or the text of
-    an msDS-KeyCredentialLink value.
+    an msDS-KeyCredentialLink value. In an LDAP realm the key is written to the directory, as
+    whoever the options say.
     """
     data = read_input_file(file, MAX_KEY_FILE_BYTES)
-    with open_realm(ctx).store(write=True) as store:
-        account = find_account(store, user)
-        _check_owner(account)
+    with open_place(open_realm(ctx), caller, write=True) as place:
+        owner = place.find(user)
+        _check_owner(owner)
         text = _dn_binary(data)
         if text is not None:
-            owner = store.owner_dn(account.account_id)
-            public_key = decode_key_credential(text, owner_dn=owner).public_key
-            _check_free(store, account, public_key)
-            credential = _add(store, account, text, public_key)
+            place.check_free(owner, decode_key_credential(text, owner_dn=owner.dn).public_key)
+            credential = place.add(owner, text)
         else:
             public_key = read_public_key(data, file)
-            _check_free(store, account, public_key)
-            credential = _register(store, account, public_key, now())
-    click.echo(f"registered key {credential.key_id.hex()[:16]} on {account.sam_account_name}")
-    for warning in credential.warnings:
-        click.echo(f"  note: {warning}", err=True)
+            place.check_free(owner, public_key)
+            credential = _register(place, owner, public_key, now())
+        click.echo(f"registered key {credential.key_id.hex()[:16]} on {owner.name}")
+        for warning in credential.warnings:
+            click.echo(f"  note: {warning}", err=True)
+        place.settle(owner)
 
 
 def _dn_binary(data: bytes) -> str | None:
@@ -384,40 +356,43 @@ def show(ctx: click.Context, keyid: str, as_json: bool) -> None:
 @click.argument("keyid", required=False)
 @click.option("--all", "every", is_flag=True, help="Remove all keys of the user.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
+@caller_options
 @state_option
 @click.pass_context
-def remove(ctx: click.Context, user: str, keyid: str | None, every: bool, dry_run: bool) -> None:
-    """Remove a key, or all keys, of a user. The next logon with it is refused."""
+def remove(
+    ctx: click.Context, user: str, keyid: str | None, every: bool, dry_run: bool, caller: Caller
+) -> None:
+    """Remove a key, or all keys, of a user. The next logon with it is refused.
+
+    In an LDAP realm exactly these values are deleted from the directory, as whoever the options
+    say.
+    """
     if every == (keyid is not None):
         raise click.UsageError("give a KEYID or --all")
-    with open_realm(ctx).store(write=not dry_run) as store:
-        account = find_account(store, user)
-        chosen = account.key_credentials if every else _chosen(account, keyid or "")
+    with open_place(open_realm(ctx), caller, write=not dry_run) as place:
+        owner = place.find(user)
+        chosen = owner.credentials if every else _chosen(owner, keyid or "")
         verb = "would remove" if dry_run else "removed"
         if not dry_run:
-            if every:
-                store.remove_key_credential(account.account_id)
-            else:
-                store.remove_key_credential(account.account_id, chosen[0].key_id)
-    for credential in chosen:
-        what = credential.key_id.hex()[:16] or "an unreadable value"
-        click.echo(f"{verb} {what} of {account.sam_account_name}")
-    if not chosen:
-        click.echo(f"{account.sam_account_name} has no keys")
+            place.remove(owner, chosen, every=every)
+        for credential in chosen:
+            what = credential.key_id.hex()[:16] or "an unreadable value"
+            click.echo(f"{verb} {what} of {owner.name}")
+        if not chosen:
+            click.echo(f"{owner.name} has no keys")
+        if not dry_run:
+            place.settle(owner)
 
 
-def _chosen(account: Account, keyid: str) -> tuple[KeyCredential, ...]:
+def _chosen(owner: Owner, keyid: str) -> tuple[KeyCredential, ...]:
     wanted = key_id_of(keyid)
-    found = tuple(c for c in account.key_credentials if c.key_id.startswith(wanted))
+    found = tuple(c for c in owner.credentials if c.key_id.startswith(wanted))
     if not found:
-        raise not_found(
-            f"{account.sam_account_name} has no key {keyid}",
-            f"kdc key list {account.sam_account_name}",
-        )
+        raise not_found(f"{owner.name} has no key {keyid}", f"kdc key list {owner.name}")
     if len({c.key_id for c in found}) > 1:
         raise CliError(
             f"{keyid} is not one key",
-            f"{len(found)} keys of {account.sam_account_name} start so",
+            f"{len(found)} keys of {owner.name} start so",
             "give more digits of the KeyID",
             ExitCode.USAGE,
         )
