@@ -16,20 +16,19 @@ def make_key_source(
     setting: KeySourceSetting,
     *,
     realm: str,
-    base: str,
-    connect: Callable[[], LdapConnection],
+    connect: Callable[[], tuple[LdapConnection, str]],
     master_key: MasterKey,
     nt_hashes: bool = False,
     trusted_paths: tuple[Path, ...] = (),
 ) -> KeySource | None:
     """Make the source; it opens nothing yet. None: keys live in the local store.
 
-    base, connect: of the realm's directory. nt_hashes: the configuration's legacy_ntlm.
+    connect: opens the realm's directory; connection and base. nt_hashes: legacy_ntlm.
     """
     if setting.kind == "keytab" and setting.path is not None:
         return KeytabSource(setting.path, realm, nt_hashes=nt_hashes, trusted_paths=trusted_paths)
     if setting.kind == "samba" and setting.path is not None:
         return SambaSource(setting.path, nt_hashes=nt_hashes)
     if setting.kind == "ldap-sealed":
-        return SealedSource(connect, base, master_key, nt_hashes=nt_hashes)
+        return SealedSource(connect, master_key, nt_hashes=nt_hashes)
     return None

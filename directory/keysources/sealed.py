@@ -95,18 +95,17 @@ class SealedSource:
 
     def __init__(
         self,
-        connect: Callable[[], LdapConnection],
-        base: str,
+        connect: Callable[[], tuple[LdapConnection, str]],
         master_key: MasterKey,
         *,
         nt_hashes: bool = False,
     ) -> None:
-        """Take what opens a connection; base: where accounts are. nt_hashes: for legacy_ntlm."""
+        """Take what opens a connection and says where accounts are. nt_hashes: for legacy_ntlm."""
         self._connect = connect
-        self._base = base
         self._master_key = master_key
         self._etypes = AES_ETYPES | {NT_HASH_ETYPE} if nt_hashes else AES_ETYPES
         self._connection: LdapConnection | None = None
+        self._base = ""
 
     def __repr__(self) -> str:
         return f"SealedSource({self._base!r})"
@@ -115,7 +114,8 @@ class SealedSource:
         """Read all accounts, page by page. Raises DirectoryError(UNAVAILABLE, DENIED)."""
         found: dict[str, tuple[PrincipalKey, ...]] = {}
         try:
-            for page in self._open().pages(self._base, present(ATTRIBUTE), _ATTRIBUTES):
+            connection = self._open()
+            for page in connection.pages(self._base, present(ATTRIBUTE), _ATTRIBUTES):
                 for entry in page:
                     name, keys = self._read(entry)
                     if keys:
@@ -137,7 +137,8 @@ class SealedSource:
     def _search(self, name: str) -> list[Entry]:
         wanted = all_of(equal("sAMAccountName", name), present(ATTRIBUTE))
         try:
-            return self._open().entries(
+            connection = self._open()
+            return connection.entries(
                 self._base, Scope.SUBTREE, wanted, _ATTRIBUTES, timeout_s=_FETCH_S, size_limit=2
             )
         except BaseException:
@@ -156,7 +157,7 @@ class SealedSource:
 
     def _open(self) -> LdapConnection:
         if self._connection is None or not self._connection.is_open:
-            self._connection = self._connect()
+            self._connection, self._base = self._connect()
         return self._connection
 
     def _read(self, entry: Entry) -> tuple[str, tuple[PrincipalKey, ...]]:

@@ -13,6 +13,7 @@ from directory.ldap.questions import STATUS_NAME
 from directory.ldap.session import Servers
 from directory.ldap.status import FollowerStatus, StatusFile
 from directory.store import Store
+from kdc.cli import directory_check
 from kdc.cli.errors import CliError, ExitCode
 from kdc.cli.options import json_option, state_option
 from kdc.cli.output import iso, print_fields, print_json, progress
@@ -26,6 +27,9 @@ SHOWN_PROBLEMS = 20
 @click.group("directory")
 def command() -> None:
     """The LDAP directory that the realm's accounts live in."""
+
+
+command.add_command(directory_check.command)
 
 
 def ldap_realm(ctx: click.Context) -> RealmState:

@@ -69,7 +69,7 @@ def command(
                 "realm": None if loaded is None else loaded.config.realm,
                 "state": str(folder.root),
                 "time": iso(moment),
-                "result": str(_worst(kept)),
+                "result": str(worst(kept)),
                 "logons": not no_logons,
                 "checks": [
                     {"check": f.check, "level": str(f.level), "message": f.message, "fix": f.fix}
@@ -78,12 +78,13 @@ def command(
             }
         )
     else:
-        kept = _print(found)
-    if _worst(kept) is Level.FAIL:
+        kept = print_findings(found)
+    if worst(kept) is Level.FAIL:
         ctx.exit(ExitCode.FAILED)
 
 
-def _worst(found: list[Finding]) -> Level:
+def worst(found: list[Finding]) -> Level:
+    """Return the worst level of a report."""
     return max((finding.level for finding in found), key=list(Level).index)
 
 
@@ -138,7 +139,7 @@ def _look_into_store(patient: Patient, *, every: bool) -> Iterator[Finding]:
 # -- showing ---------------------------------------------------------------------------------
 
 
-def _print(found: Iterator[Finding]) -> list[Finding]:
+def print_findings(found: Iterator[Finding]) -> list[Finding]:
     """Print each line as it is found, under the heads of their subjects."""
     colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     kept: list[Finding] = []

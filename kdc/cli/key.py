@@ -16,6 +16,7 @@ from directory.keycredential import (
 from directory.keymaterial import MaterialForm, decode_key_material
 from directory.model import Account, AccountKind, KeyCredential
 from directory.store import Store
+from kdc.cli import key_check
 from kdc.cli.accounts import credential_json, credential_state
 from kdc.cli.directory_access import Caller, caller_options
 from kdc.cli.errors import CliError, ExitCode
@@ -43,6 +44,9 @@ MIN_KEY_ID_BYTES = 2  # the start of a KeyID that is taken for one
 @click.group("key")
 def command() -> None:
     """Keys registered on accounts: what key trust trusts."""
+
+
+command.add_command(key_check.command)
 
 
 # -- enroll ----------------------------------------------------------------------------------

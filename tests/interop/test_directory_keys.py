@@ -97,7 +97,7 @@ def _keys(kvno: int) -> tuple[PrincipalKey, ...]:
 
 def test_sealed_keys_are_written_and_read_live(server: Slapd) -> None:
     """Written with the administrator's credentials, read with the follower's."""
-    source = SealedSource(lambda: directories.on_slapd(server, None), slapd.BASE, MASTER)
+    source = SealedSource(lambda: (directories.on_slapd(server, None), slapd.BASE), MASTER)
     writer = directories.on_slapd(server)
     for kvno in (1, 2):
         account = find_account(writer, slapd.BASE, "openldap", "pat")
@@ -128,7 +128,7 @@ def test_a_value_copied_from_another_entry_gives_no_key(server: Slapd) -> None:
         account = find_account(writer, slapd.BASE, "openldap", name)
         foreign = seal_keys(MASTER, slapd.sid(1200), _keys(1))
         write_sealed_keys(writer, account, foreign)
-    source = SealedSource(lambda: directories.on_slapd(server, None), slapd.BASE, MASTER)
+    source = SealedSource(lambda: (directories.on_slapd(server, None), slapd.BASE), MASTER)
     assert source.keys_of("user0000") == ()
     assert "user0002" not in source.load()
     source.close()
