@@ -182,7 +182,12 @@ class KdcConfig:
     max_staleness_s: int = 86400
 
     def kpasswd_addresses(self) -> tuple[str, ...]:
-        """Where passwords are changed: as configured, else port 464 beside each port 88."""
+        """Where passwords are changed: as configured, else port 464 beside each port 88.
+
+        Nowhere for a realm in LDAP: its passwords are changed where they live.
+        """
+        if self.directory_url:
+            return ()
         if self.kpasswd_listen is not None:
             return self.kpasswd_listen
         return kpasswd_beside(self.listen)

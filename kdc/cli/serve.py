@@ -120,9 +120,7 @@ def command(
 
 def _kpasswd_listen(config: KdcConfig, listen: tuple[str, ...]) -> tuple[str, ...]:
     """Return where passwords are changed: as configured, else beside what is listened on."""
-    if config.directory_url:
-        return ()
-    if listen and config.kpasswd_listen is None:
+    if listen and config.kpasswd_listen is None and not config.directory_url:
         return kpasswd_beside(listen)
     return config.kpasswd_addresses()
 

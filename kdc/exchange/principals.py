@@ -56,7 +56,11 @@ def check_realm(body: KdcReqBody, config: KdcConfig) -> None:
 
 def is_password_service(account: Account) -> bool:
     """Tell whether an account is kadmin/changepw, by whatever other name it was found."""
-    return any(match_key(spn) == "/".join(PASSWORD_SERVICE) for spn in account.spns)
+    # Never krbtgt, to which Windows gives this name: tickets for the one would open as the other's
+    # (CVE-2022-2031).
+    return account.kind is not AccountKind.KRBTGT and any(
+        match_key(spn) == "/".join(PASSWORD_SERVICE) for spn in account.spns
+    )
 
 
 def account_by_simple_name(name: str, directory: Directory, config: KdcConfig) -> Account | None:

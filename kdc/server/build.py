@@ -220,7 +220,8 @@ class RealmHandler:
             self._replay,
             self._retransmit,
             self._stages,
-            self._passwords,
+            # Passwords of a realm in LDAP are changed there, or the two would differ.
+            None if config.directory_url else self._passwords,
         )
 
     def _directory(self, config: KdcConfig) -> Directory:

@@ -25,6 +25,7 @@ from tests.kdc.builders import (
     Kdc,
     as_req,
     client_entropy,
+    enc_timestamp,
     key_of,
     name,
 )
@@ -504,3 +505,22 @@ def test_expired_account_is_told_so_under_protection(kdc: Kdc) -> None:
     sent = Change(ticket=password_ticket(kdc)).build()
     kdc.store.update_account(kdc.account_id("pat"), AccountChanges(expires_at=NOW))
     assert sealed(kdc, sent) == (18, "the account has expired", ResultCode.AUTHERROR)
+
+
+def test_krbtgt_is_never_the_password_service(kdc: Kdc) -> None:
+    """CVE-2022-2031: Windows gives krbtgt the name kadmin/changepw; here each has its own key."""
+    kdc.store.delete_account(kdc.account_id("kadmin/changepw"))
+    krbtgt = kdc.store.krbtgt().account_id
+    names = ("krbtgt/LAB.TEST", "krbtgt/LAB", "kadmin/changepw")
+    kdc.store.update_account(krbtgt, AccountChanges(spns=names))
+    tgt = password_tgt(kdc)
+    shown = replace(tgt, ticket=replace(tgt.ticket, sname=CHANGEPW))
+    outcome = ask_change(kdc, Change(ticket=shown).build())
+    assert in_the_clear(kdc, outcome)[:2] == (
+        44,
+        "the ticket is sealed with a key that the password service has not",
+    )
+    assert (tgt.part.endtime - tgt.part.authtime) > timedelta(minutes=5)
+    body = replace(BODY, cname=name("pat"), sname=CHANGEPW)
+    refusal = kdc.ask(as_req(body, enc_timestamp(key_of(18))))
+    assert refusal.code == 7, "no TGT under another name"
