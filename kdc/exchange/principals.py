@@ -153,7 +153,8 @@ def find_service(body: KdcReqBody, directory: Directory, config: KdcConfig) -> N
             sname = PrincipalName(name_type=NameType.SRV_INST, name_string=(KRBTGT, config.realm))
         return Named(account=directory.krbtgt(), name=sname)
     account = account_by_parts(parts, directory) if len(parts) > 1 else None
-    if account is None:
+    # krbtgt has no other name: what is sealed with its key opens as a TGT.
+    if account is None or account.kind is AccountKind.KRBTGT:
         raise _unknown_service()
     if account.disabled:
         raise KdcError(ErrorCode.KDC_ERR_SERVICE_REVOKED, "the service's account is disabled")
