@@ -16,6 +16,7 @@ from directory.keymaterial import MaterialForm, encode_key_material
 from directory.keytab import KeytabEntry, encode_keytab
 from kdc.crypto.etypes import EncType, KeyUsage, ProtocolKey, decrypt
 from kdc.crypto.pkinit_kdf import ID_PKINIT_KDF_AH_SHA256, ID_PKINIT_KDF_AH_SHA512
+from kdc.exchange.fast_cookie import HEADER, make_cookie
 from kdc.exchange.freshness import make_freshness_token
 from kdc.formats.ccache import Ccache, Credential, Principal, Setting, encode_ccache
 from kdc.pac import DelegationInfo, parse_pac, split_ticket
@@ -25,6 +26,7 @@ from kdc.wire.constants import KdcOption, NameType, PaType, TypedData
 from kdc.wire.rfc4120 import (
     AUTHORIZATION_DATA,
     ETYPE_INFO2,
+    ApReq,
     AsRep,
     AuthorizationDataElement,
     EncAsRepPart,
@@ -32,7 +34,10 @@ from kdc.wire.rfc4120 import (
     EncTicketPart,
     EtypeInfo2Entry,
     HostAddress,
+    KdcReqBody,
     LastReqEntry,
+    PaData,
+    PaEncTsEnc,
     TransitedEncoding,
 )
 from kdc.wire.rfc4556 import (
@@ -43,15 +48,18 @@ from kdc.wire.rfc4556 import (
     PkAuthenticator,
     typed_data,
 )
+from kdc.wire.rfc6113 import FastOption, KrbFastReq
 from pki import asn1, names, oids, x500
 from pki.certificate import Certificate
 from pki.keys import public_key_from_spki
 from tests.fuzz import realm
 from tests.fuzz.targets import CORPUS, recorded
+from tests.fuzz.targets.fast import pats_tgt
 from tests.fuzz.targets.kdc_reply import entropy
-from tests.kdc import builders
+from tests.kdc import builders, fast_builders
 from tests.kdc.builders import BODY, ENCTYPES, NOW, REALM, PkinitRequest, body_for, padata
 from tests.kdc.explain import captures
+from tests.kdc.fast_builders import Armor, Wrapping
 
 _READ_BUFFERS = (1, 10, 12, 17, 18)  # those with contents, no signatures
 _VECTORS = Path(__file__).resolve().parents[1] / "vectors"
@@ -169,6 +177,38 @@ def tgs_requests() -> None:
     )
     _write("tgs_req", **requests)
     _write("tgs_req_sealed", **sealed)
+
+
+def fast_requests() -> None:
+    """Record the parts of armored requests; the target seals them with keys of its own."""
+    tgt = Armor(tgt=pats_tgt(), ctime=NOW)
+    key = tgt.key
+    as_body, tgs_body = asn1.encode(fast_builders.PAT), asn1.encode(realm.tgs_body())
+    hiding = Wrapping(options=FastOption.HIDE_CLIENT_NAMES)
+    ap_req = tgt.value()
+    value = hiding.wrap(key, ap_req, as_body, fast_builders.PAT, ())
+
+    def inside(body: KdcReqBody, *padata: PaData) -> bytes:
+        return asn1.encode(
+            KrbFastReq(fast_options=FastOption.HIDE_CLIENT_NAMES, padata=padata, req_body=body)
+        )
+
+    sealed = asn1.decode(ApReq, ap_req.armor_value).authenticator.cipher
+    authenticator = decrypt(tgt.tgt.session, KeyUsage.AP_REQ_AUTHENTICATOR, sealed)
+    stamp = PaEncTsEnc(patimestamp=NOW, pausec=7)
+    store = realm.kdc().store
+    cookie = make_cookie(store.krbtgt(), fast_builders.PAT.cname, NOW, builders.client_entropy)
+    asked = (padata(PaType.REQ_ENC_PA_REP), padata(PaType.AS_FRESHNESS))
+    _write(
+        "fast",
+        value=b"\x00" + value.padata_value,
+        armor=b"\x01" + ap_req.armor_value,
+        authenticator=b"\x02" + authenticator,
+        inside_as=b"\x03" + inside(fast_builders.PAT, *asked),
+        inside_tgs=b"\x04" + inside(asn1.decode(KdcReqBody, tgs_body)),
+        challenge=b"\x05" + asn1.encode(stamp),
+        cookie=b"\x06" + cookie.padata_value[len(HEADER) :],
+    )
 
 
 def pacs() -> None:
@@ -428,6 +468,7 @@ def main() -> None:
     for make in (
         as_requests,
         tgs_requests,
+        fast_requests,
         pacs,
         signed_data,
         key_credentials,

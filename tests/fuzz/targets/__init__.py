@@ -13,6 +13,7 @@ TARGETS = (
     "as_req_signed",
     "tgs_req",
     "tgs_req_sealed",
+    "fast",
     "pac",
     "cms_signed_data",
     "auth_pack",
