@@ -35,6 +35,7 @@ from pki.x500 import decode_name, render_rfc4514
 
 MAX_MESSAGE_BYTES = 1024 * 1024
 _UTC_TIME = 0x17
+_PADATA_TYPE = 0xA1  # the first field of PA-DATA; that of TYPED-DATA is [0]
 _AS_REQ, _TGS_REQ = (bytes((0x60 | kind,)) for kind in (MessageType.AS_REQ, MessageType.TGS_REQ))
 _KEY_USAGES = (
     "digitalSignature",
@@ -327,12 +328,22 @@ def _error_data(reader: Reader, node: Node, at: Element, seen: Mapping[str, obje
         ErrorCode.KDC_ERR_PREAUTH_REQUIRED,
         ErrorCode.KDC_ERR_PREAUTH_FAILED,
         ErrorCode.KDC_ERR_MORE_PREAUTH_DATA_REQUIRED,
-    ):
+    ) or _is_method_data(reader.message, at):
         _list_at(reader, node, at.start, at.end, rfc4120.PaData, "PA-DATA")
     elif reader.message[at.start : at.start + 1] == b"\x30":
         _list_at(reader, node, at.start, at.end, rfc4120.TypedDataElement, "TYPED-DATA")
     else:
         node.value = octets(reader.message[at.start : at.end])
+
+
+def _is_method_data(message: bytes, at: Element) -> bool:
+    """Tell METHOD-DATA from TYPED-DATA by the first field: FAST brings it in any error."""
+    try:
+        start, end = der.read_tlv(message, at.start, at.end)[1:]
+        start, end = der.read_tlv(message, start, end)[1:]
+        return message[start] == _PADATA_TYPE and der.read_tlv(message, start, end)[2] <= end
+    except (PkiError, IndexError):
+        return False
 
 
 def _typed_value(reader: Reader, node: Node, at: Element, seen: Mapping[str, object]) -> None:
