@@ -138,7 +138,7 @@ def page() -> str:
         "",
         "Not yet, or not wholly: "
         + "; ".join(f"{row.id} ({row.reason})" for row in missing)
-        + ". Rows of exchanges that are still to come (C, T, X, L, R, Q, U) come with them, and "
+        + ". Rows of exchanges that are still to come (C, X, L, R, Q) come with them, and "
         "K17 and K18 with directories in LDAP.",
         "",
     ]

@@ -180,6 +180,13 @@ def _accounts_csv() -> str:
     return "\n".join(lines) + "\n"
 
 
+def _delegation(live: LiveRealm) -> None:
+    """Add a service that may act for users at SERVICE, but not by protocol transition."""
+    live.kdc("user", "add", "svc$", "--password-stdin", stdin=_PASSWORD + "svc\n")
+    live.kdc("service", "add", "host/svc.lab.test", "--account", "svc$")
+    live.kdc("delegation", "add-service", "svc$", "/".join(SERVICE))
+
+
 def _odd_accounts(live: LiveRealm) -> dict[tuple[int, int], bytes]:
     """Give accounts what no command gives them; return the krbtgt keys."""
     state = live.state
@@ -236,6 +243,7 @@ def _people() -> dict[str, Person]:
     for role in (*_WITH_KEY, "must_change_card", "password_expired_card"):
         person = people.get(role) or Person(name=_account_name(role))
         people[role] = replace(person, identity=identity_of(role))
+    people["svc"] = Person(name="svc$", password=_PASSWORD + "svc")
     for name in ("alice", "bob", "eve", "removed", "roca", "small"):
         people[name].identity = identity_of(name)
     people["computer"] = Person(name="pc$", identity=identity_of("computer"))
@@ -264,6 +272,7 @@ def served(folder: Path, realm: str = "main", *, switches: str | None = None) ->
     accounts.write_text(_accounts_csv())
     live.kdc("user", "import", str(accounts))
     live.kdc("service", "add", "/".join(SERVICE))
+    _delegation(live)
     for name in ("alice", "bob", "eve", "removed"):
         live.kdc("key", "add", name, str(_write_certificate(folder, name)))
     live.kdc("key", "remove", "removed", "--all")

@@ -9,3 +9,4 @@ from tests.negative.cases import freshness as freshness
 from tests.negative.cases import key_trust as key_trust
 from tests.negative.cases import names as names
 from tests.negative.cases import pkinit as pkinit
+from tests.negative.cases import tgs as tgs

@@ -12,7 +12,14 @@ KEY_BYTES = {17: 16, 18: 32, 19: 16, 20: 32}
 USAGE_TIMESTAMP = 1
 USAGE_TICKET = 2
 USAGE_AS_REP = 3
+USAGE_TGS_CHECKSUM = 6
+USAGE_TGS_AUTHENTICATOR = 7
+USAGE_TGS_REP = 8
+USAGE_PAC = 17
 USAGE_FRESHNESS = 60
+
+CHECKSUM_TYPES = {17: 15, 18: 16, 19: 19, 20: 20}
+HMAC_MD5 = -138
 
 _MAC_BYTES = {17: 12, 18: 12, 19: 16, 20: 24}
 _BLOCK = 16
@@ -126,6 +133,23 @@ def decrypt(etype: int, key: bytes, usage: int, data: bytes) -> bytes:
     if not hmac.compare_digest(expected, mac):
         raise WrongKeyError("checksum")
     return plain[_BLOCK:]
+
+
+def checksum(etype: int, key: bytes, usage: int, data: bytes) -> bytes:
+    """Make the keyed checksum of an encryption type (RFC 3962 section 7, RFC 8009 section 6)."""
+    constant = usage.to_bytes(4, "big") + b"\x99"
+    if etype in (17, 18):
+        return hmac.new(_dk(key, constant), data, "sha1").digest()[:12]
+    kc = _sha2_kdf(etype, key, constant, _MAC_BYTES[etype])
+    name = "sha256" if etype == 19 else "sha384"
+    return hmac.new(kc, data, name).digest()[: _MAC_BYTES[etype]]
+
+
+def hmac_md5(key: bytes, usage: int, data: bytes) -> bytes:
+    """Make the checksum of RFC 4757 section 4, as PA-FOR-USER has it with any key."""
+    signing = hmac.new(key, b"signaturekey\0", "md5").digest()
+    inner = hashlib.md5(usage.to_bytes(4, "little") + data, usedforsecurity=False).digest()
+    return hmac.new(signing, inner, "md5").digest()
 
 
 def string_to_key(etype: int, password: str, salt: str) -> bytes:

@@ -11,6 +11,10 @@ PA_ETYPE_INFO2, PA_PAC_REQUEST, PA_AS_FRESHNESS = 19, 128, 150
 NT_PRINCIPAL, NT_SRV_INST, NT_SRV_HST, NT_ENTERPRISE, NT_WELLKNOWN = 1, 2, 3, 10, 11
 
 FORWARDABLE, RENEWABLE, CANONICALIZE = 1 << 30, 1 << 23, 1 << 16
+FORWARDED, CNAME_IN_ADDL_TKT, ENC_TKT_IN_SKEY = 1 << 29, 1 << 17, 1 << 3
+RENEW, VALIDATE = 1 << 1, 1 << 0
+INVALID, INITIAL = 1 << 24, 1 << 22  # flags of a ticket
+PA_TGS_REQ, PA_FOR_USER, PA_PAC_OPTIONS = 1, 129, 167
 
 
 @dataclass(frozen=True)
@@ -162,11 +166,13 @@ class KrbError:
 
 @dataclass(frozen=True, kw_only=True)
 class AsRep:
-    """An AS-REP, not decrypted yet."""
+    """An AS-REP or TGS-REP, not decrypted yet."""
 
     crealm: str
     cname: Name
     padata: dict[int, bytes]
+    ticket: bytes
+    """DER, as it came."""
     ticket_sname: Name
     ticket_etype: int
     ticket_kvno: int | None
@@ -176,7 +182,7 @@ class AsRep:
 
 
 def read_reply(data: bytes) -> AsRep | KrbError:
-    """Read a reply. Raises UnreadableError for anything but an AS-REP or a KRB-ERROR."""
+    """Read a reply. Raises UnreadableError for anything but a KDC-REP or a KRB-ERROR."""
     outer = der.read(data)
     if outer.tag == 0x7E:
         body = outer.inner()
@@ -190,11 +196,11 @@ def read_reply(data: bytes) -> AsRep | KrbError:
             realm=body.field(9).text(),
             cname=None if cname is None else Name.read(cname),
         )
-    if outer.tag != 0x6B:
+    if outer.tag not in (0x6B, 0x6D):
         raise der.UnreadableError(f"a reply of tag {outer.tag:#x}")
     body = outer.inner()
-    if body.field(0).number() != 5 or body.field(1).number() != 11:
-        raise der.UnreadableError("pvno or msg-type of an AS-REP")
+    if body.field(0).number() != 5 or body.field(1).number() != outer.tag & 0x1F:
+        raise der.UnreadableError("pvno or msg-type of a KDC-REP")
     entries = body.optional(2)
     ticket = body.field(5).inner()
     sealed = ticket.field(3)
@@ -204,6 +210,7 @@ def read_reply(data: bytes) -> AsRep | KrbError:
         crealm=body.field(3).text(),
         cname=Name.read(body.field(4)),
         padata={pa.field(1).number(): pa.field(2).content for pa in entries or ()},
+        ticket=body.field(5).raw,
         ticket_sname=Name.read(ticket.field(2)),
         ticket_etype=sealed.field(0).number(),
         ticket_kvno=None if kvno is None else kvno.number(),
