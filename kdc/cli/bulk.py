@@ -19,7 +19,7 @@ from kdc.cli.errors import CliError, ExitCode
 from kdc.cli.options import Moment, read_input_file
 from kdc.cli.output import progress
 from kdc.cli.state import RealmState, now, write_private
-from kdc.exchange.passwords import password_keys, password_nt_hash
+from kdc.exchange.passwords import password_expiry, password_keys, password_nt_hash
 from pki.ca import private_key_to_pem
 from pki.keys import rsa_key
 
@@ -111,6 +111,7 @@ def _account(
         smartcard_required=flags["smartcard_required"],
         must_change_password=flags["must_change_password"],
         expires_at=expires_at,
+        password_expires_at=password_expiry(realm.config, moment) if password else None,
     )
 
 

@@ -12,7 +12,7 @@ and how one is judged, from the decrypted octets as they arrived:
     verify_pac(parse_pac(found.pac), server_key=..., krbtgt_keys=..., ticket=found.signed)
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from kdc.pac.faults import PacError, PacFault, malformed
@@ -49,7 +49,7 @@ class TicketPac:
 
     pac: bytes | None
     """None: the ticket has no PAC."""
-    signed: bytes
+    signed: bytes = field(repr=False)
     """The EncTicketPart with one zero octet as its PAC: what the ticket signature covers."""
 
 

@@ -13,6 +13,7 @@ import pytest
 from kdc.client.as_exchange import AsExchange, AsOptions, AsResult, client_name
 from kdc.client.errors import ClientError
 from kdc.client.password import PasswordMechanism
+from kdc.wire.rfc3244 import SET_PASSWORD
 from tests.kdc.builders import (
     PASSWORD,
     REALM,
@@ -24,6 +25,12 @@ from tests.kdc.builders import (
     key_of,
     open_password_reply,
     open_reply,
+)
+from tests.kdc.kpasswd_builders import (
+    Change,
+    add_password_service,
+    ask_change,
+    password_ticket,
 )
 from tests.rig.leaks import Secrets
 
@@ -120,3 +127,26 @@ def test_no_refusal_shows_a_secret(kdc: Kdc) -> None:
             request = exchange.receive(reply, now)
     for value in (refused.value, refused.value.args, mechanism, exchange, vars(exchange)):
         assert secrets.found_in(repr(value).encode()) == set()
+
+
+@pytest.mark.parametrize("password", ["Battery-Staple-8", "battery staple only"])
+def test_no_object_of_a_password_change_shows_a_secret(kdc: Kdc, password: str) -> None:
+    """A change that is made, and one that is refused: neither password nor a key of it."""
+    add_password_service(kdc)
+    ticket = password_ticket(kdc)
+    secrets = Secrets()
+    secrets.add_text("new password", password)
+    secrets.add("session key", ticket.session.value)
+    sent = Change(ticket=ticket, password=password.encode(), version=SET_PASSWORD).build()
+    secrets.add("subkey", sent.subkey.value)
+    with watched() as seen:
+        outcome = ask_change(kdc, sent)
+    pat = kdc.store.account_by_name("pat")
+    assert pat is not None
+    for key in pat.keys:
+        secrets.add(f"pat {key.etype}", key.key)
+    assert len(seen) > 10
+    shown = "\n".join(f"{value!r}\n{value!s}" for value in (*seen, outcome.facts, outcome.why))
+    assert secrets.found_in(shown.encode("utf-8", "surrogatepass")) == set()
+    assert outcome.reply is not None
+    assert secrets.found_in(outcome.reply) == set()
