@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from impacket.krb5 import kpasswd as impacket  # type: ignore[import-untyped]  # it has no types
 
-from tests.rig import clients, kpasswd, services
+from tests.rig import clients, kpasswd, peers, services
 from tests.rig.clients import ClientRealm, Kinit, Transport
 from tests.rig.kpasswd import Kpasswd
-from tests.rig.realm import LiveRealm, free_port, make_realm
+from tests.rig.realm import REALM, LiveRealm, free_port, make_realm
 
 pytestmark = pytest.mark.interop
 
@@ -204,3 +205,32 @@ def test_history_lets_an_old_password_back_after_enough_others(
     fourth = "Rubber-Band-10"
     kpasswd.heimdal_kpasswd(realm, principal, NEXT, fourth, fourth)
     assert "Password changed" in kpasswd.heimdal_kpasswd(realm, principal, fourth, OLD, OLD).output
+
+
+def test_impacket_changes_and_resets_passwords_on_the_usual_ports(tmp_path: Path) -> None:
+    """A third client: set-password by TCP on 464; an administrator's reset where it is allowed."""
+    address = "127.0.0.89"
+    for port in (88, 464):
+        peers.need_port(address, port)
+    made = make_realm(tmp_path / "state", address=address, port=88)
+    for name in ("pat", "dora"):
+        made.kdc("user", "add", name, "--password-stdin", stdin=OLD)
+    made.kdc("group", "member-add", "Domain Admins", "pat")
+    hosts = {"kdcHost": address, "kpasswdHost": address}
+    with made.served():
+        impacket.changePassword("pat", REALM, NEW, oldPasswd=OLD, **hosts)
+        with pytest.raises(impacket.KPasswdError, match="needs 3 of these"):
+            impacket.changePassword("pat", REALM, "lower case", oldPasswd=NEW, **hosts)
+        with pytest.raises(impacket.KPasswdError, match="your own password only"):
+            impacket.setPassword("pat", REALM, "dora", REALM, NEXT, oldPasswd=NEW, **hosts)
+    with (made.state / "kdc.toml").open("a") as file:
+        file.write("kpasswd_admin_reset = true\n")
+    with made.served():
+        impacket.setPassword("pat", REALM, "dora", REALM, NEXT, oldPasswd=NEW, **hosts)
+        realm = kpasswd.realm_for(made, tmp_path, "udp")
+        assert logs_on(realm, clients.mit_kinit, "dora", NEXT)
+    resets = [r for r in made.audit() if r["EventID"] == 4724]
+    assert [(r["account"], r.get("target"), r["kpasswd_result"]) for r in resets] == [
+        ("pat", None, 5),
+        ("pat", "dora", 0),
+    ]
