@@ -30,6 +30,7 @@ from kdc.client.password import PasswordMechanism
 from kdc.client.pkinit import PkinitMechanism, PkinitOptions
 from kdc.client.transport import KdcAddress, Protocol
 from kdc.exchange.passwords import password_keys
+from kdc.formats.ccache import Credential
 from kdc.wire.constants import ErrorCode
 from pki import ca, oids
 from pki.cms_sign import CmsSigner
@@ -119,7 +120,9 @@ def _log_on(patient: Patient, place: Place, store: Store, visitor: Visitor) -> I
         ErrorCode.KDC_ERR_PREAUTH_FAILED if hidden else ErrorCode.KDC_ERR_CLIENT_REVOKED,
     )
     store.update_account(visitor.account_id, AccountChanges(disabled=False))
-    yield from attempt.accepted("logons.password", PasswordMechanism(visitor.password), "udp")
+    required = patient.config.require_fast
+    if not required:
+        yield from attempt.accepted("logons.password", PasswordMechanism(visitor.password), "udp")
     if patient.folder.kdc_certificates():
         yield from attempt.accepted("logons.key", attempt.pkinit(visitor.signer), "tcp")
         yield attempt.refused(
@@ -128,10 +131,23 @@ def _log_on(patient: Patient, place: Place, store: Store, visitor: Visitor) -> I
             attempt.pkinit(_hello_signer(patient, visitor.name)),
             ErrorCode.KDC_ERR_CLIENT_NOT_TRUSTED,
         )
+    if attempt.tgt is not None:
+        attempt.armor = attempt.tgt
+        yield from attempt.accepted(
+            "logons.fast", PasswordMechanism(visitor.password, armored=True), "udp"
+        )
+        attempt.armor = attempt.tgt if required else None
+    elif required:
+        yield warn(
+            "logons.fast",
+            "no logon by password was tried: it needs FAST, and nothing gave a TGT for the armor",
+            "see the lines above",
+        )
+        return
     yield attempt.refused(
         "logons.wrong_password",
         "a wrong password",
-        PasswordMechanism(secrets.token_urlsafe(24)),
+        PasswordMechanism(secrets.token_urlsafe(24), armored=attempt.armor is not None),
         ErrorCode.KDC_ERR_PREAUTH_FAILED,
     )
 
@@ -143,6 +159,10 @@ class _Attempt:
     patient: Patient
     place: Place
     name: str
+    tgt: Credential | None = None
+    """Of the last logon that worked."""
+    armor: Credential | None = None
+    """Log on inside FAST."""
 
     def pkinit(self, signer: CmsSigner) -> PkinitMechanism:
         """Make a fresh PKINIT exchange's mechanism."""
@@ -151,7 +171,9 @@ class _Attempt:
         return PkinitMechanism(signer, options)
 
     def _run(self, mechanism: Mechanism, protocol: Protocol) -> AsResult:
-        options = AsOptions(client=client_name(self.name), realm=self.patient.config.realm)
+        options = AsOptions(
+            client=client_name(self.name), realm=self.patient.config.realm, armor=self.armor
+        )
         result, _ = run(AsExchange(options, mechanism, os.urandom), self._address(protocol))
         return result
 
@@ -180,7 +202,10 @@ class _Attempt:
         except ClientError as error:
             yield self._failed(check, error, protocol)
             return
+        self.tgt = result.credential
         how = {"password": "a password", "pkinit": "a registered key (key trust)"}[mechanism.name]
+        if self.armor is not None:
+            how += " inside FAST"
         yield ok(check, f"a logon with {how} gets a ticket over {protocol}")
         used = result.facts.get("kdc_certificate_sha256")
         if used is not None and used not in self._certificates():

@@ -106,7 +106,7 @@ def test_healthy_realm_is_all_ok(realm: Shell, healthy: str) -> None:
         *("certificates.kdc_key", "certificates.chain", "certificates.ca", "certificates.ca_dates"),
         *("certificates.crl", "machine.clock", "machine.workers", "machine.open_files"),
         *("server.ports", "logons.account", "logons.disabled", "logons.password", "logons.key"),
-        *("logons.stranger", "logons.wrong_password"),
+        *("logons.stranger", "logons.fast", "logons.wrong_password"),
     }
 
 
@@ -699,6 +699,28 @@ def test_realm_that_hides_names(realm: Shell) -> None:
     with served(realm.state) as address:
         lines = examine(realm, "--kdc", address)
     assert [line for line in lines if line[0].startswith("logons") and line[1] != "ok"] == []
+
+
+def test_realm_that_requires_fast(realm: Shell) -> None:
+    """require_fast: the key gives the armor, and the password is tried inside only."""
+    with (realm.state / "kdc.toml").open("a") as file:
+        file.write("require_fast = true\n")
+    with served(realm.state) as address:
+        lines = examine(realm, "--kdc", address)
+    tried = [line[:2] for line in lines if line[0].startswith("logons")]
+    assert {level for _, level in tried} == {"ok"}
+    assert {"logons.key", "logons.fast", "logons.wrong_password"} <= set(dict(tried))
+    assert "logons.password" not in dict(tried)
+
+
+def test_realm_without_certificates_that_requires_fast(realm: Shell) -> None:
+    """Nobody can get an armor but by a keytab: the doctor says what it could not try."""
+    with (realm.state / "kdc.toml").open("a") as file:
+        file.write("require_fast = true\n")
+    (realm.state / "pki/kdc.pem").unlink()
+    with served(realm.state) as address:
+        lines = examine(realm, "--kdc", address)
+    assert ("logons.fast", "warn") in [line[:2] for line in lines]
 
 
 def test_realm_without_certificates_logs_on_by_password_only(realm: Shell) -> None:
