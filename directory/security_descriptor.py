@@ -121,6 +121,8 @@ def parse_security_descriptor(data: bytes) -> SecurityDescriptor:
     _sid_at(data, group_at)
     if control & _SACL_PRESENT and sacl_at:
         _acl_at(data, sacl_at)
+    # DEVIATION: MS-DTYP 2.5.3.2 lets everybody in where there is no discretionary ACL; who may act
+    # for users is named, or nobody.
     entries: tuple[AccessEntry, ...] = ()
     if control & _DACL_PRESENT and dacl_at:
         entries = tuple(_entries(data, dacl_at))

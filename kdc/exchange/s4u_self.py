@@ -101,6 +101,8 @@ def _read_for_user(asked: PaForUser, opened: OpenTgsReq) -> ForUser:
         if checksum.cksumtype == HMAC_MD5:
             verify_hmac_md5(key.value, usage, octets, checksum.checksum)
         else:
+            # DEVIATION: MS-SFU 2.2.1 knows HMAC-MD5 alone; Heimdal's client sends the checksum of
+            # the session key's own type, which needs the same key.
             _check_type(checksum, key)
             verify_checksum(key, usage, octets, checksum.checksum)
     except CryptoError:

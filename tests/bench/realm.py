@@ -18,7 +18,8 @@ PASSWORD: Final = "Correct-Horse-7"  # noqa: S105  of a realm that lives for one
 _ROOT: Final = Path(__file__).parents[2]
 
 
-def _kdc(*arguments: str, text: str | None = None) -> None:
+def kdc(*arguments: str, text: str | None = None) -> None:
+    """Run one command of `kdc`."""
     subprocess.run(
         [sys.executable, "-m", "kdc", *arguments],
         cwd=_ROOT,
@@ -37,9 +38,9 @@ def make_realm(folder: Path, *, key_users: int = 4, settings: str = "") -> None:
     if (folder / "kdc.toml").exists():
         return
     state = ("--state", str(folder))
-    _kdc("init", "--realm", REALM, *state)
-    _kdc("user", "add", "pat", "--password-stdin", *state, text=PASSWORD + "\n")
-    _kdc("user", "bulk-add", "--count", str(key_users), "--keys", str(folder / "keys"), *state)
+    kdc("init", "--realm", REALM, *state)
+    kdc("user", "add", "pat", "--password-stdin", *state, text=PASSWORD + "\n")
+    kdc("user", "bulk-add", "--count", str(key_users), "--keys", str(folder / "keys"), *state)
     with (folder / "kdc.toml").open("a") as config:
         config.write('exempt_sources = ["127.0.0.0/8"]\n' + settings)
 

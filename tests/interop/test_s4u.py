@@ -298,6 +298,15 @@ def test_heimdal_s4u2proxy(site: Site, tmp_path: Path) -> None:
     )
     assert run.status == 0, run.explain()
     assert site.live.audit()[-1]["s4u"] == "proxy"
+    run = services.heimdal_kgetcred(
+        realm,
+        tgt.cache,
+        f"--out-cache=FILE:{out}",
+        f"--delegation-credential-cache=FILE:{evidence}",
+        BACKUP,
+    )
+    assert run.status != 0, "Heimdal 7.8 knows resource-based delegation now"
+    assert site.live.audit()[-1]["why"] == "the service may not delegate to the one asked for"
 
 
 # -- tshark ----------------------------------------------------------------------------------
