@@ -37,14 +37,12 @@ class StatusBoard:
             self.status = replace(self.status, state=state)
             self._write()
 
-    def lost(self) -> bool:
-        """Take note that no server answers; tell whether that is new."""
-        new = self.status.state is not FollowerState.AWAY
+    def lost(self) -> None:
+        """Take note that no server can be followed."""
         self.status = replace(
             self.status, state=FollowerState.AWAY, failures=self.status.failures + 1
         )
         self._write()
-        return new
 
     def confirm(self) -> None:
         """Take note that the store is what the directory is at this moment."""

@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 
 TICK_S = 0.25
 """How long a quiet directory keeps the follower from looking at anything else."""
+TELL_EVERY_S = 60.0
+"""How often the log is told the same trouble."""
 KEEP_EVERY_S = 60.0
 """A mark without changes is written this often: each write makes workers drop their accounts."""
 
@@ -163,11 +165,14 @@ class Follower:
         self._writer = writer
         self._board = board
         self._between = between
+        self._told = ""
+        self._told_at = 0.0
 
     def run(self) -> None:
         """Follow until told to stop; whatever the directory does, this goes on."""
         while not self._between.stop():
             session: Session | None = None
+            began = time.monotonic()
             try:
                 session = self._servers.open()
                 check_domain(session, self._writer)
@@ -178,14 +183,21 @@ class Follower:
             except DirectoryError as error:
                 if self._between.stop():
                     return
-                if self._board.lost():
-                    log.error("alarm: the directory is not followed: %s", error)
+                self._lost(error)
                 if session is not None:
-                    self._servers.move_on()
+                    self._servers.move_on(lasted_s=time.monotonic() - began)
             finally:
                 if session is not None:
                     session.connection.close()
             pause(self._servers.wait_s(), self._between)
+
+    def _lost(self, error: DirectoryError) -> None:
+        """Say that the directory is lost, the first time and then once in a while."""
+        self._board.lost()
+        told = str(error)
+        if told != self._told or time.monotonic() - self._told_at >= TELL_EVERY_S:
+            self._told, self._told_at = told, time.monotonic()
+            log.error("alarm: the directory is not followed: %s", error)
 
 
 def load_once(

@@ -7,6 +7,7 @@ from uuid import UUID
 from directory.ldap.ber import BerError
 from directory.ldap.connection import OPEN, LdapError
 from directory.ldap.follow import TICK_S, Marks, Work
+from directory.ldap.follow_times import follow_times
 from directory.ldap.load import records_of
 from directory.ldap.messages import SYNC_REQUEST, Result, ResultCode, Scope
 from directory.ldap.schema import Gone, Record, attributes_of, entries_filter
@@ -42,6 +43,10 @@ def follow_stream(work: Work) -> None:
     try:
         _Stream(work, cookie).run()
     except LdapError as error:
+        if error.code == ResultCode.UNAVAILABLE_CRITICAL_EXTENSION:
+            # The server knows the control, but this database has no syncprov.
+            follow_times(work)
+            return
         if error.code != ResultCode.SYNC_REFRESH_REQUIRED:
             raise
         log.warning("directory: the server does not know what changed since: loading everything")

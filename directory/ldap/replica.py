@@ -70,6 +70,14 @@ class ReplicaDirectory:
             asked += [question for question in found if question not in self._validated]
         return tuple(dict.fromkeys(asked))[:MAX_QUESTIONS]
 
+    def has_changed_since(self, version: int) -> bool:
+        """Tell whether anything was committed since the store was in that version."""
+        try:
+            self._store.refresh()
+        except DirectoryError:
+            return True  # whoever reads it next is told
+        return self._store.version != version
+
     # -- Directory ---------------------------------------------------------------------------
 
     def refresh(self) -> None:

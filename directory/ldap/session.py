@@ -14,6 +14,8 @@ from directory.ldap.settings import LdapSettings, LdapUrl
 from directory.model import Sid
 
 FIRST_WAIT_S = 0.1
+SHORT_S = 5.0
+"""A session that ended sooner did no good: the wait before the next grows."""
 MAX_WAIT_S = 1.0
 """So that full service is back two seconds after the directory is."""
 
@@ -183,7 +185,6 @@ class Servers:
                 last = error
                 continue
             self._first = place
-            self._failures = 0
             return session
         # The next attempt begins with another one: a server that accepts and then fails must not
         # keep the others out.
@@ -191,9 +192,10 @@ class Servers:
         self._failures += 1
         raise last or DirectoryError(DirectoryFault.INVALID, "no directory.url is set")
 
-    def move_on(self) -> None:
-        """Begin with the next server: this one broke off."""
+    def move_on(self, *, lasted_s: float) -> None:
+        """Begin with the next server: this one broke off, after that many seconds."""
         self._first = (self._first + 1) % len(self.settings.urls)
+        self._failures = self._failures + 1 if lasted_s < SHORT_S else 0
 
     def wait_s(self) -> float:
         """Return how long to wait before trying again: longer each time, and never the same."""

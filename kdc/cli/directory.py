@@ -1,6 +1,7 @@
 """`kdc directory`: the LDAP directory that a realm's accounts live in."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
+from pathlib import Path
 
 import click
 
@@ -11,7 +12,7 @@ from directory.ldap.keys import KeyFeed
 from directory.ldap.load import Loaded
 from directory.ldap.questions import STATUS_NAME
 from directory.ldap.session import Servers
-from directory.ldap.status import FollowerStatus, StatusFile
+from directory.ldap.status import FollowerState, FollowerStatus, StatusFile
 from directory.store import Store
 from kdc.cli import directory_check
 from kdc.cli.errors import CliError, ExitCode
@@ -49,13 +50,38 @@ def load_accounts(
 ) -> Loaded:
     """Load all accounts and groups, showing progress on the terminal. Raises CliError."""
     feed.load()
+    began = now()
     try:
         with progress("accounts and groups", None) as done:
-            return load_once(
+            loaded = load_once(
                 servers, writer, progress=lambda count, _: done(count), believe=believe
             )
     except DirectoryError as error:
         raise unreachable(error) from error
+    _confirm(writer.store.path.with_name(STATUS_NAME), began, loaded.entries)
+    return loaded
+
+
+def _confirm(path: Path, moment: datetime, entries: int) -> None:
+    """Note when the store was last right, unless a follower is at work and knows better."""
+    file = StatusFile(path, write=True)
+    try:
+        before = file.read()
+        if before is None or before.state is FollowerState.STARTING:
+            file.write(
+                FollowerStatus(
+                    state=FollowerState.STARTING,
+                    pid=0,
+                    confirmed_at=moment,
+                    entries=entries,
+                    changes=0,
+                    fetches=0,
+                    failures=0,
+                    server="",
+                )
+            )
+    finally:
+        file.close()
 
 
 def unreachable(error: DirectoryError) -> CliError:

@@ -54,6 +54,8 @@ class Waiting:
     outcome: Outcome
     """What the store alone makes of it."""
     questions: tuple[Question, ...]
+    seen: int
+    """The version of the store that it was made from."""
     asked: set[Question] = field(default_factory=set)
     """What the follower has looked at for it already."""
     rounds: int = 1

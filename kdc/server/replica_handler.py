@@ -29,6 +29,8 @@ ASKED = frozenset(
         ErrorCode.KDC_ERR_S_PRINCIPAL_UNKNOWN,
         ErrorCode.KDC_ERR_TGT_REVOKED,
         ErrorCode.KDC_ERR_CLIENT_NOT_TRUSTED,
+        # A key that is registered nowhere is judged by its certificate.
+        ErrorCode.KDC_ERR_CANT_VERIFY_CERTIFICATE,
         ErrorCode.KDC_ERR_CLIENT_NAME_MISMATCH,
     }
 )
@@ -74,6 +76,7 @@ class ReplicaHandler(RealmHandler):
                 peer=peer,
                 outcome=outcome,
                 questions=questions,
+                seen=self._store.version,
                 deadline=time.monotonic() + ASK_TIMEOUT_S,
             )
         self._note(message, peer, now, outcome)
@@ -84,11 +87,13 @@ class ReplicaHandler(RealmHandler):
         if told is Told.AWAY or (told is Told.BUSY and not self._is_current(now)):
             return self._finish(waiting, self._not_asked(waiting, now), now)
         waiting.asked.update(waiting.questions)
-        needed = self._replica.reads_through
-        if not needed and told is not Told.CHANGED:
+        needed = self._replica.reads_through or told is Told.CHANGED
+        # What the follower found the same may have come by itself a moment ago.
+        if not needed and not self._replica.has_changed_since(waiting.seen):
             return self._finish(waiting, waiting.outcome, now)
         self._replica.begin(waiting.asked)
         waiting.outcome = self._core.handle(waiting.message, waiting.peer, now)
+        waiting.seen = self._store.version
         waiting.questions = self._open_questions(waiting.outcome)
         waiting.rounds += 1
         if not waiting.questions:
