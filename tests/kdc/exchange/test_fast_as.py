@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import timedelta
+from types import SimpleNamespace
 
 import pytest
 
@@ -9,7 +10,9 @@ from directory.changes import AccountChanges
 from kdc.crypto.etypes import CHECKSUM_TYPES, KeyUsage, decrypt, verify_checksum
 from kdc.crypto.rfc6113 import krb_fx_cf2
 from kdc.exchange.enc_challenge import WRONG_PASSWORD
+from kdc.exchange.fast import Tunnel
 from kdc.exchange.fast_cookie import COOKIE_LIFE, HEADER
+from kdc.exchange.preauth import ARMORED_MECHANISMS, MECHANISMS
 from kdc.outcome import Outcome
 from kdc.wire.constants import AdType, ErrorCode, PaType, TicketFlag
 from kdc.wire.rfc4120 import (
@@ -38,6 +41,7 @@ from tests.kdc.builders import (
     name,
     padata,
     password_keys,
+    random_keys,
     refused,
     same_octets,
 )
@@ -490,6 +494,33 @@ def test_cookie_of_another_client(kdc: Kdc) -> None:
         FAILED,
         "the FX-COOKIE is another client's",
     )
+
+
+def test_cookie_of_a_krbtgt_key_that_is_gone(kdc: Kdc) -> None:
+    """RFC 6113 5.2, key rollover: it is old, whatever time is in it."""
+    value = cookie_of(kdc, host_armor(kdc))
+    for kvno in (2, 3):
+        krbtgt = kdc.store.krbtgt()
+        kdc.store.set_keys(krbtgt.account_id, random_keys("krbtgt", kvno), keep_generations=1)
+    assert send_cookie(kdc, host_armor(kdc), value, timedelta()) == (
+        EXPIRED,
+        "the FX-COOKIE is sealed with an unknown key",
+    )
+
+
+def test_mechanism_of_the_tunnel_outside_is_a_bug() -> None:
+    """The table keeps the challenge inside; whoever breaks that must not get a ticket by it."""
+    (row,) = (m for m in ARMORED_MECHANISMS if m.pa_type is PaType.ENCRYPTED_CHALLENGE)
+    assert row not in MECHANISMS
+    context = SimpleNamespace(
+        account=None,
+        realm=None,
+        now=None,
+        request=SimpleNamespace(req_body=None),
+        tunnel=Tunnel(),
+    )
+    with pytest.raises(AssertionError):
+        row.verify(context, b"")  # type: ignore[arg-type]  # what it looks at first
 
 
 @pytest.mark.parametrize("value", [b"", b"MIT", b"Microsoft", b"MIT1\0\0\0\1junk"])

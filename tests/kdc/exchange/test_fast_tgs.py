@@ -7,6 +7,7 @@ import pytest
 
 from directory.changes import AccountChanges
 from kdc.wire.constants import AdType, ErrorCode, KdcOption, PaType, TicketFlag
+from kdc.wire.ms_kile import KERB_ERR_TYPE_EXTENDED, NtStatus
 from kdc.wire.rfc4120 import AuthorizationDataElement, EncTicketPart
 from kdc.wire.rfc6113 import ANONYMOUS, ANONYMOUS_REALM, FastOption
 from tests.kdc.builders import Kdc, name, padata, refused
@@ -20,6 +21,7 @@ from tests.kdc.fast_builders import (
     open_fast_reply,
     random_key,
 )
+from tests.kdc.s4u_builders import PC1
 from tests.kdc.tgs_builders import (
     LATER,
     RENEW,
@@ -31,6 +33,7 @@ from tests.kdc.tgs_builders import (
     golden,
     key_tgt,
     password_tgt,
+    service_ticket,
 )
 
 FAILED = ErrorCode.KDC_ERR_PREAUTH_FAILED
@@ -162,6 +165,26 @@ def test_s4u_inside_is_seen(kdc: Kdc, tgt: Tgt) -> None:
     """RFC 6113 5.4.5: padata count inside; a stray one outside does not."""
     junk = padata(PaType.FOR_USER, b"junk")
     assert kdc.ask(FastTgsRequest(tgt=tgt, inside=(junk,)).build().message, at=LATER).code != 0
+
+
+def test_nt_status_goes_through_the_tunnel(kdc: Kdc) -> None:
+    """MS-KILE 2.2.1: KERB-ERROR-DATA becomes padata of its data-type, as TYPED-DATA do."""
+    tgt = password_tgt(kdc)
+    to_pc1 = TgsRequest(tgt=tgt, body=replace(TGS_BODY, sname=PC1))
+    evidence = service_ticket(kdc, to_pc1).tgt.ticket
+    body = replace(
+        TGS_BODY,
+        kdc_options=KdcOption.CNAME_IN_ADDL_TKT,
+        additional_tickets=(evidence,),
+    )
+    sent = FastTgsRequest(tgt=key_tgt(kdc, "pc1"), body=body).build()
+    outcome = kdc.ask(sent.message, at=LATER)
+    assert refused(outcome) == (
+        ErrorCode.KDC_ERR_BADOPTION,
+        "the service may not delegate to any other",
+    )
+    status = fast_refusal(outcome, sent).value(KERB_ERR_TYPE_EXTENDED)
+    assert status[:4] == NtStatus.NOT_SUPPORTED.to_bytes(4, "little")
 
 
 # -- explicit armor --------------------------------------------------------------------------
