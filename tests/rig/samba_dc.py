@@ -47,7 +47,8 @@ _COMMAND_S = 60
 _READY_S = 40.0
 _STOP_S = 15.0
 _NOT_OURS = ("obey pam restrictions", "unix password sync", "passwd program", "passwd chat")
-_LAYOUT = 1  # raise it when what is provisioned changes
+_FOLDER = "@folder@"  # stands in the kept tree's configuration for where a copy lies
+_LAYOUT = 2  # raise it when what is provisioned changes
 
 # samba.schema knows the files of a base schema by name; the command line asks the same table.
 _PROVISION = """
@@ -153,7 +154,7 @@ class SambaDc:
             peers.missing("permission to run a domain controller", "run as root")
         program = peers.system_program("samba", PACKAGES)
         for module in ("samba.netcmd.main", "samba.schema"):
-            if _system_python(f"import {module}").returncode != 0:
+            if system_python(f"import {module}").returncode != 0:
                 peers.missing(
                     "python3-samba", f"apt-get install --no-install-recommends {PACKAGES}"
                 )
@@ -168,7 +169,7 @@ class SambaDc:
         """Write the smb.conf that this copy runs with."""
         folder = self.folder
         tls = certificates.tls_server(folder, "tls", (self.address, HOST), self.issuer)
-        kept = (tree / "etc/smb.conf").read_text().replace(str(tree), str(folder))
+        kept = (tree / "etc/smb.conf").read_text().replace(_FOLDER, str(folder))
         own = {
             "interfaces": f"{self.address}/8",
             "bind interfaces only": "yes",
@@ -354,7 +355,8 @@ class SambaDc:
         return path
 
 
-def _system_python(code: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
+def system_python(code: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    """Run a program of ours in Debian's own Python, which has Samba's modules."""
     return subprocess.run(
         [_SYSTEM_PYTHON, "-c", code, *arguments],
         env=peers.clean_environment({}),
@@ -439,7 +441,7 @@ _SETUP: Sequence[Sequence[str]] = (
 
 def _provision(folder: Path) -> None:
     folder.mkdir(mode=0o700)
-    done = _system_python(
+    done = system_python(
         _PROVISION,
         *("domain", "provision", f"--targetdir={folder}", f"--realm={REALM}"),
         *(f"--domain={NETBIOS}", "--server-role=dc", f"--adminpass={ADMIN_PASSWORD}"),
@@ -470,9 +472,9 @@ def _provision(folder: Path) -> None:
 
 
 def _renamed(draft: Path, tree: Path) -> None:
-    """Give a complete tree its name; its configuration names its own folder."""
+    """Give a complete tree its name. Its configuration names no folder: a copy puts its own."""
     config = draft / "etc/smb.conf"
-    config.write_text(config.read_text().replace(str(draft), str(tree)))
+    config.write_text(config.read_text().replace(str(draft), _FOLDER))
     draft.rename(tree)
 
 
