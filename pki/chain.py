@@ -14,8 +14,8 @@ issuer wanted, ours first, and follows only signatures that verify. A path that 
 walked from the anchor down. If it breaks a rule, the search goes on: a CA may have several
 certificates. The fault reported is that of the path that got furthest.
 
-Not built on `cryptography.x509.verification` (50.0, tried on the chains of tests/pki/chains.py): its
-errors name neither certificate nor rule, it refuses directoryName and UPN constraints, policy
+Not built on `cryptography.x509.verification` (50.0, tried on the chains of tests/pki/chains.py);
+its errors name neither certificate nor rule, it refuses directoryName and UPN constraints, policy
 constraints and issuers written in another case, and SHA-1 cannot be had. What we use of it is the
 verification of single signatures.
 """

@@ -95,6 +95,10 @@ class SerialIndex:
     def __len__(self) -> int:
         return self._count
 
+    def steps(self) -> int:
+        """Return how many comparisons a search takes at most."""
+        return self._count.bit_length()
+
     def find(self, serial_number: int) -> int | None:
         """Return the reason code listed for a serial number, or None."""
         content = der.integer_content(serial_number)

@@ -92,7 +92,8 @@ class Decision:
     condition: str
     holds: Callable[[MappingFacts], bool]
     outcome: dict[StrongMapping, "Strength | ErrorCode"]
-    """By mode: accepted with this strength, or refused with this code."""
+    """By mode: accepted with this strength, or refused with this code. A mode that is not listed
+    goes on to the next row."""
     why: str = ""
     """The reason of a refusal."""
 
@@ -155,7 +156,7 @@ DECISIONS: tuple[Decision, ...] = (
     Decision(
         condition="only a weak mapping, and the certificate is older than the account",
         holds=lambda f: f.older_than_account,
-        outcome={"full": _MISMATCH, "compatibility": _MISMATCH, "none": "weak"},
+        outcome={"compatibility": _MISMATCH},
         why="the certificate maps to the account only weakly and is older than it",
     ),
     Decision(
@@ -278,8 +279,9 @@ def judge_mapping(
     Source: MS-PKCA 3.1.5.2.1.1 to .6; KB5014754.
     """
     facts = gather(names, account, directory, policy)
-    decision = next(row for row in DECISIONS if row.holds(facts))
-    outcome = decision.outcome[policy.strong_mapping]
+    mode = policy.strong_mapping
+    decision = next(row for row in DECISIONS if mode in row.outcome and row.holds(facts))
+    outcome = decision.outcome[mode]
     if isinstance(outcome, ErrorCode):
         raise KdcError(outcome, decision.why, mapping=facts.name or facts.weak_value or "none")
     by = facts.strong_value or ("SID" if facts.sid_matches else facts.name or facts.weak_value)

@@ -4,6 +4,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 
+from kdc.trust.mapping import DECISIONS, Decision, StrongMapping
 from kdc.wire.constants import ErrorCode
 from tests.negative.column import MIT, Answer, Column, read_column
 from tests.negative.rows import CaseRow, Expected, Row, read_rows
@@ -117,6 +118,31 @@ def _comparison(rows: list[Row], column: Column) -> str:
     )
 
 
+def _mapping() -> list[str]:
+    """Print the table by which certificates are mapped to accounts."""
+    modes: tuple[StrongMapping, ...] = ("full", "compatibility", "none")
+
+    def cell(decision: Decision, mode: StrongMapping) -> str:
+        outcome = decision.outcome.get(mode)
+        if outcome is None:
+            return "(next row)"
+        return str(int(outcome)) if isinstance(outcome, ErrorCode) else f"accepted ({outcome})"
+
+    out = [
+        "## Which account a certificate stands for",
+        "",
+        "The first row whose condition holds decides, by `strong_mapping`. It is the table that "
+        "the KDC itself goes through (`kdc/trust/mapping.py`): MS-PKCA 3.1.5.2.1, KB5014754.",
+        "",
+        "| the certificate | full (default) | compatibility | none | reason |",
+        "|---|---|---|---|---|",
+    ]
+    for decision in DECISIONS:
+        cells = (decision.condition, *(cell(decision, mode) for mode in modes), decision.why)
+        out.append("| " + " | ".join(_cell(text) for text in cells) + " |")
+    return [*out, ""]
+
+
 def page() -> str:
     """Make the whole page."""
     parts = read_rows()
@@ -138,7 +164,7 @@ def page() -> str:
         "",
         "Not yet, or not wholly: "
         + "; ".join(f"{row.id} ({row.reason})" for row in missing)
-        + ". Rows of exchanges that are still to come (C, X, L, R, Q) come with them, and "
+        + ". Rows of exchanges that are still to come (X, L, R, Q) come with them, and "
         "K17 and K18 with directories in LDAP.",
         "",
     ]
@@ -146,6 +172,7 @@ def page() -> str:
         out += [f"## {part.title}", ""]
         for row in part.rows:
             out += _row(row, column)
+    out += _mapping()
     return "\n".join(out).rstrip() + "\n"
 
 

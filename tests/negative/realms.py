@@ -22,6 +22,7 @@ from directory.model import AccountKind, LockoutPolicy
 from directory.sealing import MasterKey
 from directory.store import Store
 from tests.negative.cases.key_trust import HOLDERS
+from tests.negative.pki import ALT_ROLES, LogonPki, alt_security, install, make_pki
 from tests.negative.wire import keycredential
 from tests.negative.wire.certificate import Certificate
 from tests.negative.wire.keys import RsaKey, SigningKey, new_ec, rsa_of, rsa_roca
@@ -38,9 +39,17 @@ SWITCHES = {
         "legacy_sha1_cms = true\nlegacy_dh_group2 = true\ncms_require_content_type = false\n"
         'keycredential_check_keyid = false\nroca_policy = "audit"\n'
     ),
+    "certificates": "",
+    "compatible": (
+        'strong_mapping = "compatibility"\npkinit_eku_checking = "none"\nlegacy_sha1_cert = true\n'
+    ),
+    "purposes": 'pkinit_eku_checking = "kpClientAuth"\n',
     "small": "kdc_max_dgram_reply_size = 1465\n",
 }
 """The realms that cases name, and what their kdc.toml says beyond `kdc init`."""
+
+WITH_CERTIFICATES = ("certificates", "compatible", "purposes")
+"""The realms that have logon CAs of the tests' own, and people with certificates."""
 
 SERVICE = ("host", "web.lab.test")
 _WORKERS_S = 20.0
@@ -259,6 +268,39 @@ def _people() -> dict[str, Person]:
     return people
 
 
+def _logon_pki(live: LiveRealm) -> LogonPki:
+    """Make the CAs of a realm and the accounts that have certificates."""
+    pki = make_pki()
+    install(pki, live.state)
+    now = datetime.now(UTC)
+    store = Store.open(live.state / "store.sqlite", MasterKey.load(live.state / "master.key"))
+    try:
+        new = [NewAccount(kind=AccountKind.COMPUTER, name="kiosk$", created_at=now)]
+        new += [
+            NewAccount(kind=AccountKind.USER, name=name, created_at=now)
+            for name in ("carol", "mallory")
+        ]
+        for role in ALT_ROLES:
+            values = alt_security(pki, role)
+            new.append(
+                NewAccount(
+                    kind=AccountKind.USER,
+                    name=f"alt-{role}",
+                    created_at=now,
+                    alt_security_identities=values,
+                )
+            )
+        for account in new:
+            store.add_account(account)
+            found = store.account_by_name(account.name)
+            if found is None or found.sid is None:
+                raise LookupError(account.name)
+            pki.sids[account.name] = str(found.sid)
+    finally:
+        store.close()
+    return pki
+
+
 @contextlib.contextmanager
 def served(folder: Path, realm: str = "main", *, switches: str | None = None) -> Iterator[Target]:
     """Make one of the realms in a folder and serve it by two workers.
@@ -278,11 +320,18 @@ def served(folder: Path, realm: str = "main", *, switches: str | None = None) ->
     live.kdc("key", "remove", "removed", "--all")
     krbtgt = _odd_accounts(live)
     anchor = x509.load_pem_x509_certificate(live.ca.read_bytes())
+    pki = _logon_pki(live) if realm in WITH_CERTIFICATES else None
+    people = _people()
+    if pki is not None:
+        people |= {name.rstrip("$"): Person(name=name) for name in pki.sids}
+        for name, identity in pki.identities.items():
+            people[name].identity = identity
     world = World(
         realm=live.realm,
         netbios=live.realm.partition(".")[0],
         address=(live.address, live.port),
-        people=_people(),
+        people=people,
+        pki=pki,
         service=SERVICE,
         anchor=anchor.public_bytes(serialization.Encoding.DER),
         krbtgt=krbtgt,

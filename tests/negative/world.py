@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from tests.negative.pki import LogonPki
 from tests.negative.wire import crypto, kerberos
 from tests.negative.wire.kerberos import Body, Name
 from tests.negative.wire.logon import Identity, PasswordLogon, PkinitLogon, Plain
@@ -40,6 +41,8 @@ class World:
     """Whether registered keys are trusted; else certificates of the realm's CA are."""
     krbtgt: dict[tuple[int, int], bytes] = field(default_factory=dict, repr=False)
     """(etype, kvno) -> key: to open tickets and to forge freshness tokens."""
+    pki: LogonPki | None = None
+    """The CAs of a realm whose cases are about certificates."""
     spare: Callable[[str], Identity] | None = None
     """Gives an identity that is registered nowhere, made anew for each name."""
 

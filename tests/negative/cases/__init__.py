@@ -1,6 +1,7 @@
 """The cases of `rows.toml`, one module for each part; importing this registers them all."""
 
 from tests.negative.cases import as_exchange as as_exchange
+from tests.negative.cases import certificates as certificates
 from tests.negative.cases import controls as controls
 from tests.negative.cases import diffie_hellman as diffie_hellman
 from tests.negative.cases import encoding as encoding

@@ -121,3 +121,89 @@ def read_certificate(data: bytes) -> SignedCertificate:
         fields = fields[1:]
     serial, _, issuer, _, _, spki = fields[:6]
     return SignedCertificate(der=data, issuer=issuer.raw, serial=serial.number(), spki=spki.raw)
+
+
+# -- certificates of CAs, and their lists ----------------------------------------------------
+
+KEY_USAGE_BITS = {"digital_signature": 0, "key_encipherment": 2, "key_cert_sign": 5, "crl_sign": 6}
+
+
+def key_usage(*names: str) -> bytes:
+    """Encode keyUsage."""
+    value = sum(0x80 >> KEY_USAGE_BITS[name] for name in names)
+    unused = (value & -value).bit_length() - 1 if value else 0
+    return extension("2.5.29.15", der.bits(bytes((value,)), unused), critical=True)
+
+
+def ca_constraints(path_length: int | None = None) -> bytes:
+    """Encode basicConstraints of a CA."""
+    limit = b"" if path_length is None else der.integer(path_length)
+    value = der.sequence(der.tlv(der.BOOLEAN, b"\xff") + limit)
+    return extension("2.5.29.19", value, critical=True)
+
+
+def san(*names: bytes) -> bytes:
+    """Encode subjectAltName of encoded GeneralNames."""
+    return extension("2.5.29.17", der.sequence(*names))
+
+
+def upn_name(upn: str | bytes) -> bytes:
+    """Encode a GeneralName that holds a UPN."""
+    raw = upn.encode() if isinstance(upn, str) else upn
+    return der.tlv(0xA0, der.oid(UPN) + der.explicit(0, der.tlv(der.UTF8_STRING, raw)))
+
+
+def dns_name(host: str) -> bytes:
+    """Encode a dNSName."""
+    return der.tlv(0x82, host.encode())
+
+
+def email_name(address: str) -> bytes:
+    """Encode an rfc822Name."""
+    return der.tlv(0x81, address.encode())
+
+
+def uri_name(uri: str) -> bytes:
+    """Encode a uniformResourceIdentifier."""
+    return der.tlv(0x86, uri.encode())
+
+
+def name_constraints(*, permitted: bytes = b"", excluded: bytes = b"") -> bytes:
+    """Encode nameConstraints of one GeneralName on either side."""
+    parts = b""
+    if permitted:
+        parts += der.tlv(0xA0, der.sequence(permitted))
+    if excluded:
+        parts += der.tlv(0xA1, der.sequence(excluded))
+    return extension("2.5.29.30", der.sequence(parts), critical=True)
+
+
+def subject_key_identifier(value: bytes) -> bytes:
+    """Encode subjectKeyIdentifier."""
+    return extension("2.5.29.14", der.octets(value))
+
+
+def crl(
+    issuer: bytes,
+    key: SigningKey,
+    revoked: tuple[int, ...] = (),
+    *,
+    this_update: datetime | None = None,
+    next_update: datetime | None = None,
+) -> bytes:
+    """Make a CRL (RFC 5280 5.1) of an issuer's Name."""
+    now = datetime.now(UTC)
+    named = key.algorithm("sha256")
+    parameters = der.null() if named.startswith("1.2.840.113549") else b""
+    algorithm = der.sequence(der.oid(named), parameters)
+    entries = [der.sequence(der.integer(serial), _time(now)) for serial in revoked]
+    tbs = der.sequence(
+        der.integer(1),
+        algorithm,
+        issuer,
+        _time(this_update or now - timedelta(hours=1)),
+        _time(next_update or now + timedelta(days=7)),
+        der.sequence(*entries) if entries else b"",
+        der.explicit(0, der.sequence(extension("2.5.29.20", der.integer(1)))),
+    )
+    return der.sequence(tbs, algorithm, der.bits(key.sign("sha256", tbs)))

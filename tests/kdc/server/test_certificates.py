@@ -1,0 +1,152 @@
+"""Certificate trust from files: what is read, what is noticed while serving, what is said."""
+
+import logging
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from kdc.config import ConfigError, KdcConfig
+from kdc.server.certificates import (
+    CertificateWatch,
+    chain_profile,
+    load_cert_trust,
+    problems_of,
+)
+from kdc.state_folder import StateFolder
+from kdc.trust import SignerEvidence
+from pki.certificate import Certificate
+from pki.errors import ChainError, ChainFault
+from pki.signatures import Digest
+from tests.pki import chains, lists
+from tests.pki.chains import NOW, Plan
+from tests.pki.lists import HOUR, ROOT
+
+MADE = chains.make(Plan(3, ()))
+CONFIG = KdcConfig(realm="LAB.TEST", netbios="LAB", domain="lab.test")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[StateFolder]:
+    """A state folder with a root, a logon CA below it, and current CRLs of both."""
+    found = StateFolder(tmp_path)
+    for place in (found.logon_cas, found.trusted_roots, found.crls, found.ocsp):
+        place.mkdir(parents=True)
+    (found.trusted_roots / "root.der").write_bytes(MADE.root)
+    (found.logon_cas / "ca.der").write_bytes(MADE.sent[0])
+    (found.crls / "root.crl").write_bytes(lists.crl(MADE, ROOT))
+    (found.crls / "ca.crl").write_bytes(lists.crl(MADE))
+    yield found
+
+
+def evidence() -> SignerEvidence:
+    """Return what a request signed by the leaf's key proves."""
+    certificate = Certificate(MADE.leaf)
+    return SignerEvidence(public_key=certificate.public_key(), certificate=MADE.leaf)
+
+
+def test_a_realm_without_logon_cas_has_no_certificate_trust(tmp_path: Path) -> None:
+    """Key trust alone: no chain is looked at."""
+    assert load_cert_trust(StateFolder(tmp_path), CONFIG, NOW) is None
+
+
+def test_a_chain_is_valid_and_remembered(folder: StateFolder) -> None:
+    """The second logon validates nothing; what it rests on bounds it."""
+    trust = load_cert_trust(folder, CONFIG, NOW)
+    assert trust is not None
+    chain = trust.valid_chain(evidence(), NOW)
+    assert trust.valid_chain(evidence(), NOW) is chain
+    assert chain.valid_until == NOW + 24 * HOUR
+    assert len(trust.memory) == 1
+
+
+def test_crl_that_ends_while_serving_refuses_and_is_told_before(folder: StateFolder) -> None:
+    """Row S04: a remembered chain ends with its CRL, and the log says so a day ahead."""
+    trust = load_cert_trust(folder, CONFIG, NOW)
+    assert trust is not None
+    trust.valid_chain(evidence(), NOW)
+    assert problems_of(trust, NOW + HOUR)[0].startswith("a CRL ends on 2026-05-05")
+    with pytest.raises(ChainError) as caught:
+        trust.valid_chain(evidence(), NOW + 25 * HOUR)
+    assert caught.value.chain_fault is ChainFault.STATUS_UNKNOWN
+    assert problems_of(trust, NOW + 25 * HOUR)[0].startswith("a CRL ended on")
+
+
+def test_a_file_that_changes_is_noticed(
+    folder: StateFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One look a second; a new CRL, one removed, a new CA."""
+    clock = [1000.0]
+    monkeypatch.setattr("kdc.server.certificates.time.monotonic", lambda: clock[0])
+    watch = CertificateWatch(folder, CONFIG)
+    changes = (
+        lambda: (folder.crls / "new.crl").write_bytes(b""),
+        lambda: (folder.crls / "new.crl").unlink(),
+        lambda: (folder.logon_cas / "more.der").write_bytes(MADE.root),
+        lambda: os.utime(folder.crls / "ca.crl", (1, 1)),
+    )
+    for change in changes:
+        clock[0] += 1.1
+        assert not watch.changed(None, NOW)
+        change()
+        assert not watch.changed(None, NOW)
+        clock[0] += 1.1
+        assert watch.changed(None, NOW)
+
+
+def test_a_broken_ca_file_is_an_error_and_a_broken_crl_is_left_out(
+    folder: StateFolder, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Half a list of CAs would refuse people; half a list of CRLs refuses by itself."""
+    (folder.crls / "broken.crl").write_bytes(b"\x30")
+    (folder.ocsp / "broken.der").write_bytes(b"\x30")
+    with caplog.at_level(logging.ERROR):
+        assert load_cert_trust(folder, CONFIG, NOW) is not None
+    assert [r.message.partition(" ")[0] for r in caplog.records] == ["broken.crl", "broken.der"]
+    (folder.logon_cas / "broken.pem").write_bytes(b"no certificate")
+    with pytest.raises(ConfigError):
+        load_cert_trust(folder, CONFIG, NOW)
+
+
+def test_a_logon_ca_without_its_root_is_said(folder: StateFolder) -> None:
+    """Its certificates would all be refused: unknown issuer."""
+    (folder.trusted_roots / "root.der").unlink()
+    trust = load_cert_trust(folder, CONFIG, NOW)
+    assert trust is not None
+    assert any("leads to no trusted root" in problem for problem in problems_of(trust, NOW))
+
+
+def test_an_ocsp_response_is_taken_where_there_is_no_crl(folder: StateFolder) -> None:
+    """Fetched ahead of need, by whatever puts it there."""
+    (folder.crls / "ca.crl").unlink()
+    (folder.ocsp / "leaf.der").write_bytes(lists.response(MADE))
+    trust = load_cert_trust(folder, CONFIG, NOW)
+    assert trust is not None
+    trust.valid_chain(evidence(), NOW)
+
+
+def test_cas_named_in_the_configuration_count_too(folder: StateFolder) -> None:
+    """logon_cas, relative to the state folder."""
+    (folder.logon_cas / "ca.der").rename(folder.root / "elsewhere.der")
+    config = KdcConfig(
+        realm="LAB.TEST", netbios="LAB", domain="lab.test", logon_cas=("elsewhere.der",)
+    )
+    trust = load_cert_trust(folder, config, NOW)
+    assert trust is not None
+    trust.valid_chain(evidence(), NOW)
+
+
+def test_settings_reach_the_profile() -> None:
+    """pkinit_eku_checking and legacy_sha1_cert."""
+    assert Digest.SHA1 not in chain_profile(CONFIG).digests
+    config = KdcConfig(
+        realm="LAB.TEST",
+        netbios="LAB",
+        domain="lab.test",
+        legacy_sha1_cert=True,
+        pkinit_eku_checking="kpClientAuth",
+    )
+    profile = chain_profile(config)
+    assert Digest.SHA1 in profile.digests
+    assert profile.purpose_required
