@@ -114,8 +114,10 @@ class Core:
         except SealedRefusal as sealed:
             return self._refused(sealed.refusal, None, now, exchange, facts, sealed=sealed)
         except KdcError as error:
-            refusal = doubt.refusal if doubt is not None and error.code in doubt.codes else error
-            return self._refused(refusal, request, now, exchange, facts, tunnel)
+            if doubt is not None and error.code in doubt.codes:
+                return self._refused(doubt.refusal, request, now, exchange, facts, tunnel)
+            # Under no other name: a variable would keep the error, and the error this frame.
+            return self._refused(error, request, now, exchange, facts, tunnel)
         except PkiError as error:
             facts["detail"] = error.detail
             why = f"the message is not valid DER: {error.fault.value}"

@@ -11,6 +11,17 @@ from tests.rig.certificates import Identity
 from tests.rig.realm import LiveRealm, make_realm
 from tests.rig.samba_dc import SambaDc
 
+KINDS_BY_FOLDER = ("e2e", "interop")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what lies in the folders of slow kinds: a forgotten mark would slow the quick run."""
+    for item in items:
+        folder = item.path.relative_to(Path(__file__).parent).parts[0]
+        if folder in KINDS_BY_FOLDER:
+            item.add_marker(folder)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lab:

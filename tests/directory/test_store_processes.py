@@ -30,6 +30,8 @@ from tests.directory.builders import (
     user,
 )
 
+pytestmark = pytest.mark.slow
+
 POLICY = LockoutPolicy(threshold=3, duration=timedelta(minutes=30), window=timedelta(minutes=10))
 MINUTE = timedelta(minutes=1)
 
@@ -270,7 +272,7 @@ def test_key_registered_by_two_processes_at_once_is_on_one_account(store: Store)
     """Row K07: the check is part of the write, so no two can find the key free."""
     owners = [store.add_account(user(name)) for name in ("alice", "bob")]
     keys = tuple(hello_key(number) for number in range(3))
-    for _ in range(5):
+    for _ in range(2):
         store.close()
         with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
             jobs = [pool.submit(register_alone, store.path, owner, keys) for owner in owners]

@@ -51,6 +51,8 @@ from tests.kdc.builders import (
     refused,
     running_kdc,
 )
+from tests.kdc.fast_builders import FastTgsRequest
+from tests.kdc.tgs_builders import LATER, TGS_BODY, password_tgt
 from tests.pki import issued
 from tests.pki.test_keys import roca_like_modulus
 
@@ -301,9 +303,15 @@ def test_request_without_a_service_is_refused(kdc: Kdc, cve: str) -> None:
     for body in (nameless, empty):
         outcome = _ask(kdc, new_tgt(kdc), body)
         assert code_of(outcome) == ErrorCode.KDC_ERR_S_PRINCIPAL_UNKNOWN, cve
-    fast = padata(PaType.FX_FAST, b"\xa0\x00")
-    outcome = kdc.ask(as_req(replace(body_for("pat"), sname=None), fast))
-    assert code_of(outcome) == ErrorCode.KDC_ERR_S_PRINCIPAL_UNKNOWN, cve
+    tgt = password_tgt(kdc)
+    for sname in (None, PrincipalName(name_type=1, name_string=())):
+        armored = FastTgsRequest(tgt=tgt, body=replace(TGS_BODY, sname=sname)).build()
+        outcome = kdc.ask(armored.message, at=LATER)
+        assert code_of(outcome) == ErrorCode.KDC_ERR_S_PRINCIPAL_UNKNOWN, cve
+    nobodys = replace(body_for("pat"), sname=None)
+    assert code_of(kdc.ask(as_req(nobodys))) == ErrorCode.KDC_ERR_S_PRINCIPAL_UNKNOWN
+    garbled = as_req(nobodys, padata(PaType.FX_FAST, b"\xa0\x00"))
+    assert code_of(kdc.ask(garbled)) == ErrorCode.KDC_ERR_PREAUTH_FAILED
 
 
 def _unkeyed(cksumtype: int, data: bytes) -> Checksum:

@@ -16,6 +16,8 @@ import pytest
 from tests.fuzz.mutators import mutate, seeded
 from tests.fuzz.targets import corpus, load
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 OURS = tuple(f"{ROOT / package}/" for package in ("kdc", "directory", "pki"))
 MUTANTS = 400

@@ -14,6 +14,8 @@ from pki.kdc_certificate import check_kdc_certificate
 from pki.keys import public_key_from_spki
 from tests.pki import issued, messages
 
+pytestmark = pytest.mark.slow
+
 _EXAMPLES = settings(max_examples=300, deadline=None)
 
 

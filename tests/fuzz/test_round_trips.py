@@ -26,6 +26,8 @@ from pki.errors import PkiError
 from pki.keys import PublicKey
 from tests.fuzz import strategies
 
+pytestmark = pytest.mark.slow
+
 _TYPES = strategies.declared_types()
 _FEW = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 _SOME = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -8,6 +8,8 @@ from tests.fuzz.realm import answer, ticket_owner
 from tests.fuzz.run import fuzz_plainly
 from tests.fuzz.targets import CORPUS, TARGETS, corpus, load, recorded
 
+pytestmark = pytest.mark.slow
+
 MUTATIONS = 1500
 ENOUGH_S = 3.0
 """A slow machine does fewer; which ones it does is the same everywhere."""

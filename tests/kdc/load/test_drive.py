@@ -20,6 +20,8 @@ from kdc.wire.rfc4120 import KrbError, PrincipalName
 from pki import asn1
 from tests.kdc.load.fake_kdc import fake_kdc
 
+pytestmark = pytest.mark.slow
+
 AS_REP = b"\x6b\x00"
 TRANSPORTS: tuple[Transport, ...] = ("udp", "tcp", "tcp-kept")
 
