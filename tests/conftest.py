@@ -1,5 +1,6 @@
 """Fixtures that several parts of the tests share: one realm with real clients' keys, served."""
 
+import gc
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,15 @@ from tests.rig.realm import LiveRealm, make_realm
 from tests.rig.samba_dc import SambaDc
 
 KINDS_BY_FOLDER = ("e2e", "interop")
+
+# Thousands of small tests beside a heap of modules: the collector took a quarter of the time.
+gc.set_threshold(100_000, 50, 100)
+
+
+def pytest_collection_finish() -> None:
+    """Let the collector pass over what was imported."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(tryfirst=True)
