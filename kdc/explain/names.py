@@ -61,8 +61,12 @@ _FIELDS = {
     "include_pac": "include-pac",
     "name_type": "name-type",
     "name_string": "name-string",
+    "user_name": "userName",
+    "user_realm": "userRealm",
 }
-_HYPHENATED = frozenset(("kdc.wire.rfc4120", "kdc.wire.rfc6113", "kdc.wire.ms_kile"))
+_HYPHENATED = frozenset(
+    ("kdc.wire.rfc4120", "kdc.wire.rfc6113", "kdc.wire.ms_kile", "kdc.wire.ms_sfu")
+)
 """Modules whose documents write `req-body`; all others write `reqBody`."""
 
 _OID_NAMES = {

@@ -24,7 +24,7 @@ from kdc.explain.reader import (
 )
 from kdc.explain.redact import is_blank
 from kdc.explain.text import count, escape, quoted
-from kdc.wire import ms_kile, rfc4120, rfc4556, rfc6113
+from kdc.wire import ms_kile, ms_sfu, rfc4120, rfc4556, rfc6113
 from kdc.wire.constants import ErrorCode, MessageType, PaType, TypedData
 from pki import asn1, certificate, cms_syntax, der, oids
 from pki.certificate import CertificateSyntax
@@ -170,6 +170,12 @@ def _padata_value(reader: Reader, node: Node, at: Element, seen: Mapping[str, ob
         reader.nested(node, rfc4120.EncryptedData, "EncryptedData", at.start, at.end)
     elif pa_type == PaType.PAC_REQUEST:
         reader.nested(node, ms_kile.KerbPaPacRequest, "KERB-PA-PAC-REQUEST", at.start, at.end)
+    elif pa_type == PaType.PAC_OPTIONS:
+        reader.nested(node, ms_kile.PaPacOptions, "PA-PAC-OPTIONS", at.start, at.end)
+    elif pa_type == PaType.FOR_USER:
+        reader.nested(node, ms_sfu.PaForUser, "PA-FOR-USER-ENC", at.start, at.end)
+    elif pa_type == PaType.S4U_X509_USER:
+        reader.nested(node, ms_sfu.PaS4UX509User, "PA-S4U-X509-USER", at.start, at.end)
     elif pa_type == PaType.ETYPE_INFO2:
         _list_at(reader, node, at.start, at.end, rfc4120.EtypeInfo2Entry, "ETYPE-INFO2-ENTRY")
     elif pa_type == PaType.AS_FRESHNESS:
@@ -568,7 +574,7 @@ def _attribute(node: Node) -> str:
 
 
 SCHEMA = Schema(
-    classes=_classes(rfc4120, rfc4556, rfc6113, ms_kile, certificate, cms_syntax),
+    classes=_classes(rfc4120, rfc4556, rfc6113, ms_kile, ms_sfu, certificate, cms_syntax),
     contents=_CONTENTS,
     texts=_TEXTS,
     summaries={

@@ -15,13 +15,13 @@ from directory.keycredential import KeySource, NewKeyCredential
 from directory.keymaterial import MaterialForm
 from directory.keytab import KeytabEntry
 from kdc.formats.ccache import Ccache, Credential, Principal, Setting
-from kdc.wire import ms_kile, rfc4120, rfc4556
+from kdc.wire import ms_kile, ms_sfu, rfc4120, rfc4556
 from kdc.wire.rfc4120 import AuthorizationDataElement, HostAddress
 from pki import asn1, certificate, cms_syntax, der, names, oids, x500
 from pki.keys import PublicKey, rsa_key
 from tests.fuzz.realm import public_key
 
-MODULES = (rfc4120, rfc4556, ms_kile, cms_syntax, certificate, names)
+MODULES = (rfc4120, rfc4556, ms_kile, ms_sfu, cms_syntax, certificate, names)
 MAX_ITEMS = 3
 
 # -- ASN.1 -----------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 
 from kdc.crypto.etypes import make_checksum
+from kdc.explain.tree import message_tree
 from kdc.pac import PacType, parse_pac, split_ticket, verify_pac
 from kdc.wire.constants import ErrorCode, KdcOption, NameType, PaType
 from kdc.wire.ms_sfu import PaS4UX509User
@@ -417,6 +418,16 @@ def test_no_flipped_bit_of_the_name_gets_a_ticket(kdc: Kdc) -> None:
             pa = padata(PaType.FOR_USER, broken)
             sent = TgsRequest(tgt=tgt, body=SELF_BODY, subkey=None, after=(pa,)).build()
             assert kdc.ask(sent.message, at=LATER).code != 0, at
+
+
+def test_kdc_explain_shows_whom_a_service_asks_for(kdc: Kdc) -> None:
+    """Both structures appear field by field in the tree of the request."""
+    tgt = key_tgt(kdc, "pc1")
+    pas = (ForUser().build(tgt.session), X509User().build(tgt.session))
+    tree = message_tree(TgsRequest(tgt=tgt, body=SELF_BODY, after=pas).build().message)
+    assert tree.faults() == []
+    for field in ("userName", "auth-package", "user-id", "options"):
+        assert tree.find(field) is not None, field
 
 
 def test_realm_without_pac(kdc: Kdc) -> None:
