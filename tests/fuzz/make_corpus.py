@@ -14,6 +14,8 @@ from uuid import UUID
 from directory.keycredential import KeySource, NewKeyCredential, encode_blob, format_dn_binary
 from directory.keymaterial import MaterialForm, encode_key_material
 from directory.keytab import KeytabEntry, encode_keytab
+from directory.model import Sid
+from directory.security_descriptor import encode_allowed_to_act
 from kdc.crypto.etypes import EncType, KeyUsage, ProtocolKey, decrypt
 from kdc.crypto.pkinit_kdf import ID_PKINIT_KDF_AH_SHA256, ID_PKINIT_KDF_AH_SHA512
 from kdc.exchange.fast_cookie import HEADER, make_cookie
@@ -23,6 +25,8 @@ from kdc.pac import DelegationInfo, parse_pac, split_ticket
 from kdc.pac.buffers import encode_delegation_info
 from kdc.server.framing import frame
 from kdc.wire.constants import KdcOption, NameType, PaType, TypedData
+from kdc.wire.ms_kkdcp import KdcProxyMessage
+from kdc.wire.rfc3244 import ChangePasswdData, encode_frame
 from kdc.wire.rfc4120 import (
     AUTHORIZATION_DATA,
     ETYPE_INFO2,
@@ -49,7 +53,7 @@ from kdc.wire.rfc4556 import (
     typed_data,
 )
 from kdc.wire.rfc6113 import FastOption, KrbFastReq
-from pki import asn1, names, oids, x500
+from pki import asn1, ca, names, oids, x500
 from pki.certificate import Certificate
 from pki.keys import public_key_from_spki
 from tests.fuzz import realm
@@ -463,6 +467,47 @@ def key_files() -> None:
     )
 
 
+def frames() -> None:
+    """Record messages to kpasswd, and one that travels over HTTPS."""
+    change = ChangePasswdData(
+        newpasswd=b"New-Horse-8", targname=builders.name("pat"), targrealm=REALM
+    )
+    proxied = KdcProxyMessage(
+        kerb_message=frame(builders.as_req(body_for("pat"))), target_domain=REALM, dclocator_hint=1
+    )
+    _write(
+        "frames",
+        kpasswd=encode_frame(1, b"\x6e\x03ap!", b"\x75\x05priv!"),
+        kpasswd_error=encode_frame(1, b"", b"\x7e\x02no"),
+        change=asn1.encode(change),
+        change_own=asn1.encode(ChangePasswdData(newpasswd=b"x")),
+        proxied=asn1.encode(proxied),
+        proxied_reply=asn1.encode(KdcProxyMessage(kerb_message=frame(b"\x6b\x00"))),
+    )
+
+
+def security_descriptors() -> None:
+    """Record descriptors that let nobody, one and two act."""
+    sids = [Sid(5, (21, 1, 2, 3, number)) for number in (1104, 4444)]
+    _write(
+        "security_descriptor",
+        nobody=encode_allowed_to_act(()),
+        one=encode_allowed_to_act(sids[:1]),
+        two=encode_allowed_to_act(sids),
+    )
+
+
+def crls() -> None:
+    """Record lists of our own CA: nothing revoked, and two certificates."""
+    authority = ca.create_root(REALM, NOW)
+    revoked = [ca.RevokedCertificate(serial_number=serial, date=NOW) for serial in (7, 2**159 - 1)]
+    _write(
+        "crl",
+        empty=ca.create_crl(authority, 1, [], NOW),
+        two=ca.create_crl(authority, 2, revoked, NOW),
+    )
+
+
 def main() -> None:
     """Record everything, or what is named: `python -m tests.fuzz.make_corpus tgs_requests`."""
     for make in (
@@ -478,6 +523,9 @@ def main() -> None:
         kdc_replies,
         key_files,
         explanations,
+        frames,
+        security_descriptors,
+        crls,
     ):
         if len(sys.argv) == 1 or make.__name__ in sys.argv[1:]:
             make()

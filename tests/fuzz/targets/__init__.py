@@ -25,6 +25,9 @@ TARGETS = (
     "kdc_reply",
     "key_files",
     "explanation",
+    "frames",
+    "security_descriptor",
+    "crl",
 )
 CORPUS = Path(__file__).resolve().parents[1] / "corpus"
 
