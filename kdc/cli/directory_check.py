@@ -8,9 +8,9 @@ import click
 
 from directory.backend import DirectoryError
 from directory.keysources import KRBTGT
-from directory.ldap.session import Session, open_session, root_entry
+from directory.ldap.session import Session, open_session
 from directory.ldap.settings import LdapSettings
-from kdc.cli.checks.directory import Found, Site, check_site
+from kdc.cli.checks.directory import Found, Site, check_site, root_of
 from kdc.cli.checks.directory_links import check_links
 from kdc.cli.checks.finding import Finding, Level, fail, failed_by, ok, warn
 from kdc.cli.directory_access import Access, Caller, caller_options, open_directory
@@ -85,8 +85,9 @@ def _examine(
             connection=connection,
             flavour=realm.config.directory_flavour,
             base=base,
-            root=root_entry(connection),
+            root=root_of(connection),
             skew=timedelta(seconds=realm.config.clockskew_s),
+            as_follower=access is None,
         )
         for found in (*check_site(site, moment), *check_links(site)):
             yield _mended(found, access) if fix and access is not None else found.finding

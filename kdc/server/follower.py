@@ -190,6 +190,8 @@ class _Node:
 
             if self._feed.load():
                 writer.set_keys()
+            # A resumed store is not loaded: changes begin at once and bring their own keys.
+            self._feed.follow()
             between = Between(
                 stop=self._stopping.is_set,
                 tick=tick,

@@ -70,6 +70,14 @@ def tools_program(name: str) -> Program:
     return Program(path=str(path), environment={})
 
 
+def ldap_tools_program(name: str) -> Program:
+    """Find a program of bloodyAD's virtual environment."""
+    path = PEERS / "ldaptools-venv/bin" / name
+    if not path.exists():
+        missing(name, "./scripts/test makes .peers/ldaptools-venv from requirements-ldaptools.lock")
+    return Program(path=str(path), environment={})
+
+
 def need_port(address: str, port: int) -> None:
     """Leave out the running test when this user may not bind address:port, or it is taken."""
     for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM):

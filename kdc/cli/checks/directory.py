@@ -10,9 +10,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from directory.backend import DirectoryError
-from directory.ldap.connection import OPEN, LdapConnection
+from directory.ldap.connection import NO_ATTRIBUTES, OPEN, LdapConnection
 from directory.ldap.filters import all_of, equal, present
-from directory.ldap.messages import NOTIFICATION, SYNC_REQUEST, Entry, Scope
+from directory.ldap.messages import (
+    NOTIFICATION,
+    SHOW_DELETED,
+    SYNC_REQUEST,
+    Control,
+    Entry,
+    Scope,
+)
 from directory.ldap.settings import Flavour
 from directory.ldap.write import WritingConnection
 from directory.model import Sid
@@ -20,6 +27,7 @@ from directory.store import random_domain_sid
 from kdc.cli.checks import directory_repair as repair
 from kdc.cli.checks.finding import Finding, fail, listed, ok, warn
 
+_DELETED_LOOKED_AT = 5
 MAX_LOOKED_AT = 200
 """Accounts whose attributes are looked at: a right that is missing is missing on most."""
 KRBTGT_RID = 502
@@ -49,6 +57,8 @@ class Site:
     """What the server says of itself."""
     skew: timedelta
     """The configuration's clockskew."""
+    as_follower: bool
+    """Whether the connection is bound as the KDC's own follower."""
 
     def first(self, base: str, *attributes: str) -> Entry | None:
         """Read one entry; None when it is not there, or not to be seen."""
@@ -57,6 +67,23 @@ class Site:
         except DirectoryError:
             return None
         return found[0] if found else None
+
+
+_ROOT = (
+    "currentTime",
+    "dnsHostName",
+    "domainFunctionality",
+    "schemaNamingContext",
+    "subschemaSubentry",
+    "supportedControl",
+    "vendorName",
+)
+
+
+def root_of(connection: LdapConnection) -> Entry:
+    """Read what a server says of itself. Raises DirectoryError."""
+    found = connection.entries("", Scope.BASE, OPEN, _ROOT)
+    return found[0] if found else Entry(dn="", attributes={})
 
 
 def check_site(site: Site, now: datetime) -> Iterator[Found]:
@@ -71,6 +98,7 @@ def check_site(site: Site, now: datetime) -> Iterator[Found]:
         yield from _check_ad_schema(site)
         yield from _check_back_link(site)
         yield from _check_ldap_spn(site)
+        yield from _check_deletions(site)
     yield from _check_push(site)
     yield from _check_krbtgt(site)
     yield from _check_reading(site)
@@ -162,6 +190,40 @@ def _check_push(site: Site) -> Iterator[Found]:
         yield _bad("directory.push", f"it does not push changes by {name}", fix)
     else:
         yield _weak("directory.push", f"it does not push changes by {name}", fix)
+
+
+def _check_deletions(site: Site) -> Iterator[Found]:
+    """Look whether deleted entries can be seen; every domain but a new one has some.
+
+    Who may not list CN=Deleted Objects is told of no deletion (MS-ADTS 3.1.1.5.5).
+    """
+    if not site.as_follower:
+        return
+    gone = equal("isDeleted", "TRUE")
+    container = f"cn=deleted objects,{site.base}".lower()
+    seen: list[Entry] = []
+    try:
+        for answer in site.connection.search(
+            site.base,
+            Scope.SUBTREE,
+            gone,
+            NO_ATTRIBUTES,
+            size_limit=_DELETED_LOOKED_AT,
+            controls=(Control(SHOW_DELETED, critical=True),),
+        ):
+            if isinstance(answer, Entry):
+                seen.append(answer)
+    except DirectoryError:
+        pass  # more than were asked for: what was seen counts
+    if any(entry.dn.lower() != container for entry in seen):
+        yield _fine("directory.deletions", "the KDC's account sees what is deleted")
+    else:
+        yield _weak(
+            "directory.deletions",
+            "the KDC's account sees nothing that was deleted. Unless nothing was yet: a deleted "
+            "account logs on until everything is compared again, once an hour",
+            f"grant it List Contents and Read Property on CN=Deleted Objects,{site.base}",
+        )
 
 
 # -- schema ----------------------------------------------------------------------------------
@@ -425,7 +487,7 @@ def _check_reading(site: Site) -> Iterator[Found]:
         )
     else:
         yield _fine("directory.reading", "accounts show what decisions need")
-    if site.flavour != "openldap":
+    if site.flavour != "openldap" and site.as_follower:
         yield from _check_own_rights(people)
 
 
@@ -443,8 +505,8 @@ def _check_own_rights(people: list[Entry]) -> Iterator[Found]:
     if able:
         yield _weak(
             "directory.rights",
-            f"whoever asks here may write registered keys, of {able[0]} for one",
+            f"the KDC's account may write registered keys, of {able[0]} for one",
             "let the KDC follow with an account that only reads",
         )
     else:
-        yield _fine("directory.rights", "whoever asks here only reads")
+        yield _fine("directory.rights", "the KDC's account writes no registered keys")
