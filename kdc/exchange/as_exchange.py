@@ -31,6 +31,7 @@ from kdc.exchange.principals import (
 )
 from kdc.exchange.realm import Realm
 from kdc.exchange.requester import is_delegable
+from kdc.exchange.s4u_self import client_by_certificate
 from kdc.exchange.ticket import AsReply, issue_as_rep
 from kdc.pac import seal_credential_info
 from kdc.policy import (
@@ -76,10 +77,14 @@ def _stand_in(body: KdcReqBody, config: KdcConfig) -> Named:
     return Named(account=account, name=cname)
 
 
-def _named_client(body: KdcReqBody, realm: Realm) -> Named:
+def _named_client(request: AsReq, realm: Realm) -> Named:
+    body = request.req_body
     client = find_client(body, realm.directory, realm.config)
     if client is None:
         if not realm.config.hide_unknown:
+            client = client_by_certificate(request, realm)
+            if client is not None:
+                return client
             raise KdcError(ErrorCode.KDC_ERR_C_PRINCIPAL_UNKNOWN, "no account of the client's name")
         client = _stand_in(body, realm.config)
         realm.directory.spend_as_found(client.account.sam_account_name)
@@ -114,7 +119,7 @@ def answer_as_req(
     config = realm.config
     check_realm(body, config)
     session_etype = choose_etype(body.etype, config.supported_enctypes)
-    client = _named_client(body, realm)
+    client = _named_client(request, realm)
     # After the name: anonymous PKINIT, which sets an option as well, is told 6 (row A07).
     check_as_options(body.kdc_options)
     account = client.account

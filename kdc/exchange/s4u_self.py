@@ -41,7 +41,7 @@ from kdc.pac import PAC_WAS_GIVEN_IMPLICITLY, SERVICE_ASSERTED
 from kdc.policy import DELEGABLE_FLAGS, check_account_state
 from kdc.wire.constants import ErrorCode, KdcOption, NameType, PaType, TicketFlag
 from kdc.wire.ms_sfu import PaForUser, PaS4UX509User, S4UOption, S4UUserId
-from kdc.wire.rfc4120 import Checksum, PaData, PrincipalName
+from kdc.wire.rfc4120 import AsReq, Checksum, PaData, PrincipalName
 from pki import asn1
 from pki.certificate import Certificate
 from pki.errors import PkiError
@@ -262,6 +262,26 @@ def _by_certificate(certificate: bytes, realm: Realm) -> Account:
             key_digest=digest.hex(),
         )
     return account
+
+
+def client_by_certificate(request: AsReq, realm: Realm) -> Named | None:
+    """Find the client of an AS-REQ that names it by certificate alone; None: it names nobody.
+
+    So a service asks which realm a user is of before it asks for S4U2Self (MS-SFU 3.1.5.1.1): it
+    sends no proof, and the answer is that one is needed. What is proven later is the account's.
+    In an AS-REQ the padata value is the certificate itself, as MIT's client sends it.
+    """
+    cname = request.req_body.cname
+    if cname is not None and any(cname.name_string):
+        return None
+    for pa in request.padata or ():
+        if pa.padata_type == PaType.S4U_X509_USER:
+            try:
+                account = _by_certificate(pa.padata_value, realm)
+            except KdcError:
+                return None
+            return Named(account=account, name=_ticket_name(None, account))
+    return None
 
 
 def _ticket_name(name: PrincipalName | None, user: Account) -> PrincipalName:

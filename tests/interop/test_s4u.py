@@ -233,6 +233,21 @@ def test_mit_s4u2proxy(site: Site, tmp_path: Path, service: str) -> None:
     assert "keytab entry valid" in run.output
 
 
+def test_mit_s4u2self_by_certificate(site: Site, tmp_path: Path) -> None:
+    """`kvno` -F: it asks the AS whose certificate it is, then for the ticket."""
+    both, certificate = tmp_path / "carol.pem", tmp_path / "carol.crt"
+    site.live.kdc("user", "add", "carol")
+    site.live.kdc("key", "enroll", "carol", "--out", str(both))
+    pem = both.read_text()
+    certificate.write_text(pem[pem.index("-----BEGIN CERTIFICATE") :])
+    realm, tgt = site.as_app(tmp_path)
+    out = tmp_path / "for-carol"
+    arguments = ("--out-cache", f"FILE:{out}", "-F", str(certificate), "app$")
+    run = services.mit_kvno(realm, tgt.cache, *arguments)
+    assert run.status == 0, run.explain()
+    assert site.live.audit()[-1]["s4u_account"] == "carol"
+
+
 def test_mit_is_refused(site: Site, tmp_path: Path) -> None:
     """A user who may not be delegated; a service that is in no list."""
     realm, tgt = site.as_app(tmp_path)

@@ -13,11 +13,13 @@ from kdc.wire.ms_sfu import PaS4UX509User
 from kdc.wire.rfc4120 import EncTicketPart, PrincipalName
 from pki import asn1
 from tests.kdc.builders import (
+    BODY,
     KRBTGT,
     NOW,
     REALM,
     Kdc,
     add_hello_key,
+    as_req,
     hello_key,
     name,
     padata,
@@ -179,6 +181,19 @@ def test_user_named_by_a_certificate(kdc: Kdc) -> None:
         assert got.ticket.cname == name("alice")
         (pa,) = got.reply.padata or ()
         assert asn1.decode(PaS4UX509User, pa.padata_value).user_id.cname == name("alice")
+
+
+def test_service_asks_whose_certificate_it_is(kdc: Kdc) -> None:
+    """MS-SFU 3.1.5.1.1: an AS-REQ without a name is told that a proof is needed, or 6."""
+    unknown = (ErrorCode.KDC_ERR_C_PRINCIPAL_UNKNOWN, "no account of the client's name")
+    needed = (ErrorCode.KDC_ERR_PREAUTH_REQUIRED, "no pre-authentication data")
+    alice, stranger = (issued.hello(who).certificate_der for who in ("alice", "stranger"))
+    for value, expected in ((alice, needed), (stranger, unknown), (b"\x30\x00", unknown)):
+        pa = padata(PaType.S4U_X509_USER, value)
+        for cname in (name(""), name(), None):
+            assert refused(kdc.ask(as_req(replace(BODY, cname=cname), pa))) == expected
+    named = as_req(replace(BODY, cname=name("nobody")), padata(PaType.S4U_X509_USER, alice))
+    assert refused(kdc.ask(named)) == unknown
 
 
 # -- who may be shown as evidence ------------------------------------------------------------
