@@ -295,7 +295,7 @@ KEYS: Mapping[str, Key] = {
         _key("kkdcp.trusted_proxies", networks, "kkdcp_trusted_proxies"),
         _key("consistency", one_of(Consistency)),
         _key("max_staleness", duration(0, MAX_LIFE_S), "max_staleness_s"),
-        _key("directory.url", ldap_urls, "directory_url"),
+        _key("directory.url", none_or(ldap_urls), "directory_url"),
         _key("directory.flavour", one_of(Flavour), "directory_flavour"),
         _key("directory.base", text_like(DN, *DN_HELP), "directory_base"),
         _key("directory.ca_file", path_text, "directory_ca_file"),

@@ -64,7 +64,7 @@ class Compared:
 @state_option
 @click.pass_context
 def command(ctx: click.Context, account: str | None, every: bool, as_json: bool) -> None:
-    """Compare the key version numbers of store, directory and key source.
+    """Compare the kvno of store, directory and key source.
 
     Exit code 1 when any differ. What follows the source catches up by itself; what stays behind is
     a keytab that was not exported anew, or a source that cannot be read.
