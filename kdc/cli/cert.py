@@ -11,6 +11,7 @@ from kdc.cli.init import KDC_KEYS, issue_kdc_certificates
 from kdc.cli.options import HostName, IpAddress, json_option, read_input_file, state_option
 from kdc.cli.output import print_fields, print_json
 from kdc.cli.state import MAX_PEM_BYTES, RealmState, open_realm
+from kdc.server.certificates import load_cert_trust
 from pki import ca, names, oids
 from pki.certificate import Certificate
 from pki.errors import PkiError
@@ -30,15 +31,18 @@ def command() -> None:
 def show(ctx: click.Context, file: Path, as_json: bool) -> None:
     """Show a certificate and judge it.
 
-    Says whether a logon with it would be accepted, and why.
+    Says whether a logon with it would be accepted, and why. Further certificates in the file count
+    as sent along by the client.
 
     JSON: subject, issuer, serial_number, not_before, not_after, key, sha256, sha1, purposes,
     upns, dns_names, principals, sid, kind (logon or kdc), accepted, account, code, reasons.
     """
-    certificate = _read_certificate(file)
+    certificate, *others = _read_certificates(file)
     realm = open_realm(ctx)
+    trust = load_cert_trust(realm.folder, realm.config)
+    sent = tuple(other.der for other in others)
     with realm.store() as store:
-        verdict = judge_certificate(certificate, realm.config, store)
+        verdict = judge_certificate(certificate, realm.config, store, trust, sent)
     shown = describe(certificate)
     purposes = shown["purposes"] if isinstance(shown["purposes"], list) else []
     if as_json:
@@ -66,19 +70,20 @@ def show(ctx: click.Context, file: Path, as_json: bool) -> None:
         click.echo(f"  {reason}")
 
 
-def _read_certificate(file: Path) -> Certificate:
+def _read_certificates(file: Path) -> tuple[Certificate, ...]:
     data = read_input_file(file, MAX_PEM_BYTES)
     try:
         is_pem = b"-----BEGIN" in data
-        certificate = Certificate(ca.certificates_from_pem(data)[0] if is_pem else data)
-        describe(certificate)
+        encoded = ca.certificates_from_pem(data) if is_pem else (data,)
+        found = tuple(map(Certificate, encoded))
+        describe(found[0])
     except PkiError as error:
         raise CliError(
             f"{file} is no certificate",
             f"it does not read as one, PEM or DER: {error.detail or error.fault.value}",
             "give a certificate file; kdc cert show pki/kdc.pem shows the KDC's",
         ) from None
-    return certificate
+    return found
 
 
 @command.command("issue-kdc")

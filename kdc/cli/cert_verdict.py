@@ -6,19 +6,23 @@ from dataclasses import dataclass
 from cryptography import x509
 
 from directory.keymaterial import MaterialForm, encode_key_material
+from directory.model import Account
 from directory.store import Store
 from kdc.cli.options import is_host_name
 from kdc.cli.output import iso
 from kdc.cli.state import now
 from kdc.config import KdcConfig
-from kdc.errors import KdcError
+from kdc.errors import FAULT_CODES, KdcError
 from kdc.policy import check_account_state, check_password_state
 from kdc.trust import SignerEvidence
+from kdc.trust.cert_trust import CertTrust
+from kdc.trust.logon_names import LogonNames
+from kdc.trust.mapping import MappingPolicy
 from kdc.trust.verdict import judge
 from kdc.wire.constants import ErrorCode
 from pki import names, oids
 from pki.certificate import Certificate
-from pki.errors import PkiError
+from pki.errors import ChainError, PkiError
 from pki.kdc_certificate import NO_KRBTGT_SAN, check_kdc_certificate
 from pki.keys import KeyPolicy, PublicKey, check_key, public_key_from_spki
 from pki.x500 import decode_name, render_rfc4514
@@ -123,8 +127,17 @@ def _sid(certificate: Certificate) -> str | None:
         return None
 
 
-def judge_certificate(certificate: Certificate, config: KdcConfig, store: Store) -> Verdict:
-    """Judge a certificate as this realm's KDC would, or its clients for a KDC's certificate."""
+def judge_certificate(
+    certificate: Certificate,
+    config: KdcConfig,
+    store: Store,
+    trust: CertTrust | None = None,
+    sent: tuple[bytes, ...] = (),
+) -> Verdict:
+    """Judge a certificate as this realm's KDC would, or its clients for a KDC's certificate.
+
+    sent: DER of the certificates that a client would send along.
+    """
     if oids.ID_PKINIT_KP_KDC in _purposes(certificate):
         problems = _kdc_problems(certificate, config)
         return Verdict(
@@ -144,14 +157,17 @@ def judge_certificate(certificate: Certificate, config: KdcConfig, store: Store)
         return _refused(ErrorCode.KDC_ERR_CLIENT_NOT_TRUSTED, f"its key is not accepted: {error}")
     owners = store.accounts_by_key(key.digest)
     account = store.account_by_id(owners[0]) if owners else None
+    evidence = SignerEvidence(public_key=key, certificate=certificate.der, intermediates=sent)
+    if account is None and trust is not None and certificate.subject != certificate.issuer:
+        return _judge_chain(evidence, trust, store)
     if account is None:
+        no_ca = "this realm has no logon CA" if trust is None else "it is its own issuer"
         return _refused(
             ErrorCode.KDC_ERR_CLIENT_NOT_TRUSTED,
-            "its key is registered on no account, and this realm has no logon CA",
+            f"its key is registered on no account, and {no_ca}",
             *_unusable(key, store),
         )
     try:
-        evidence = SignerEvidence(public_key=key, certificate=certificate.der)
         verdict = judge(evidence, account, store, None, now())
         check_account_state(account, now())
         check_password_state(account, now())
@@ -170,6 +186,68 @@ def judge_certificate(certificate: Certificate, config: KdcConfig, store: Store)
         ),
         account=name,
     )
+
+
+def _judge_chain(evidence: SignerEvidence, trust: CertTrust, store: Store) -> Verdict:
+    """Judge a certificate of a CA: its chain, then the account that it names."""
+    try:
+        chain = trust.valid_chain(evidence, now())
+    except ChainError as error:
+        place = "the certificate itself" if error.index == 0 else f"issuer {error.index} of it"
+        return _refused(
+            FAULT_CODES[error.chain_fault],
+            f"{error.chain_fault.value}: {error.detail}",
+            f"at fault is {place}: {error.subject or 'no readable subject'}, "
+            f"serial number {error.serial_number:x}",
+            "its key is registered on no account",
+        )
+    account = _named_account(chain.names, trust.mapping, store)
+    if account is None:
+        return _refused(
+            ErrorCode.KDC_ERR_CLIENT_NAME_MISMATCH,
+            "its chain is valid, but no name in it is an account's",
+            "an account whose altSecurityIdentities point at it could log on with it",
+        )
+    try:
+        verdict = judge(evidence, account, store, trust, now())
+        check_account_state(account, now())
+        check_password_state(account, now())
+    except KdcError as refusal:
+        return _refused(refusal.code, refusal.why, f"the account: {account.sam_account_name}")
+    name = account.sam_account_name
+    return Verdict(
+        kind="logon",
+        accepted=True,
+        headline=f"A logon with it as {name} would be accepted (certificate trust).",
+        reasons=(
+            f"it maps to {name} by: {verdict.mapping}",
+            f"its chain is valid until {iso(chain.not_after)}, its revocation status until "
+            f"{iso(chain.valid_until)}",
+            *verdict.warnings,
+        ),
+        account=name,
+    )
+
+
+def _named_account(found: LogonNames, policy: MappingPolicy, store: Store) -> Account | None:
+    """Find the account that a certificate's names would be used for."""
+    for upn in found.upns:
+        local, _, suffix = upn.rpartition("@")
+        account = store.account_by_upn(upn)
+        if account is None and suffix.lower() in (policy.domain, policy.netbios.lower()):
+            account = store.account_by_name(local)
+        if account is not None:
+            return account
+    for host in found.dns:
+        label, _, domain = host.lower().partition(".")
+        account = store.account_by_name(f"{label}$") if domain == policy.domain else None
+        if account is not None:
+            return account
+    for name in found.pkinit:
+        account = store.account_by_name(name.components[0]) if name.components else None
+        if account is not None:
+            return account
+    return None
 
 
 def _refused(code: ErrorCode, *reasons: str) -> Verdict:

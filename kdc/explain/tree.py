@@ -10,6 +10,7 @@ from types import ModuleType
 
 from kdc.crypto.key_agreement import match_domain_parameters
 from kdc.explain import names
+from kdc.explain.extension_text import CA_EXTENSIONS
 from kdc.explain.keys import key_text
 from kdc.explain.reader import (
     Content,
@@ -446,6 +447,7 @@ _EXTENSIONS: Mapping[str, Callable[[bytes], str]] = {
     oids.ID_CE_BASIC_CONSTRAINTS: _basic_constraints,
     oids.ID_CE_SUBJECT_ALT_NAME: _alt_name,
     oids.ID_MS_SID_EXTENSION: decode_sid_extension,
+    **CA_EXTENSIONS,
 }
 
 

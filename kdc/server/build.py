@@ -24,7 +24,7 @@ from kdc.exchange.realm import DhKeys, KdcSigners, LongTermKeys, Realm
 from kdc.exchange.stages import Stages, Untimed
 from kdc.explain.recorder import RefusalRecorder
 from kdc.outcome import Outcome, Peer
-from kdc.server.certificates import CertificateWatch, load_cert_trust
+from kdc.server.certificates import CertificateWatch, serve_cert_trust
 from kdc.server.replay import FileReplayMemory
 from kdc.server.retransmit import FileRetransmitMemory
 from kdc.state_folder import StateFolder
@@ -115,7 +115,7 @@ def build_realm(
         ),
         key_policy=KeyPolicy(roca=config.roca_policy),
         groups=accepted_groups(config),
-        certificates=load_cert_trust(folder, config),
+        certificates=serve_cert_trust(folder, config),
         service_keys=LongTermKeys(),
         dh_keys=DhKeys(timedelta(seconds=config.dh_key_life_s)),
         lockout=LockoutPolicy(
@@ -252,7 +252,7 @@ class RealmHandler:
         """Take changed CA, CRL and OCSP files without a reload of the rest."""
         realm = self._core.realm
         try:
-            certificates = load_cert_trust(self._folder, realm.config)
+            certificates = serve_cert_trust(self._folder, realm.config)
         except ConfigError as error:
             log.error("certificate trust stays as it was: %s", error)
             return

@@ -115,9 +115,7 @@ def chain_profile(config: KdcConfig) -> ChainProfile:
     )
 
 
-def load_cert_trust(
-    folder: StateFolder, config: KdcConfig, now: datetime | None = None
-) -> CertTrust | None:
+def load_cert_trust(folder: StateFolder, config: KdcConfig) -> CertTrust | None:
     """Load the realm's certificate trust; None: there is no logon CA, and no chain is looked at.
 
     Raises ConfigError for a CA file that cannot be used.
@@ -126,13 +124,12 @@ def load_cert_trust(
     logon = tuple(_authorities([*_files(folder.logon_cas, CERTIFICATE_SUFFIXES), *named]))
     if not logon:
         return None
-    now = now or datetime.now(UTC)
     roots = tuple(_authorities(_files(folder.trusted_roots, CERTIFICATE_SUFFIXES)))
     anchors = (*(c for c in logon if is_self_issued(c)), *roots)
     pool = TrustPool(anchors, (c for c in logon if not is_self_issued(c)))
     profile = chain_profile(config)
     source = RevocationSource(config.revocation, profile, _crls(folder), _responses(folder))
-    trust = CertTrust(
+    return CertTrust(
         pool=pool,
         logon_cas=frozenset(map(ca_identity, logon)),
         profile=profile,
@@ -145,9 +142,22 @@ def load_cert_trust(
         ),
         revocation=source,
     )
+
+
+def serve_cert_trust(folder: StateFolder, config: KdcConfig) -> CertTrust | None:
+    """Load the realm's certificate trust for a worker; the log has what is wrong with it.
+
+    Raises ConfigError.
+    """
+    trust = load_cert_trust(folder, config)
+    if trust is not None:
+        _tell(trust, datetime.now(UTC))
+    return trust
+
+
+def _tell(trust: CertTrust, now: datetime) -> None:
     for problem in problems_of(trust, now):
         log.warning("certificate trust: %s", problem)
-    return trust
 
 
 def problems_of(trust: CertTrust, now: datetime) -> tuple[str, ...]:
@@ -227,8 +237,7 @@ class CertificateWatch:
         self._next_look = moment + WATCH_S
         if trust is not None and moment >= self._next_reminder:
             self._next_reminder = moment + REMINDER_S
-            for problem in problems_of(trust, now):
-                log.warning("certificate trust: %s", problem)
+            _tell(trust, now)
         try:
             found = fingerprint(self._folder, self._config)
         except (ConfigError, OSError):

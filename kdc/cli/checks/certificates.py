@@ -14,6 +14,8 @@ from kdc.cli.checks.finding import Finding, Patient, command_or, fail, guarded, 
 from kdc.cli.state import MAX_PEM_BYTES
 from kdc.client.errors import ClientError
 from kdc.client.kdc_certificate import verify_kdc_certificate
+from kdc.config import ConfigError
+from kdc.server.certificates import load_cert_trust, problems_of
 from pki import ca, oids
 from pki.certificate import Certificate
 from pki.kdc_certificate import MIN_RSA_BITS, NO_KRBTGT_SAN, check_kdc_certificate
@@ -44,6 +46,7 @@ def check_certificates(patient: Patient) -> Iterator[Finding]:
         yield from guarded(
             "certificates.kdc", _check_kdc(patient, certificate, key, tuple(anchors))
         )
+    yield from guarded("certificates.logon_cas", _check_logon_cas(patient))
     if folder.crl.exists():
         yield from guarded("certificates.crl", _check_crl(patient, tuple(anchors)))
     else:
@@ -52,6 +55,25 @@ def check_certificates(patient: Patient) -> Iterator[Finding]:
             f"there is no {folder.crl}: clients that look for one find none",
             command_or(("cert", "crl"), "only clients under strict KDC validation mind"),
         )
+
+
+def _check_logon_cas(patient: Patient) -> Iterator[Finding]:
+    """Look at what logons with certificates rest on: CAs, their roots, their lists."""
+    name = "certificates.logon_cas"
+    try:
+        trust = load_cert_trust(patient.folder, patient.config)
+    except ConfigError as error:
+        yield fail(name, f"{error.path}: {error.why}", error.remedy)
+        return
+    if trust is None:
+        yield ok(name, "there is no logon CA: only registered keys log on, not certificates")
+        return
+    problems = problems_of(trust, patient.now)
+    for problem in problems:
+        yield warn(name, problem, "put the CA's current files into pki/crls and pki/trusted-roots")
+    if not problems:
+        count = len(trust.certifiers())
+        yield ok(name, f"{count} logon CA{'s' if count != 1 else ''}, with current CRLs")
 
 
 # -- the KDC's -------------------------------------------------------------------------------

@@ -206,8 +206,54 @@ def test_certificate_of_a_key_on_nobody_would_not(realm: Shell, tmp_path: Path) 
         False,
         None,
         "KDC_ERR_CLIENT_NOT_TRUSTED",
-        "its key is registered on no account, and this realm has no logon CA",
+        "its key is registered on no account, and it is its own issuer",
     )
+
+
+def _logon_certificate(realm: Shell, upn: str, sid: str | None) -> bytes:
+    folder = StateFolder(realm.state)
+    opened = RealmState(folder=folder, loaded=folder.load_config())
+    key = ca.generate_key(ca.KeyType.EC_P256)
+    name = simple_name((oids.ID_AT_COMMON_NAME, "pat"))
+    return ca.issue_logon_certificate(opened.ca(), key.public_key(), name, now(), upn=upn, sid=sid)
+
+
+def test_certificate_of_the_realms_ca_would(realm: Shell, tmp_path: Path) -> None:
+    """Certificate trust: the chain, and the account by its SID."""
+    sid = realm.ok("user", "show", "pat", "--json").json["sid"]
+    (tmp_path / "c").write_bytes(_logon_certificate(realm, "pat@lab.test", sid))
+    accepted, account, code, reason = verdict(realm, tmp_path / "c")
+    assert (accepted, account, code) == (True, "pat", None)
+    assert reason == "it maps to pat by: SID"
+
+
+@pytest.mark.parametrize(
+    ("upn", "code", "reason"),
+    [
+        ("pat@lab.test", "KDC_ERR_CERTIFICATE_MISMATCH", "only weakly"),
+        ("nobody@lab.test", "KDC_ERR_CLIENT_NAME_MISMATCH", "no name in it is an account's"),
+    ],
+)
+def test_certificate_of_the_realms_ca_would_not(
+    realm: Shell, tmp_path: Path, upn: str, code: str, reason: str
+) -> None:
+    """Without a SID, or of nobody."""
+    (tmp_path / "c").write_bytes(_logon_certificate(realm, upn, None))
+    accepted, _, found, why = verdict(realm, tmp_path / "c")
+    assert (accepted, found) == (False, code)
+    assert reason in why
+
+
+def test_certificate_of_an_unknown_ca_names_what_is_at_fault(realm: Shell, tmp_path: Path) -> None:
+    """70, with the certificate and the rule."""
+    other = ca.create_root("OTHER.TEST", now(), KEY)
+    key = ca.generate_key(ca.KeyType.EC_P256)
+    name = simple_name((oids.ID_AT_COMMON_NAME, "pat"))
+    (tmp_path / "c").write_bytes(ca.issue_logon_certificate(other, key.public_key(), name, now()))
+    assert verdict(realm, tmp_path / "c")[2] == "KDC_ERR_CANT_VERIFY_CERTIFICATE"
+    told = realm.ok("cert", "show", tmp_path / "c").out
+    assert "unknown issuer: no certificate of the issuer is known" in told
+    assert "at fault is the certificate itself: CN=pat" in told
 
 
 def test_certificate_of_a_key_on_two_accounts_would_not(realm: Shell, alice_pem: Path) -> None:

@@ -48,12 +48,12 @@ def evidence() -> SignerEvidence:
 
 def test_a_realm_without_logon_cas_has_no_certificate_trust(tmp_path: Path) -> None:
     """Key trust alone: no chain is looked at."""
-    assert load_cert_trust(StateFolder(tmp_path), CONFIG, NOW) is None
+    assert load_cert_trust(StateFolder(tmp_path), CONFIG) is None
 
 
 def test_a_chain_is_valid_and_remembered(folder: StateFolder) -> None:
     """The second logon validates nothing; what it rests on bounds it."""
-    trust = load_cert_trust(folder, CONFIG, NOW)
+    trust = load_cert_trust(folder, CONFIG)
     assert trust is not None
     chain = trust.valid_chain(evidence(), NOW)
     assert trust.valid_chain(evidence(), NOW) is chain
@@ -63,7 +63,7 @@ def test_a_chain_is_valid_and_remembered(folder: StateFolder) -> None:
 
 def test_crl_that_ends_while_serving_refuses_and_is_told_before(folder: StateFolder) -> None:
     """Row S04: a remembered chain ends with its CRL, and the log says so a day ahead."""
-    trust = load_cert_trust(folder, CONFIG, NOW)
+    trust = load_cert_trust(folder, CONFIG)
     assert trust is not None
     trust.valid_chain(evidence(), NOW)
     assert problems_of(trust, NOW + HOUR)[0].startswith("a CRL ends on 2026-05-05")
@@ -102,17 +102,17 @@ def test_a_broken_ca_file_is_an_error_and_a_broken_crl_is_left_out(
     (folder.crls / "broken.crl").write_bytes(b"\x30")
     (folder.ocsp / "broken.der").write_bytes(b"\x30")
     with caplog.at_level(logging.ERROR):
-        assert load_cert_trust(folder, CONFIG, NOW) is not None
+        assert load_cert_trust(folder, CONFIG) is not None
     assert [r.message.partition(" ")[0] for r in caplog.records] == ["broken.crl", "broken.der"]
     (folder.logon_cas / "broken.pem").write_bytes(b"no certificate")
     with pytest.raises(ConfigError):
-        load_cert_trust(folder, CONFIG, NOW)
+        load_cert_trust(folder, CONFIG)
 
 
 def test_a_logon_ca_without_its_root_is_said(folder: StateFolder) -> None:
     """Its certificates would all be refused: unknown issuer."""
     (folder.trusted_roots / "root.der").unlink()
-    trust = load_cert_trust(folder, CONFIG, NOW)
+    trust = load_cert_trust(folder, CONFIG)
     assert trust is not None
     assert any("leads to no trusted root" in problem for problem in problems_of(trust, NOW))
 
@@ -121,7 +121,7 @@ def test_an_ocsp_response_is_taken_where_there_is_no_crl(folder: StateFolder) ->
     """Fetched ahead of need, by whatever puts it there."""
     (folder.crls / "ca.crl").unlink()
     (folder.ocsp / "leaf.der").write_bytes(lists.response(MADE))
-    trust = load_cert_trust(folder, CONFIG, NOW)
+    trust = load_cert_trust(folder, CONFIG)
     assert trust is not None
     trust.valid_chain(evidence(), NOW)
 
@@ -132,7 +132,7 @@ def test_cas_named_in_the_configuration_count_too(folder: StateFolder) -> None:
     config = KdcConfig(
         realm="LAB.TEST", netbios="LAB", domain="lab.test", logon_cas=("elsewhere.der",)
     )
-    trust = load_cert_trust(folder, config, NOW)
+    trust = load_cert_trust(folder, config)
     assert trust is not None
     trust.valid_chain(evidence(), NOW)
 
