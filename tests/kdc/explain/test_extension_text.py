@@ -2,6 +2,7 @@
 
 import pytest
 from cryptography import x509
+from cryptography.x509.oid import AuthorityInformationAccessOID, ObjectIdentifier
 
 from kdc.explain.extension_text import CA_EXTENSIONS
 from pki import oids
@@ -46,7 +47,7 @@ def _uri(text: str) -> x509.UniformResourceIdentifier:
             x509.AuthorityInformationAccess(
                 [
                     x509.AccessDescription(
-                        x509.AuthorityInformationAccessOID.OCSP, _uri("http://ocsp.test/")
+                        AuthorityInformationAccessOID.OCSP, _uri("http://ocsp.test/")
                     )
                 ]
             ),
@@ -59,9 +60,7 @@ def _uri(text: str) -> x509.UniformResourceIdentifier:
         ),
         (
             oids.ID_CE_CERTIFICATE_POLICIES,
-            x509.CertificatePolicies(
-                [x509.PolicyInformation(x509.ObjectIdentifier("1.2.3"), None)]
-            ),
+            x509.CertificatePolicies([x509.PolicyInformation(ObjectIdentifier("1.2.3"), None)]),
             "1.2.3",
         ),
         (
