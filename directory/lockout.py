@@ -160,7 +160,9 @@ class LockoutBook:
         """Lock an account, whatever is on record."""
         try:
             self._open().execute(
-                "INSERT OR REPLACE INTO lockout VALUES (?, 0, 0, ?)", (account_id, to_micros(until))
+                "INSERT OR REPLACE INTO lockout (account_id, failures, last_failure, locked_until)"
+                " VALUES (?, 0, 0, ?)",
+                (account_id, to_micros(until)),
             )
         except sqlite3.Error as error:
             raise self._failed(error) from error

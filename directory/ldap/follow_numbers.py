@@ -14,7 +14,7 @@ from directory.ldap import filters
 from directory.ldap.connection import NO_ATTRIBUTES, OPEN
 from directory.ldap.follow import TICK_S, Between, Marks, Work
 from directory.ldap.load import records_of
-from directory.ldap.messages import NOTIFICATION, SHOW_DELETED, Control, Scope
+from directory.ldap.messages import NOTIFICATION, SHOW_DELETED, Control, Entry, Scope
 from directory.ldap.schema import attributes_of, entries_filter
 from directory.ldap.session import Session, highest_usn, open_session
 
@@ -22,7 +22,8 @@ log = logging.getLogger(__name__)
 
 USN = "directory usn "
 COMPARE_EVERY_S = 3600.0
-"""Entries that moved with their folder have no new number; a comparison finds them."""
+"""In case that anything was missed."""
+_FOLDERS = ("organizationalUnit", "container")
 
 
 def usn_mark(session: Session) -> Marks:
@@ -48,6 +49,8 @@ def follow_numbers(work: Work) -> None:
             highest = highest_usn(session.connection)
             if highest > seen:
                 _read_since(work, seen, {name: highest})
+                if _folders_changed(session, seen):
+                    work.load(lambda _: None)
                 seen = highest
             work.board.confirm()
             work.keep({name: seen})
@@ -71,6 +74,16 @@ def _read_since(work: Work, seen: int, marks: Marks) -> None:
     )
     for place, page in enumerate(pages, 1):
         work.write(records_of(page, session.facts), marks if place == len(pages) else {})
+
+
+def _folders_changed(session: Session, seen: int) -> bool:
+    """Tell whether a folder was renamed, or made: what is in it moved without a word."""
+    wanted = filters.all_of(
+        filters.at_least("uSNChanged", str(seen + 1)),
+        filters.any_of(*(filters.equal("objectClass", name) for name in _FOLDERS)),
+    )
+    found = session.connection.search(session.base, Scope.SUBTREE, wanted, (NO_ATTRIBUTES,))
+    return any(isinstance(answer, Entry) for answer in list(found))
 
 
 class _Bell:

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from enum import IntEnum
 from pathlib import Path
 
-_RECORD = struct.Struct("<8sIIQQQQQ64s")
+_RECORD = struct.Struct("<8sIIQQQQQ256s")
 _MAGIC = b"KTFOLLOW"
 _CONFIRMED = struct.Struct("<Q")
 _CONFIRMED_AT = 16
@@ -115,5 +115,5 @@ class StatusFile:
             status.changes,
             status.fetches,
             status.failures,
-            status.server.encode()[:64],
+            status.server.encode()[:256],
         )

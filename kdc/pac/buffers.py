@@ -53,6 +53,7 @@ MULTIFACTOR_KEY = Sid(18, (5,))
 ATTESTED_KEY = Sid(18, (6,))
 
 MANDATORY_ENABLED = 7  # SE_GROUP_MANDATORY | ENABLED_BY_DEFAULT | ENABLED (MS-PAC 2.2.1)
+_BUILTIN = 32  # S-1-5-32-x (MS-DTYP 2.4.2.4)
 EXTRA_SIDS_PRESENT = 0x20  # UserFlags bit D (MS-PAC 2.5)
 MAX_NAME_UNITS = 0x7FF0  # a length in octets, with what Windows adds, stays under 2**16
 
@@ -161,6 +162,7 @@ def encode_logon_info(
     """Encode KERB_VALIDATION_INFO (MS-PAC 2.5) in its NDR wrapping.
 
     groups: flattened, the primary group among them; those of other domains become ExtraSids.
+    BUILTIN groups are left out: S-1-5-32-544 is another group on each machine.
     Raises ValueError for an account that has no SID in this domain.
     """
     sid, domain_sid = account.sid, domain.sid
@@ -173,7 +175,7 @@ def encode_logon_info(
         parts = group.sub_authorities
         if parts[:-1] == prefix and group.authority == authority:
             rids.append(parts[-1].to_bytes(4, "little"))
-        else:
+        elif parts[0] != _BUILTIN or group.authority != authority:
             extra.append(group)
     name = _utf16(account.sam_account_name)
     server_bytes, netbios_bytes, domain_part = _domain_part(domain.netbios, domain_sid, server)

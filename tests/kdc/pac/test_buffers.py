@@ -466,3 +466,15 @@ def _decode_all(data: bytes) -> None:
             decode(data)
         except PacError as error:
             assert error.fault is PacFault.MALFORMED
+
+
+def test_builtin_groups_are_in_no_pac() -> None:
+    """MS-DTYP 2.4.2.4: S-1-5-32-544 is another group on each machine; domain controllers and Samba
+    leave those out.
+    """
+    builtin = Sid(5, (32, 544))
+    named = replace(facts(), groups=(*facts().groups, builtin))
+    info = judged_logon_info(judged(tgt_pac(named, KRBTGT))[PacType.LOGON_INFO])
+    extra = [s["Sid"].formatCanonical() for s in info["ExtraSids"]]
+    assert str(builtin) not in extra
+    assert info["GroupCount"] == 3

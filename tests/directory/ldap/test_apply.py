@@ -1,0 +1,265 @@
+"""What a directory holds, written to the store: renames, groups, names that two have (row L04)."""
+
+from pathlib import Path
+
+import pytest
+
+from directory.backend import DirectoryError
+from directory.ldap.apply import ReplicaWriter, problem_names
+from directory.ldap.schema import Gone
+from directory.model import PrincipalKey
+from directory.store import Store
+from tests.directory.ldap.builders import (
+    BASE,
+    DOMAIN,
+    account,
+    group,
+    guid,
+    new_store,
+    new_writer,
+    record,
+    user,
+)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    """Make an empty store."""
+    return new_store(tmp_path)
+
+
+@pytest.fixture
+def writer(store: Store) -> ReplicaWriter:
+    """Make its writer, for OpenLDAP."""
+    return new_writer(store)
+
+
+def rids(store: Store, name: str) -> list[int]:
+    found = store.account_by_name(name)
+    assert found is not None
+    return [sid.rid for sid in store.groups_of(found.account_id)]
+
+
+def test_same_version_is_left_alone_and_commits_nothing(
+    store: Store, writer: ReplicaWriter
+) -> None:
+    """Workers drop their accounts at every commit: an entry that is there already causes none."""
+    writer.apply([record(user(1, "alice"))])
+    store.refresh()
+    version = store.version
+    done = writer.apply([record(user(1, "alice"))])
+    assert (done.unchanged, done.written) == (1, 0)
+    store.refresh()
+    assert store.version == version
+
+
+def test_renamed_account_keeps_its_number(store: Store, writer: ReplicaWriter) -> None:
+    """The GUID is who it is."""
+    writer.apply([record(user(1, "alice"))])
+    before = store.account_by_name("alice")
+    writer.apply([record(user(1, "alicia", entryCSN="2"))])
+    store.refresh()
+    after = store.account_by_name("alicia")
+    assert before is not None and after is not None
+    assert before.account_id == after.account_id
+    assert store.account_by_name("alice") is None
+
+
+def test_member_that_comes_later_joins(store: Store, writer: ReplicaWriter) -> None:
+    """Groups may come before their members, nested ones too."""
+    people = f"ou=people,{BASE}"
+    writer.apply([record(group(10, "Staff", f"cn=Crew,ou=groups,{BASE}"))])
+    writer.apply([record(group(11, "Crew", f"uid=alice,{people}", "cn=printer"))])
+    writer.apply([record(user(1, "alice"))])
+    assert rids(store, "alice") == [513, 1011, 1010]
+
+
+def test_member_that_leaves_is_out(store: Store, writer: ReplicaWriter) -> None:
+    """The group's entry is the truth."""
+    alice = f"uid=alice,ou=people,{BASE}"
+    writer.apply([record(user(1, "alice")), record(group(10, "Staff", alice))])
+    writer.apply([record(group(10, "Staff"))], force=True)
+    store.refresh()
+    assert rids(store, "alice") == [513]
+
+
+@pytest.mark.parametrize("follows", [True, False])
+def test_renamed_member_stays_where_links_follow(tmp_path: Path, follows: bool) -> None:
+    """Active Directory's links follow their object; OpenLDAP's `member` is a text that stays."""
+    store = new_store(tmp_path)
+    writer = new_writer(store, links_follow_names=follows)
+    alice = f"uid=alice,ou=people,{BASE}"
+    writer.apply([record(user(1, "alice")), record(group(10, "Staff", alice))])
+    moved = user(1, "alice", entryCSN="2")
+    moved.dn = f"uid=alice,ou=elsewhere,{BASE}"
+    writer.apply([record(moved)])
+    assert rids(store, "alice") == ([513, 1010] if follows else [513])
+    if not follows:
+        writer.apply([record(user(1, "alice", entryCSN="3"))])
+        store.refresh()
+        assert rids(store, "alice") == [513, 1010]
+
+
+def test_deleted_account_is_gone(store: Store, writer: ReplicaWriter) -> None:
+    """With its names, and its place in groups unless a new entry takes its DN (OpenLDAP)."""
+    alice = f"uid=alice,ou=people,{BASE}"
+    writer.apply([record(user(1, "alice")), record(group(10, "Staff", alice))])
+    writer.apply([Gone(guid=guid(1))])
+    store.refresh()
+    assert store.account_by_name("alice") is None
+    writer.apply([record(user(2, "alice"))])
+    assert rids(store, "alice") == [513, 1010]
+
+
+def test_new_account_inherits_no_links_of_active_directory(tmp_path: Path) -> None:
+    """There a deletion takes the links with it, without a word."""
+    store = new_store(tmp_path)
+    writer = new_writer(store, links_follow_names=True)
+    alice = f"uid=alice,ou=people,{BASE}"
+    writer.apply([record(user(1, "alice")), record(group(10, "Staff", alice))])
+    writer.apply([Gone(guid=guid(1))])
+    writer.apply([record(user(2, "alice"))])
+    assert rids(store, "alice") == [513]
+
+
+def test_two_entries_with_one_name_have_neither(store: Store, writer: ReplicaWriter) -> None:
+    """Row L04: the name is a problem until one of them goes, and then the other has it."""
+    other = user(2, "ALICE")
+    other.dn = f"uid=other,{BASE}"
+    done = writer.apply([record(user(1, "alice")), record(other)])
+    assert done.problems == [(other.dn, "another account has its sAMAccountName")]
+    assert "name:alice" in problem_names(store.rows)
+    done = writer.apply([Gone(guid=guid(1))])
+    assert done.retry == {guid(2)}
+    writer.apply([record(other)], force=True)
+    store.refresh()
+    assert problem_names(store.rows) == frozenset()
+    assert store.account_by_name("alice") is not None
+
+
+def test_shared_service_name_is_nobodys_and_both_accounts_work(
+    store: Store, writer: ReplicaWriter
+) -> None:
+    """Two accounts with one servicePrincipalName: only that name is the problem."""
+    writer.apply(
+        [
+            record(user(1, "web1", servicePrincipalName=["HTTP/www.lab.test", "HTTP/one"])),
+            record(user(2, "web2", servicePrincipalName=["http/WWW.lab.test", "HTTP/two"])),
+        ]
+    )
+    assert problem_names(store.rows) == {"spn:http/www.lab.test"}
+    for spn, name in (("HTTP/one", "web1"), ("HTTP/two", "web2")):
+        found = store.account_by_spn(spn)
+        assert found is not None and found.sam_account_name == name
+
+
+def test_upn_that_is_anothers_implicit_one_is_nobodys(store: Store, writer: ReplicaWriter) -> None:
+    """CVE-2021-42282, whichever of the two comes first."""
+    writer.apply([record(user(1, "mallory", userPrincipalName="root@LAB.TEST"))])
+    writer.apply([record(user(2, "root"))])
+    assert "upn:root@lab.test" in problem_names(store.rows)
+    store.refresh()
+    assert store.account_by_upn("root@lab.test") is None
+    found = store.account_by_name("root")
+    assert found is not None and found.sid == DOMAIN.with_rid(1002)
+    # When the account of that name goes, the other may have its UPN.
+    done = writer.apply([Gone(guid=guid(2))])
+    assert done.retry == {guid(1)}
+
+
+def test_unusable_entry_takes_its_account_away(store: Store, writer: ReplicaWriter) -> None:
+    """One that was good and cannot be read any more logs nobody on, and its names are 29."""
+    writer.apply([record(user(1, "alice"))])
+    done = writer.apply([record(user(1, "alice", userAccountControl="?", entryCSN="2"))])
+    assert done.problems[0][1] == "its userAccountControl is no number"
+    store.refresh()
+    assert store.account_by_name("alice") is None
+    assert "name:alice" in problem_names(store.rows)
+    writer.apply([record(user(1, "alice", entryCSN="3"))])
+    store.refresh()
+    assert store.account_by_name("alice") is not None
+    assert problem_names(store.rows) == frozenset()
+
+
+def test_one_bad_entry_does_not_stop_the_others(store: Store, writer: ReplicaWriter) -> None:
+    """A name that no account may have, in the middle of a batch."""
+    done = writer.apply([record(user(1, "a")), record(user(2, "b/c")), record(user(3, "d"))])
+    assert (done.added, len(done.problems)) == (3, 1)
+    assert store.account_by_name("d") is not None
+
+
+def test_krbtgt_of_the_directory_becomes_the_realms(store: Store, writer: ReplicaWriter) -> None:
+    """Its keys and its own names stay, and it cannot be deleted from there."""
+    entry = user(5, "krbtgt", objectSid=DOMAIN.with_rid(502).to_bytes(), userAccountControl="514")
+    before = store.krbtgt()
+    writer.apply([record(entry)])
+    store.refresh()
+    assert store.krbtgt().account_id == before.account_id
+    assert store.krbtgt().spns == before.spns
+    assert store.krbtgt().keys == before.keys
+    writer.apply([Gone(guid=guid(5))])
+    store.refresh()
+    assert store.krbtgt().account_id == before.account_id
+
+
+def test_well_known_group_of_the_directory_becomes_the_stores(
+    store: Store, writer: ReplicaWriter
+) -> None:
+    """Domain Users is there from the start; its entry is found by its SID."""
+    entry = group(6, "Benutzer")
+    entry.attributes = {**entry.attributes, "objectsid": (DOMAIN.with_rid(513).to_bytes(),)}
+    assert not writer.apply([record(entry)]).problems
+    found = store.group_by_name("Benutzer")
+    assert found is not None and found.sid == DOMAIN.with_rid(513)
+    assert store.group_by_name("Domain Users") is None
+
+
+def test_keys_come_from_the_source_and_stay_without_one(tmp_path: Path) -> None:
+    """None leaves an account's keys alone; () takes them away."""
+    store = new_store(tmp_path)
+    writer = new_writer(store)
+    key = PrincipalKey(etype=18, kvno=3, key=bytes(32))
+    given: dict[str, tuple[PrincipalKey, ...] | None] = {"alice": (key,)}
+    writer.keys_of = lambda name, spns: given.get(name)
+    writer.apply([record(user(1, "alice"))])
+    found = store.account_by_name("alice")
+    assert found is not None and found.keys == (key,)
+    given["alice"] = None
+    assert writer.set_keys() == 0
+    given["alice"] = ()
+    assert writer.set_keys() == 1
+    store.refresh()
+    found = store.account_by_name("alice")
+    assert found is not None and found.keys == ()
+
+
+def test_lock_of_the_directory_comes_and_goes(store: Store, writer: ReplicaWriter) -> None:
+    """LockoutTime locks; when it is cleared the lock ends, and ours alone would stay."""
+    locked = user(1, "alice", lockoutTime="134388000000000000")
+    writer.apply([record(locked)])
+    found = store.account_by_name("alice")
+    assert found is not None
+    assert found.locked_until == account(locked).locked_until
+    writer.apply([record(user(1, "alice", entryCSN="2"))])
+    assert store.locked_until(found.account_id) is None
+
+
+def test_key_credential_of_another_object_is_not_usable(
+    store: Store, writer: ReplicaWriter
+) -> None:
+    """A directory takes a DN part that names anybody: only the entry's own counts (row K07)."""
+    value = f"B:8:deadbeef:uid=bob,ou=people,{BASE}"
+    writer.apply([record(user(1, "alice", msDS_KeyCredentialLink=[value]))])
+    found = store.account_by_name("alice")
+    assert found is not None
+    (credential,) = found.key_credentials
+    assert not credential.usable
+    assert credential.text == value
+
+
+def test_store_that_cannot_be_written_says_so(store: Store, writer: ReplicaWriter) -> None:
+    """A transaction that fails writes nothing and is an error, never silence."""
+    store.close()
+    store.path.rename(store.path.with_name("gone.sqlite"))
+    with pytest.raises(DirectoryError):
+        writer.apply([record(user(1, "alice"))])
