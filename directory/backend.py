@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from directory.changes import AccountChanges
-from directory.model import Account, Domain, LockoutPolicy, PrincipalKey, Sid
+from directory.model import Account, Domain, LockoutPolicy, PrincipalKey, ReadOnlyDc, Sid
 
 
 class DirectoryFault(StrEnum):
@@ -92,6 +92,9 @@ class Directory(Protocol):
 
     def krbtgt(self) -> Account:
         """Return the realm's own ticket-granting account; keys newest first."""
+
+    def read_only_dc(self, number: int) -> ReadOnlyDc | None:
+        """Find a read-only domain controller by its msDS-SecondaryKrbTgtNumber, 1 to 65535."""
 
     def domain(self) -> Domain:
         """Return the domain that the realm's accounts belong to."""

@@ -284,3 +284,28 @@ class Account:
     def keys_of(self, kvno: int) -> tuple[PrincipalKey, ...]:
         """Return the keys of one generation."""
         return tuple(key for key in self.keys if key.kvno == kvno)
+
+
+MAX_OWN_KVNO = 0xFFFF
+"""Of the realm's own krbtgt: what has more bits names a read-only DC's key (MS-KILE 3.1.5.8)."""
+MAX_SECONDARY_NUMBER = 0xFFFF
+"""msDS-SecondaryKrbTgtNumber is 1 to 65535: it is the upper half of a 32-bit kvno (MS-KILE
+3.1.5.8)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadOnlyDc:
+    """A read-only domain controller, or the cloud that stands in for one (MS-ADTS 6.1.1.3.2)."""
+
+    number: int
+    """msDS-SecondaryKrbTgtNumber."""
+    krbtgt: Account
+    """Its own krbtgt account; all its keys are alive."""
+    computer: Account | None
+    """The one account that links to it by msDS-KrbTgtLink; None: none does, or several do."""
+    allowed: frozenset[Sid] = frozenset()
+    """Those of the computer's msDS-RevealOnDemandGroup."""
+    denied: frozenset[Sid] = frozenset()
+    """Those of its msDS-NeverRevealGroup."""
+    unknown: tuple[str, ...] = ()
+    """DNs in the latter that no account and no group has."""

@@ -22,7 +22,7 @@ from uuid import UUID
 from directory.backend import DirectoryError, DirectoryFault
 from directory.changes import UNCHANGED, AccountChanges, NewAccount
 from directory.keycredential import MAX_VALUES, decode_key_credential
-from directory.model import AccountKind, KeyCredential, PrincipalKey, Sid, match_key
+from directory.model import MAX_OWN_KVNO, AccountKind, KeyCredential, PrincipalKey, Sid, match_key
 from directory.sealing import MasterKey, sync_folder
 from directory.store_groups import (
     FIRST_OWN_RID,
@@ -40,6 +40,7 @@ from directory.store_read import StoreReader
 from directory.store_schema import (
     ACCOUNT_TABLES,
     NT_HASH_TABLE,
+    READ_ONLY_DC_INDEX,
     SCHEMA_VERSION,
     VALUE_TABLES,
     WRITE_WAIT_S,
@@ -139,7 +140,8 @@ class Store(StoreReader):
             sid=domain.with_rid(KRBTGT_RID),
         )
         connection = create_file(
-            draft, ACCOUNT_TABLES + NT_HASH_TABLE + GROUP_TABLES + VALUE_TABLES
+            draft,
+            ACCOUNT_TABLES + NT_HASH_TABLE + GROUP_TABLES + VALUE_TABLES + READ_ONLY_DC_INDEX,
         )
         try:
             connection.execute("BEGIN IMMEDIATE")
@@ -300,11 +302,25 @@ class Store(StoreReader):
 
     def delete_account(self, account_id: int) -> None:
         """Delete an account with its keys. Raises DirectoryError: NOT_FOUND, DENIED (krbtgt)."""
+        self.delete_accounts((account_id,))
+
+    def delete_accounts(self, account_ids: Sequence[int], *, read_only_dc: bool = False) -> None:
+        """Delete accounts with their keys, all or none.
+
+        read_only_dc: the krbtgt account of a read-only domain controller may be among them.
+        Raises DirectoryError: NOT_FOUND, DENIED (krbtgt).
+        """
         with self._transaction() as connection:
-            if self._row(connection, account_id).kind is AccountKind.KRBTGT:
-                _fail(DirectoryFault.DENIED, "the krbtgt account stays")
-            connection.execute("DELETE FROM accounts WHERE id = ?", (account_id,))
-        self.unlock(account_id)
+            own = connection.execute(
+                "SELECT min(id) FROM accounts WHERE kind = ?", (AccountKind.KRBTGT.value,)
+            ).fetchone()[0]
+            for account_id in account_ids:
+                kind = self._row(connection, account_id).kind
+                if kind is AccountKind.KRBTGT and not (read_only_dc and account_id != own):
+                    _fail(DirectoryFault.DENIED, "the krbtgt account stays")
+                connection.execute("DELETE FROM accounts WHERE id = ?", (account_id,))
+        for account_id in account_ids:
+            self.unlock(account_id)
 
     def set_keys(
         self,
@@ -339,6 +355,11 @@ class Store(StoreReader):
                 kvno = keys[0].kvno
                 if any(key.kvno != kvno for key in keys):
                     _fail(DirectoryFault.INVALID, "keys of one generation have one kvno")
+                if kvno > MAX_OWN_KVNO and self._row(connection, account_id).kind is (
+                    AccountKind.KRBTGT
+                ):
+                    # The upper half of the number names a read-only DC (MS-KILE 3.1.5.8).
+                    _fail(DirectoryFault.INVALID, f"krbtgt's kvno is not above {MAX_OWN_KVNO}")
                 if old and kvno <= old[0]:
                     _fail(DirectoryFault.INVALID, f"kvno is not higher than {old[0]}")
             else:

@@ -27,6 +27,7 @@ from directory.model import (
     Group,
     LockoutPolicy,
     PrincipalKey,
+    ReadOnlyDc,
     Sid,
     match_key,
 )
@@ -41,6 +42,7 @@ from directory.store_groups import (
     read_members,
 )
 from directory.store_lists import read_account_id_by_dn, read_key_id_owners, read_summaries
+from directory.store_read_only_dc import ReadOnlyDcs
 from directory.store_rows import COLUMNS, AccountDecoder, Row
 from directory.store_schema import (
     SCHEMA_VERSION,
@@ -67,7 +69,8 @@ _BY = {
     "upn": f"SELECT {COLUMNS} FROM accounts WHERE upn_key = ?",  # noqa: S608
     "spn": f"SELECT {COLUMNS} FROM accounts WHERE id ="  # noqa: S608
     " (SELECT account_id FROM spns WHERE spn_key = ?)",
-    "kind": f"SELECT {COLUMNS} FROM accounts WHERE kind = ? LIMIT 1",  # noqa: S608
+    # The realm's own krbtgt is the store's first account; those of read-only DCs come later.
+    "kind": f"SELECT {COLUMNS} FROM accounts WHERE kind = ? ORDER BY id LIMIT 1",  # noqa: S608
 }
 
 
@@ -97,6 +100,7 @@ class StoreReader:
         self._groups: dict[int, tuple[Sid, ...]] = {}
         self._graph = GroupGraph(self._all)
         self._decoder = AccountDecoder(self._all, master_key, check_keyid=check_keyid)
+        self._read_only_dcs = ReadOnlyDcs(self._all)
         self._memberships = 0
         self._check_store()
 
@@ -197,6 +201,7 @@ class StoreReader:
         self._krbtgt_row = None
         self._forget_groups()
         self._graph.forget()
+        self._read_only_dcs.forget()
 
     def _forget_groups(self) -> None:
         self._groups.clear()
@@ -270,6 +275,17 @@ class StoreReader:
             self._krbtgt = self._decoder.decode(row)
             self._krbtgt_row = row
         return self._krbtgt
+
+    def read_only_dc(self, number: int) -> ReadOnlyDc | None:
+        """Find a read-only domain controller by its number.
+
+        Raises DirectoryError(CORRUPT) when two krbtgt accounts have it.
+        """
+        return self._read_only_dcs.find(number, self.account_by_id, self.realm)
+
+    def read_only_dc_numbers(self) -> tuple[int, ...]:
+        """List the numbers of all read-only domain controllers."""
+        return self._read_only_dcs.numbers()
 
     def domain(self) -> Domain:
         """Return the domain that the realm's accounts belong to."""

@@ -19,7 +19,7 @@ from directory.distinguished_name import escape_value
 from directory.keycredential import format_dn_binary, parse_dn_binary
 from directory.model import AccountKind
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 READ_WAIT_S = 1.0  # a reader in WAL mode waits for nobody but a checkpoint's end
 WRITE_WAIT_S = 10.0
 CACHE_KIB = 8 * 1024  # SQLite's own page cache, per connection
@@ -107,6 +107,13 @@ CREATE TABLE password_history (
     sealed BLOB NOT NULL,
     PRIMARY KEY (account_id, position)
 ) WITHOUT ROWID;
+"""
+
+# What leads from the number of a krbtgt key to the accounts of a read-only domain controller. A
+# query uses the index when it has the same condition, word for word.
+READ_ONLY_DC_VALUES = "attribute IN ('msDS-SecondaryKrbTgtNumber', 'msDS-KrbTgtLink')"
+READ_ONLY_DC_INDEX = f"""
+CREATE INDEX read_only_dcs ON account_values (attribute) WHERE {READ_ONLY_DC_VALUES};
 """
 
 

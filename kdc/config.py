@@ -47,6 +47,7 @@ Revocation = Literal["require", "soft", "off"]
 StrongMapping = Literal["full", "compatibility", "none"]
 AuditFailure = Literal["refuse", "count"]
 Consistency = Literal["replica", "read_through"]
+KeyListSwitch = Literal["off", "on"]
 
 COMPAT_PROFILES: Mapping[str, frozenset[str]] = {
     "strict": frozenset(),
@@ -153,6 +154,8 @@ class KdcConfig:
     password_min_age_s: int = 0
     password_max_age_s: int = 0
     kpasswd_admin_reset: bool = False
+    cloud_trust_key_list: KeyListSwitch = "off"
+    cloud_trust_deny_admin_count: bool = True
     audit_failure: AuditFailure = "count"
     record_refusals: bool = True
     max_connections: int = 4096
@@ -279,6 +282,8 @@ KEYS: Mapping[str, Key] = {
         _key("password_min_age", duration(0, MAX_LIFE_S), "password_min_age_s"),
         _key("password_max_age", duration(0, MAX_LIFE_S), "password_max_age_s"),
         _key("kpasswd_admin_reset", boolean),
+        _key("cloud_trust.key_list", one_of(KeyListSwitch), "cloud_trust_key_list"),
+        _key("cloud_trust.deny_admin_count", boolean, "cloud_trust_deny_admin_count"),
         _key("audit_failure", one_of(AuditFailure)),
         _key("record_refusals", boolean),
         _key("max_connections", number(1, 1_000_000)),

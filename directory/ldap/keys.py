@@ -4,10 +4,11 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 from directory.backend import DirectoryError
 from directory.keysources import KRBTGT, Keys, KeySource, keys_of_account
-from directory.model import PrincipalKey, match_key
+from directory.model import MAX_OWN_KVNO, PrincipalKey, match_key
 
 log = logging.getLogger(__name__)
 
@@ -73,9 +74,10 @@ class KeyFeed:
             except DirectoryError as error:
                 self._complain(error)
                 return None
-        if not found and match_key(name) == KRBTGT:
-            return None
-        return found
+        if match_key(name) != KRBTGT:
+            return found
+        # In the directory the number may have more bits; in tickets those name a read-only DC.
+        return tuple(replace(key, kvno=key.kvno & MAX_OWN_KVNO) for key in found) or None
 
     def close(self) -> None:
         """Close the source."""

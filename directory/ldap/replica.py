@@ -19,7 +19,7 @@ from directory.backend import DirectoryError, DirectoryFault, NeedsFetch
 from directory.ldap.apply import problem_names
 from directory.ldap.questions import MAX_NAME_CHARS, MAX_QUESTIONS, STATUS_NAME, Ask, Question
 from directory.ldap.status import StatusFile
-from directory.model import Account, Domain, LockoutPolicy, Sid, match_key
+from directory.model import Account, Domain, LockoutPolicy, ReadOnlyDc, Sid, match_key
 from directory.store_read import StoreReader
 
 
@@ -146,6 +146,10 @@ class ReplicaDirectory:
     def krbtgt(self) -> Account:
         """Return the realm's own ticket-granting account."""
         return self._store.krbtgt()
+
+    def read_only_dc(self, number: int) -> ReadOnlyDc | None:
+        """Find a read-only domain controller by its number."""
+        return self._store.read_only_dc(number)
 
     def domain(self) -> Domain:
         """Return the domain that the realm's accounts belong to."""

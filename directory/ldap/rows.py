@@ -41,9 +41,11 @@ def _exists(detail: str) -> NoReturn:
 def own_krbtgt(connection: sqlite3.Connection) -> int | None:
     """Return the number of the realm's own krbtgt account while no entry stands for it."""
     row = connection.execute(
-        "SELECT min(id) FROM accounts WHERE kind = ? AND guid IS NULL", (AccountKind.KRBTGT.value,)
+        "SELECT min(id), min(id) FILTER (WHERE guid IS NULL) FROM accounts WHERE kind = ?",
+        (AccountKind.KRBTGT.value,),
     ).fetchone()
-    return cast("int | None", row[0])
+    # It is the store's first; those of read-only domain controllers come later.
+    return cast("int | None", row[0] if row[0] == row[1] else None)
 
 
 def account_names(account_id: int, connection: sqlite3.Connection, realm: str) -> set[str]:

@@ -24,6 +24,7 @@ NOUNS: dict[str, tuple[str, str]] = {
     "service": ("kdc.cli.service", "Service principals."),
     "group": ("kdc.cli.group", "Groups of the domain."),
     "delegation": ("kdc.cli.delegation", "Which services may act for users, and where."),
+    "cloud-trust": ("kdc.cli.cloud_trust", "Trust in tickets of the cloud or a read-only DC."),
     "directory": ("kdc.cli.directory", "The LDAP directory that accounts live in."),
     "keytab": ("kdc.cli.keytab", "Keytabs: export, rotate, show."),
     "realm": ("kdc.cli.realm", "The realm itself: new keys for krbtgt."),

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from directory.model import Sid
+from directory.model import ReadOnlyDc, Sid
 from kdc.crypto.etypes import ProtocolKey
 from kdc.pac import Carried, PacFacts
 from kdc.wire.rfc4120 import AuthorizationDataElement, EncTicketPart
@@ -12,12 +12,17 @@ MAX_OPEN_TGTS = 1024  # about 6 KiB each
 
 @dataclass(slots=True, kw_only=True)
 class OpenTgt:
-    """A TGT that a living krbtgt key of ours sealed. Only `kdc.exchange.tgt` makes one."""
+    """A TGT that a living krbtgt key sealed: ours, or a read-only DC's (a partial TGT).
+
+    Only `kdc.exchange.tgt` makes one.
+    """
 
     part: EncTicketPart
     session_key: ProtocolKey
     sealing_key: ProtocolKey
     """The key of krbtgt it is sealed with; its PAC is signed with the same one."""
+    read_only_dc: ReadOnlyDc | None = None
+    """Whose krbtgt sealed it; None: our own."""
     others: tuple[AuthorizationDataElement, ...] | None = None
     """Its authorization data without the PAC; None: neither was looked at yet."""
     requestor: Sid | None = None

@@ -13,14 +13,16 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from directory.backend import Directory
-from directory.model import Account, AccountKind
+from directory.model import Account, AccountKind, ReadOnlyDc
 from kdc.errors import KdcError
 from kdc.exchange.authorization_data import take_apart
 from kdc.exchange.open_tgt import OpenTgt
 from kdc.exchange.pac_facts import pac_facts, refusal_from_pac
+from kdc.exchange.partial_tgt import judge_partial_tgt
 from kdc.exchange.principals import account_by_parts, name_text
 from kdc.exchange.realm import Realm
 from kdc.pac import (
+    AUTHENTICATION_AUTHORITY_ASSERTED,
     KEY_TRUST,
     PAC_WAS_GIVEN_IMPLICITLY,
     Carried,
@@ -71,8 +73,11 @@ def verify_requester(tgt: OpenTgt, realm: Realm, now: datetime) -> Requester:
     """Find the account a TGT speaks for and check that it may still have tickets.
 
     Raises KdcError: KDC_ERR_TGT_REVOKED (no PAC, the account is gone or another one, its keys are),
-    those of `refusal_from_pac`, KDC_ERR_CLIENT_REVOKED, KDC_ERR_POLICY (state of the account).
+    those of `refusal_from_pac`, KDC_ERR_CLIENT_REVOKED, KDC_ERR_POLICY (state of the account);
+    for a partial TGT those of `judge_partial_tgt`.
     """
+    if tgt.read_only_dc is not None:
+        return _verify_partial(tgt, tgt.read_only_dc, realm, now)
     part = tgt.part
     carried = _carried(tgt)
     account = account_of(part.cname, realm.directory)
@@ -90,6 +95,23 @@ def verify_requester(tgt: OpenTgt, realm: Realm, now: datetime) -> Requester:
     else:
         check_keys_remain(carried, account)
     return Requester(account=account, name=part.cname, pac=facts, delegable=tgt.delegable)
+
+
+def _verify_partial(tgt: OpenTgt, dc: ReadOnlyDc, realm: Realm, now: datetime) -> Requester:
+    """Find whom a partial TGT speaks for: its own PAC and authorization data end here."""
+    account = judge_partial_tgt(tgt, dc, realm, now)
+    tgt.others = ()
+    facts = pac_facts(
+        account,
+        realm,
+        name=name_text(tgt.part.cname),
+        logon_time=tgt.part.authtime,
+        # That somebody checked a proof, and no more: what it was is not ours to say.
+        asserted=(AUTHENTICATION_AUTHORITY_ASSERTED,),
+        pac_attributes=PAC_WAS_GIVEN_IMPLICITLY,
+    )
+    delegable = is_delegable(account, realm)
+    return Requester(account=account, name=tgt.part.cname, pac=facts, delegable=delegable)
 
 
 def check_keys_remain(carried: Carried, account: Account) -> None:

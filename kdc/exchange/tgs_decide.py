@@ -1,12 +1,13 @@
 """What a TGS-REQ gets: the service, its key, the ticket's times and contents (RFC 4120 3.3.3)."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from directory.model import Account, AccountKind
 from kdc.crypto.etypes import EncType, ProtocolKey
 from kdc.errors import KdcError
 from kdc.exchange.authorization_data import check_brought
+from kdc.exchange.key_list import decide_key_list, wanted_keys
 from kdc.exchange.pac_facts import wanted_pac_options
 from kdc.exchange.principals import Named, is_password_service
 from kdc.exchange.realm import Realm
@@ -61,6 +62,8 @@ class TgsGrant:
     """All but the PAC."""
     pac_options: int
     """Of the request's PA-PAC-OPTIONS; 0 without one."""
+    key_list: bytes | None = field(default=None, repr=False)
+    """DER of KERB-KEY-LIST-REP: the client's long-term keys; None: it gets none."""
 
 
 def decide_tgs(
@@ -79,10 +82,18 @@ def decide_tgs(
     options = body.kdc_options
     for_user = read_for_user(opened, padata)
     pac_options = wanted_pac_options(padata)
+    asked_keys = wanted_keys(padata)
     limits = opened.tgt.part
     check_tgs_options(options, limits.flags)
     requester = verify_requester(opened.tgt, realm, now)
     facts["account"] = requester.account.sam_account_name
+    dc = opened.tgt.read_only_dc
+    if dc is not None:
+        facts["read_only_dc"] = dc.number
+        if for_user is not None:
+            raise KdcError(
+                ErrorCode.KDC_ERR_C_PRINCIPAL_UNKNOWN, "S4U2Self with a TGT of a read-only DC"
+            )
     if not requester.delegable:
         # The account may have become so after its logon.
         limits = replace(limits, flags=limits.flags & ~DELEGABLE_FLAGS)
@@ -122,6 +133,19 @@ def decide_tgs(
     ticket = _times(body, client.limits, is_tgt, realm, now)
     if target.account.trusted_for_delegation and not is_tgt:
         ticket = replace(ticket, flags=ticket.flags | TicketFlag.OK_AS_DELEGATE)
+    key_list = None
+    if asked_keys is not None:
+        keys = decide_key_list(
+            asked_keys,
+            client.account,
+            realm.directory,
+            allowed=config.cloud_trust_key_list == "on",
+            partial=dc is not None,
+            is_tgt=is_tgt,
+        )
+        facts["key_list"], facts["key_list_asked"] = keys.outcome, keys.asked
+        facts["key_list_given"] = keys.given
+        key_list = keys.value
     address_change = options & (KdcOption.FORWARDED | KdcOption.PROXY)
     return TgsGrant(
         client=client,
@@ -133,6 +157,7 @@ def decide_tgs(
         caddr=body.addresses if address_change else opened.tgt.part.caddr,
         authorization_data=client.authorization_data + opened.brought,
         pac_options=pac_options,
+        key_list=key_list,
     )
 
 

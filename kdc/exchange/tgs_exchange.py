@@ -8,7 +8,7 @@ from kdc.exchange.principals import check_realm, name_text
 from kdc.exchange.realm import Realm
 from kdc.exchange.tgs_decide import decide_tgs
 from kdc.exchange.tgs_issue import issue_tgs_rep
-from kdc.exchange.tgs_open import open_tgs_req, remember_authenticator
+from kdc.exchange.tgs_open import check_unused, open_tgs_req, remember_authenticator
 from kdc.wire.constants import PVNO, ErrorCode, MessageType
 from kdc.wire.rfc4120 import KdcReqBody, TgsReq
 
@@ -45,6 +45,8 @@ def answer_tgs_req(
         _note(opened.body, facts)
         check_realm(opened.body, realm.config)
     realm.stages.enter("policy")
+    if opened.tgt.read_only_dc is not None:
+        check_unused(opened, realm, now, packet)
     grant = decide_tgs(opened, opened.padata, realm, now, facts)
     realm.stages.enter("memory")
     remember_authenticator(opened, realm, now, packet)

@@ -40,7 +40,7 @@ def issue_tgs_rep(grant: TgsGrant, opened: OpenTgsReq, realm: Realm, now: dateti
     )
     client_part = der.client_part(
         nonce=opened.body.nonce,
-        encrypted_pa_data=_encrypted_pa_data(grant, realm) if grant.pac_options else None,
+        encrypted_pa_data=_encrypted_pa_data(grant, realm) or None,
     )
     sealed = encrypt(sealing.key, KeyUsage.TICKET, ticket_part, entropy(CONFOUNDER_BYTES))
     ticket = der.ticket(EncryptedData(etype=sealing.key.enctype, kvno=sealing.kvno, cipher=sealed))
@@ -70,14 +70,22 @@ def issue_tgs_rep(grant: TgsGrant, opened: OpenTgsReq, realm: Realm, now: dateti
 
 
 def _encrypted_pa_data(grant: TgsGrant, realm: Realm) -> tuple[PaData, ...]:
-    """Answer PA-PAC-OPTIONS: what the service supports, and which of the options we do.
+    """Answer KERB-KEY-LIST-REQ; and PA-PAC-OPTIONS: what the service supports, and which of the
+    options we do.
 
-    Source: MS-KILE 3.3.5.7; MS-SFU 3.2.5.2.
+    The key list is the first: there are clients that look at no other element.
+    Source: MS-KILE 3.3.5.7, 3.3.5.7.8; MS-SFU 3.2.5.2.
     """
+    out: tuple[PaData, ...] = ()
+    if grant.key_list is not None:
+        out = (PaData(padata_type=PaType.KEY_LIST_REP, padata_value=grant.key_list),)
+    if not grant.pac_options:
+        return out
     etypes = session_etypes(grant.service, realm.config.supported_enctypes)
     bits = sum(ENCTYPE_BITS.get(etype, 0) for etype in etypes)
     known = grant.pac_options & PacOption.RESOURCE_BASED_CONSTRAINED_DELEGATION
     return (
+        *out,
         PaData(padata_type=PaType.SUPPORTED_ENCTYPES, padata_value=bits.to_bytes(4, "little")),
         PaData(padata_type=PaType.PAC_OPTIONS, padata_value=asn1.encode(PaPacOptions(flags=known))),
     )

@@ -120,6 +120,15 @@ def remember_authenticator(opened: OpenTgsReq, realm: Realm, now: datetime, pack
         raise KdcError(ErrorCode.KRB_AP_ERR_REPEAT, "the authenticator was used before")
 
 
+def check_unused(opened: OpenTgsReq, realm: Realm, now: datetime, packet: bytes) -> None:
+    """Refuse an authenticator that was used before, without using it up: KRB_AP_ERR_REPEAT.
+
+    packet: as for `remember_authenticator`, which alone decides about what comes at the same time.
+    """
+    if realm.replay.seen(opened.authenticator_digest, ctime=opened.ctime, now=now, packet=packet):
+        raise KdcError(ErrorCode.KRB_AP_ERR_REPEAT, "the authenticator was used before")
+
+
 def _find_ap_req(request: TgsReq) -> bytes:
     """Return the value of a request's PA-TGS-REQ: DER of an AP-REQ."""
     found = [pa.padata_value for pa in request.padata or () if pa.padata_type == PaType.TGS_REQ]

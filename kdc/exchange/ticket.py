@@ -15,6 +15,7 @@ from kdc.policy import TicketGrant
 from kdc.wire.constants import ErrorCode, MessageType, PaType, TicketFlag
 from kdc.wire.ms_kile import AES_SESSION_KEY_BIT, ENCTYPE_BITS, ENCTYPE_MASK, FAST_SUPPORTED
 from kdc.wire.rfc4120 import (
+    NOT_TRANSITED,
     AsReq,
     AuthorizationDataElement,
     Checksum,
@@ -22,15 +23,12 @@ from kdc.wire.rfc4120 import (
     EncryptionKey,
     PaData,
     PrincipalName,
-    TransitedEncoding,
 )
 from pki import asn1
 
 CONFOUNDER_BYTES = 16
 KEY_BYTES = {17: 16, 18: 32, 19: 16, 20: 32}
 
-# RFC 4120 3.3.3.2: a ticket that crossed no realm has an empty DOMAIN-X500-COMPRESS list.
-NOT_TRANSITED = TransitedEncoding(tr_type=1, contents=b"")
 _WITHOUT_PAC = asn1.encode(wrap_if_relevant(PLACEHOLDER))
 
 

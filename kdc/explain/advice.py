@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from directory.backend import DirectoryFault
 from kdc.explain.advice_chain import CHAIN_ADVICE
+from kdc.explain.advice_cloud import CLOUD_ADVICE
 from kdc.explain.advice_directory import DIRECTORY_ADVICE
 from kdc.explain.advice_fast import FAST_ADVICE
 from kdc.explain.advice_kpasswd import KPASSWD_ADVICE
@@ -222,6 +223,7 @@ ADVICE: Mapping[str, Advice] = {
     **PROOF_ADVICE,
     **TGS_ADVICE,
     **S4U_ADVICE,
+    **CLOUD_ADVICE,
     **FAST_ADVICE,
     **PAC_ADVICE,
     **KPASSWD_ADVICE,

@@ -20,6 +20,7 @@ from kdc.pac.buffers import (
 )
 from kdc.pac.build import PacFacts, service_pac, tgt_pac
 from kdc.pac.faults import PacError, PacFault
+from kdc.pac.partial import PartialPac, partial_tgt_pac, verify_partial_pac
 from kdc.pac.read import Carried, Pac, VerifiedPac, parse_pac, verify_pac
 from kdc.pac.ticket import (
     PLACEHOLDER,
@@ -45,13 +46,16 @@ __all__ = [
     "PacFacts",
     "PacFault",
     "PacType",
+    "PartialPac",
     "TicketPac",
     "VerifiedPac",
     "parse_pac",
+    "partial_tgt_pac",
     "seal_credential_info",
     "service_pac",
     "split_ticket",
     "tgt_pac",
     "verify_pac",
+    "verify_partial_pac",
     "wrap_if_relevant",
 ]

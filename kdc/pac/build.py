@@ -76,10 +76,10 @@ def tgt_pac(facts: PacFacts, krbtgt_key: ProtocolKey) -> bytes:
         (PacType.SERVER_CHECKSUM, empty_signature(krbtgt_key)),
         (PacType.KDC_CHECKSUM, empty_signature(krbtgt_key)),
     )
-    pac, places = _assemble(buffers)
+    pac, places = assemble(buffers)
     server = make_signature(krbtgt_key, bytes(pac))
-    _put(pac, places[-2], server)
-    _put(pac, places[-1], make_signature(krbtgt_key, server))
+    put_signature(pac, places[-2], server)
+    put_signature(pac, places[-1], make_signature(krbtgt_key, server))
     return bytes(pac)
 
 
@@ -101,7 +101,7 @@ def service_pac(
         facts_buffers = [(PacType.LOGON_INFO, _logon_info(facts)), *_names(facts)]
         facts.service_buffers = facts_buffers
     krbtgt_signature = empty_signature(krbtgt_key)
-    pac, places = _assemble(
+    pac, places = assemble(
         [
             *facts_buffers,
             (PacType.SERVER_CHECKSUM, empty_signature(service_key)),
@@ -111,11 +111,11 @@ def service_pac(
         ]
     )
     server_at, kdc_at, ticket_at, full_at = places[-4:]
-    _put(pac, ticket_at, make_signature(krbtgt_key, enc_ticket_part_with_placeholder))
-    _put(pac, full_at, make_signature(krbtgt_key, bytes(pac)))
+    put_signature(pac, ticket_at, make_signature(krbtgt_key, enc_ticket_part_with_placeholder))
+    put_signature(pac, full_at, make_signature(krbtgt_key, bytes(pac)))
     server = make_signature(service_key, bytes(pac))
-    _put(pac, server_at, server)
-    _put(pac, kdc_at, make_signature(krbtgt_key, server))
+    put_signature(pac, server_at, server)
+    put_signature(pac, kdc_at, make_signature(krbtgt_key, server))
     return bytes(pac)
 
 
@@ -140,7 +140,7 @@ def _names(facts: PacFacts) -> list[tuple[PacType, bytes]]:
     return buffers
 
 
-def _assemble(buffers: Sequence[tuple[PacType, bytes]]) -> tuple[bytearray, list[int]]:
+def assemble(buffers: Sequence[tuple[PacType, bytes]]) -> tuple[bytearray, list[int]]:
     """Lay out PACTYPE; also return where each buffer starts."""
     count = len(buffers)
     offset = _HEADER.size + _INFO.size * count
@@ -159,7 +159,7 @@ def _assemble(buffers: Sequence[tuple[PacType, bytes]]) -> tuple[bytearray, list
     return bytearray(b"".join(head + body)), places
 
 
-def _put(pac: bytearray, place: int, signature: bytes) -> None:
+def put_signature(pac: bytearray, place: int, signature: bytes) -> None:
     """Write a signature's value into its buffer."""
     start = place + TYPE_BYTES
     pac[start : start + len(signature)] = signature

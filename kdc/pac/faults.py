@@ -15,6 +15,7 @@ class PacFault(StrEnum):
     BAD_KDC_SIGNATURE = "PAC KDC signature wrong"
     BAD_TICKET_SIGNATURE = "PAC ticket signature wrong"
     BAD_FULL_SIGNATURE = "PAC full signature wrong"
+    OTHER_READ_ONLY_DC = "PAC signature of another read-only DC"
 
 
 class PacError(Exception):

@@ -138,6 +138,18 @@ def verify_pac(
     BAD_TICKET_SIGNATURE, BAD_FULL_SIGNATURE, MISSING_BUFFER, MALFORMED.
     Not checked: that the client is the ticket's, and that its account is still the same.
     """
+    check_signatures(pac, server_key=server_key, krbtgt_keys=krbtgt_keys, ticket=ticket)
+    return _contents(pac)
+
+
+def check_signatures(
+    pac: Pac,
+    *,
+    server_key: ProtocolKey,
+    krbtgt_keys: Sequence[ProtocolKey],
+    ticket: bytes | None,
+) -> None:
+    """Verify every signature that a PAC must have, and read nothing: see `verify_pac`."""
     server = signature_value(_signature(pac, PacType.SERVER_CHECKSUM), server_key)
     zeroed = bytearray(pac.raw)
     _zero(zeroed, pac, PacType.SERVER_CHECKSUM, server)
@@ -151,7 +163,6 @@ def verify_pac(
         value = signature_value(_signature(pac, PacType.FULL_CHECKSUM), krbtgt_key)
         _zero(zeroed, pac, PacType.FULL_CHECKSUM, value)
         verify_signature(krbtgt_key, bytes(zeroed), value, PacFault.BAD_FULL_SIGNATURE)
-    return _contents(pac)
 
 
 def _signature(pac: Pac, kind: PacType) -> bytes:

@@ -56,6 +56,12 @@ def signature_value(buffer: bytes, key: ProtocolKey) -> bytes:
     return buffer[TYPE_BYTES : TYPE_BYTES + size]
 
 
+def rodc_identifier(buffer: bytes, value: bytes) -> int | None:
+    """Return the RODCIdentifier after a signature's value; None: there is none (MS-PAC 2.8)."""
+    rest = buffer[TYPE_BYTES + len(value) :]
+    return int.from_bytes(rest, "little") if rest else None
+
+
 def verify_signature(key: ProtocolKey, data: bytes, value: bytes, fault: PacFault) -> None:
     """Verify a signature's value over `data`. Raises PacError(fault)."""
     try:

@@ -1,5 +1,6 @@
 """MS-KILE 2.2: the pre-authentication data that Windows adds to RFC 4120."""
 
+from kdc.wire.rfc4120 import EncryptionKey
 from pki import asn1
 
 
@@ -65,3 +66,10 @@ def extended_error(status: int) -> bytes:
     """Encode a KERB-ERROR-DATA that holds a KERB_EXT_ERROR with this NTSTATUS (2.2.1, 2.2.2)."""
     value = b"".join(word.to_bytes(4, "little") for word in (status, 0, _EXTENDED_FLAGS))
     return asn1.encode(KerbErrorData(data_type=KERB_ERR_TYPE_EXTENDED, data_value=value))
+
+
+MAX_LISTED_ETYPES = 32  # sixteen encryption types have numbers
+KERB_KEY_LIST_REQ = asn1.sequence_of(asn1.INT32, MAX_LISTED_ETYPES)
+"""KERB-KEY-LIST-REQ ::= SEQUENCE OF Int32 -- encryption types (2.2.11)."""
+KERB_KEY_LIST_REP = asn1.sequence_of(asn1.nested(EncryptionKey), MAX_LISTED_ETYPES)
+"""KERB-KEY-LIST-REP ::= SEQUENCE OF EncryptionKey (2.2.12)."""

@@ -341,6 +341,10 @@ class TransitedEncoding:
     contents: bytes = asn1.explicit(1, asn1.OCTET_STRING)
 
 
+NOT_TRANSITED = TransitedEncoding(tr_type=1, contents=b"")
+"""A ticket that crossed no realm has an empty DOMAIN-X500-COMPRESS list (3.3.3.2)."""
+
+
 @asn1.sequence(application=3)
 class EncTicketPart:
     """EncTicketPart ::= [APPLICATION 3] SEQUENCE {

@@ -20,7 +20,7 @@ from directory.keymaterial import MaterialForm
 from directory.model import AccountKind, PrincipalKey, Sid
 from directory.sealing import MasterKey
 from directory.store import Store
-from kdc.config import DhReuse, KdcConfig, RocaPolicy
+from kdc.config import DhReuse, KdcConfig, KeyListSwitch, RocaPolicy
 from kdc.core import Core
 from kdc.crypto.etypes import (
     KEY_BYTES,
@@ -136,6 +136,8 @@ class Settings(TypedDict, total=False):
     password_min_age_s: int
     password_max_age_s: int
     kpasswd_admin_reset: bool
+    cloud_trust_key_list: KeyListSwitch
+    cloud_trust_deny_admin_count: bool
 
 
 def config(**settings: Unpack[Settings]) -> KdcConfig:

@@ -7,10 +7,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from kdc.exchange.reply_der import ReplyDer, enc_ticket_part
-from kdc.exchange.ticket import NOT_TRANSITED
 from kdc.policy import TicketGrant
 from kdc.wire.constants import PVNO, MessageType
 from kdc.wire.rfc4120 import (
+    NOT_TRANSITED,
     AsRep,
     AuthorizationDataElement,
     EncAsRepPart,

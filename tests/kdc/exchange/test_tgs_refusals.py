@@ -411,7 +411,7 @@ def test_both_generations_of_krbtgt_are_alive(kdc: Kdc) -> None:
     service_ticket(kdc, TgsRequest(tgt=renewed.tgt))
 
 
-@pytest.mark.parametrize("kvno", [None, 0, 2, -1, 65537])
+@pytest.mark.parametrize("kvno", [None, 0, 2, 65535])
 def test_unknown_key_version(kdc: Kdc, kvno: int | None) -> None:
     """Row T09: a version that krbtgt has not, or none."""
     tgt = password_tgt(kdc)

@@ -36,6 +36,7 @@ RAISERS = {
     "refuse_group": 0,
     "_bad_option": 0,
     "_restricted": 0,
+    "_revoked": 0,
     "ChangeRefused": 0,
 }
 """Callable -> which argument is the phrase."""
