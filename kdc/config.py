@@ -196,8 +196,18 @@ class KdcConfig:
         return kpasswd_beside(self.listen)
 
     def weak_forms(self) -> tuple[str, ...]:
-        """Names of the `legacy_` switches that are on, as listed when the server starts."""
-        return tuple(name for name in self._legacy() if name not in WITHOUT_EFFECT)
+        """List what is accepted beyond the strict default, as said when the server starts.
+
+        The `legacy_` switches that are on, and certificate trust that is less than strict.
+        """
+        found = [name for name in self._legacy() if name not in WITHOUT_EFFECT]
+        if self.strong_mapping != "full":
+            found.append(f"strong_mapping = {self.strong_mapping}")
+        if self.revocation != "require":
+            found.append(f"revocation = {self.revocation}")
+        if self.pkinit_eku_checking == "none":
+            found.append("pkinit_eku_checking = none")
+        return tuple(found)
 
     def without_effect(self) -> tuple[str, ...]:
         """Names of the `legacy_` switches that are on and change nothing in this version."""

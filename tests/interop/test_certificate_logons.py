@@ -7,7 +7,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -53,13 +53,17 @@ class Realm:
         anchors = (folder / "root.pem", folder / "issuing.pem")
         for path, ca in zip(anchors, (self.root, self.issuing), strict=True):
             path.write_bytes(ca.pem)
-        given = Identity(
-            certificate=identity.certificate,
-            key=identity.key,
-            both=identity.key,
-            private_key=identity.private_key,  # type: ignore[arg-type]  # only paths are used
-        )
-        return kinit(self.live.client(folder, *anchors), "carol@LAB.TEST", identity=given)
+        client = self.live.client(folder, *anchors)
+        return kinit(client, "carol@LAB.TEST", identity=_paths(identity))
+
+
+def _paths(identity: LogonIdentity) -> Identity:
+    return Identity(
+        certificate=identity.certificate,
+        key=identity.key,
+        both=identity.key,
+        private_key=identity.private_key,  # type: ignore[arg-type]  # only paths are used
+    )
 
 
 @pytest.fixture(scope="module")
@@ -135,6 +139,37 @@ def test_a_certificate_of_somebody_else_is_refused(
     record = _last(realm)
     assert record["Status"] == hex(code), record
     assert str(record["why"]).startswith(why)
+
+
+def test_heimdal_takes_the_name_from_the_certificate(realm: Realm, tmp_path: Path) -> None:
+    """--pk-enterprise: the UPN as an enterprise name (RFC 6806 5)."""
+    identity = realm.issuing.issue(tmp_path, "upn", upn="carol@lab.test", sid=realm.sid)
+    run = clients.heimdal_kinit(
+        realm.live.client(tmp_path),
+        "LAB.TEST",
+        identity=_paths(identity),
+        options=("--pk-enterprise",),
+    )
+    assert run.status == 0, run.explain()
+    assert _last(realm)["TargetUserName"] == "carol@lab.test"
+
+
+def test_mit_takes_a_pkcs12_file(realm: Realm, tmp_path: Path) -> None:
+    """Leaf, key and issuing CA in one file: the intermediate is sent along."""
+    identity = realm.issuing.issue(tmp_path, "file", upn="carol@lab.test", sid=realm.sid)
+    file = tmp_path / "carol.p12"
+    file.write_bytes(identity.pkcs12("not much"))
+    anchor = tmp_path / "root.pem"
+    anchor.write_bytes(realm.root.pem)
+    issuing = tmp_path / "issuing.pem"
+    issuing.write_bytes(realm.issuing.pem)
+    run = clients.mit_kinit(
+        realm.live.client(tmp_path, anchor, issuing),
+        "carol@LAB.TEST",
+        identity=replace(_paths(identity), source=f"PKCS12:{file}"),
+        password="not much",  # noqa: S106  # of a file that lives as long
+    )
+    assert run.status == 0, run.explain()
 
 
 @_CLIENTS

@@ -143,6 +143,21 @@ def test_more_connections_per_source_than_in_all_are_refused() -> None:
 
 
 @pytest.mark.parametrize(
+    "line",
+    [
+        'strong_mapping = "compatibility"',
+        'strong_mapping = "none"',
+        'revocation = "soft"',
+        'revocation = "off"',
+        'pkinit_eku_checking = "none"',
+    ],
+)
+def test_less_than_strict_certificate_trust_is_a_weak_form(line: str) -> None:
+    """Listed at start like a legacy_ switch."""
+    assert parse_config(MINIMAL + line).config.weak_forms() == (line.replace('"', ""),)
+
+
+@pytest.mark.parametrize(
     ("profile", "weak"),
     [
         ("strict", ()),

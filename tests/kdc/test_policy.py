@@ -15,6 +15,7 @@ from kdc.policy import (
     check_password_state,
     choose_etype,
     decide_ticket,
+    end_with_proof,
 )
 from kdc.wire.constants import ErrorCode, KdcOption, TicketFlag
 from kdc.wire.rfc4120 import KdcReqBody
@@ -317,3 +318,36 @@ def test_flags_are_those_earned_and_those_asked(options: int, flags: int) -> Non
     """RFC 4120 5.3: INITIAL and PRE-AUTHENT always; FORWARDABLE and PROXIABLE when asked."""
     made = grant(replace(PLAIN, kdc_options=options))
     assert made.flags == TicketFlag.INITIAL | TicketFlag.PRE_AUTHENT | flags
+
+
+# -- the end of a certificate ----------------------------------------------------------------
+
+_GRANT = TicketGrant(
+    flags=TicketFlag.RENEWABLE | TicketFlag.INITIAL,
+    authtime=NOW,
+    starttime=NOW,
+    endtime=NOW + 10 * HOUR,
+    renew_till=NOW + 100 * HOUR,
+)
+
+
+@pytest.mark.parametrize(
+    ("not_after", "end", "renew"),
+    [
+        (None, 10, 100),
+        (200, 10, 100),
+        (50, 10, 50),
+        (10, 10, None),
+        (4, 4, None),
+    ],
+)
+def test_a_ticket_ends_with_the_certificate_it_was_got_with(
+    not_after: int | None, end: int, renew: int | None
+) -> None:
+    """Heimdal's _kdc_pk_endtime does so too: neither life nor renewal goes beyond notAfter."""
+    limit = None if not_after is None else NOW + not_after * HOUR
+    grant = end_with_proof(_GRANT, limit)
+    assert grant.endtime == NOW + end * HOUR
+    assert grant.renew_till == (None if renew is None else NOW + renew * HOUR)
+    assert bool(grant.flags & TicketFlag.RENEWABLE) == (renew is not None)
+    assert grant.flags & TicketFlag.INITIAL

@@ -64,11 +64,13 @@ class Identity:
     key: Path
     both: Path
     private_key: rsa.RSAPrivateKey = field(repr=False)
+    source: str = ""
+    """Another form for MIT, `PKCS12:...`; "": the two PEM files."""
 
     @property
     def mit(self) -> str:
         """The identity as MIT's X509_user_identity wants it."""
-        return f"FILE:{self.certificate},{self.key}"
+        return self.source or f"FILE:{self.certificate},{self.key}"
 
 
 def _write(

@@ -7,6 +7,7 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import pkcs12
 from cryptography.x509.oid import NameOID, ObjectIdentifier
 
 PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
@@ -51,6 +52,14 @@ class LogonIdentity:
     key: Path
     leaf: x509.Certificate
     private_key: PrivateKey = field(repr=False)
+    chain: tuple[x509.Certificate, ...] = ()
+
+    def pkcs12(self, password: str) -> bytes:
+        """Put leaf, key and intermediate CAs into one PKCS #12 file."""
+        cover = serialization.BestAvailableEncryption(password.encode())
+        return pkcs12.serialize_key_and_certificates(
+            b"logon", self.private_key, self.leaf, list(self.chain), cover
+        )
 
     @property
     def mit(self) -> str:
@@ -148,7 +157,11 @@ class LogonCa:
             )
         )
         return LogonIdentity(
-            certificate=certificate, key=secret, leaf=leaf, private_key=private_key
+            certificate=certificate,
+            key=secret,
+            leaf=leaf,
+            private_key=private_key,
+            chain=self.chain,
         )
 
 
