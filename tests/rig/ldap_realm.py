@@ -98,9 +98,9 @@ def without_push(server: Slapd) -> None:
     overlay.unlink()
 
 
-def until(condition: Callable[[], bool]) -> None:
+def until(condition: Callable[[], bool], seconds: float = WAIT_S) -> None:
     """Wait until something is so; bounded."""
-    end = time.monotonic() + WAIT_S
+    end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "it did not come to be in time"
         time.sleep(0.02)

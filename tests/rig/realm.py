@@ -61,6 +61,8 @@ class LiveRealm:
     port: int
     process: "subprocess.Popen[bytes] | None" = None
     realm: str = REALM
+    prefix: tuple[str, ...] = ()
+    """Before each command: how it comes into a namespace of its own."""
     log: Path = field(init=False)
 
     def __post_init__(self) -> None:
@@ -75,7 +77,7 @@ class LiveRealm:
     def kdc(self, *arguments: str, stdin: str = "", ok: Sequence[int] = (0,)) -> str:
         """Run one `kdc` command on this realm and return what it printed."""
         done = subprocess.run(
-            [*_KDC, *arguments],
+            [*self.prefix, *_KDC, *arguments],
             cwd=peers.ROOT,
             env=self._environment(),
             input=stdin,
@@ -115,7 +117,7 @@ class LiveRealm:
         command = [*_KDC, "serve", "--listen", f"{self.address}:{self.port}"]
         with self.log.open("wb") as log:
             process = subprocess.Popen(
-                [*command, "--workers", str(workers)],
+                [*self.prefix, *command, "--workers", str(workers)],
                 cwd=peers.ROOT,
                 env=self._environment(),
                 stdin=subprocess.DEVNULL,
@@ -160,10 +162,14 @@ def _stop(process: "subprocess.Popen[bytes]") -> None:
 
 
 def make_realm(
-    state: Path, *options: str, address: str = "127.0.0.1", port: int | None = None
+    state: Path,
+    *options: str,
+    address: str = "127.0.0.1",
+    port: int | None = None,
+    prefix: tuple[str, ...] = (),
 ) -> LiveRealm:
     """Make a realm with `kdc init`; options are added to the command."""
     port = free_port(address) if port is None else port
-    live = LiveRealm(state=state, address=address, port=port)
+    live = LiveRealm(state=state, address=address, port=port, prefix=prefix)
     live.kdc("init", "--realm", REALM, "--listen", f"{address}:{port}", *options)
     return live

@@ -20,6 +20,7 @@ from urllib.parse import quote
 
 from tests.rig import certificates, peers
 from tests.rig.certificates import Identity
+from tests.rig.network import Host
 
 PACKAGES = "slapd ldap-utils"
 BASE = "dc=lab,dc=test"
@@ -98,6 +99,8 @@ class Slapd:
     """Of cn=admin and, over TLS, of the follower cn=kdc."""
     keytab: Path | None = None
     """For SASL GSSAPI; its entry is ldap/localhost or what the client asks for."""
+    host: Host | None = None
+    """The namespace that it runs in, if it has one of its own."""
     process: "subprocess.Popen[bytes] | None" = field(default=None, repr=False)
 
     @property
@@ -140,21 +143,25 @@ class Slapd:
         names: Sequence[str] = (),
         issuer: Identity | None = None,
         more: str = "",
+        host: Host | None = None,
     ) -> "Slapd":
         """Write configuration and first entries into a new folder.
 
         names: what its certificate names instead of its address and localhost.
-        more: further records (LDIF).
+        more: further records (LDIF). host: where it runs; the address is then the host's.
         """
         loader = peers.system_program("slapadd", PACKAGES)
         folder.mkdir(mode=0o700)
+        address = host.address if host else address
         issuer = issuer or certificates.throwaway_issuer(folder, "ldap-ca")
         tls = certificates.tls_server(folder, "slapd", names or (address, "localhost"), issuer)
         made = cls(
             folder=folder,
             address=address,
-            port=free_stream_port(address),
-            tls_port=free_stream_port(address),
+            # A host of its own has all ports free.
+            port=389 if host else free_stream_port(address),
+            tls_port=636 if host else free_stream_port(address),
+            host=host,
             issuer=issuer,
             tls=tls,
             password="Directory-Secret-1",  # noqa: S106  # of this private server
@@ -212,6 +219,7 @@ class Slapd:
                 # Dies with the tests, however they end.
                 [
                     *("setpriv", "--pdeathsig", "TERM", "--"),
+                    *(self.host.prefix if self.host else ()),
                     *(program.path, "-d", "0", "-F", self.folder / "conf", "-h", urls),
                 ],
                 env=peers.clean_environment(keytab),
@@ -346,11 +354,15 @@ class Slapd:
 
 @contextlib.contextmanager
 def replicated(
-    folder: Path, *, users: int = 3, addresses: tuple[str, str] = ("127.0.0.1", "127.0.0.1")
+    folder: Path,
+    *,
+    users: int = 3,
+    hosts: tuple[Host, Host] | tuple[None, None] = (None, None),
+    more: str = "",
 ) -> Iterator[tuple[Slapd, Slapd]]:
     """Run two servers that replicate to each other, as conf/ldap/replication.ldif says."""
-    first = Slapd.make(folder / "one", users=users, address=addresses[0])
-    second = Slapd.make(folder / "two", users=users, address=addresses[1], issuer=first.issuer)
+    first = Slapd.make(folder / "one", users=users, host=hosts[0], more=more)
+    second = Slapd.make(folder / "two", users=users, host=hosts[1], issuer=first.issuer)
     # The second begins empty and learns everything from the first.
     for file in (second.folder / "db").iterdir():
         file.unlink()
