@@ -11,6 +11,7 @@ Rules
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from directory.backend import DirectoryError, DirectoryFault
@@ -156,6 +157,7 @@ _ACCOUNT_ATTRIBUTES = (
     KEY_CREDENTIALS,
     SEALED_KEYS,
 )
+_FILETIME_EPOCH = datetime(1601, 1, 1, tzinfo=UTC)
 _UF_COMPUTER = 0x1000 | 0x2000  # workstation or server trust account (MS-ADTS 2.2.16)
 _KRBTGT_RID = 502
 
@@ -252,10 +254,15 @@ def remove_key(connection: WritingConnection, account: WritableAccount, text: st
 
 
 def write_sealed_keys(
-    connection: WritingConnection, account: WritableAccount, sealed: bytes
+    connection: WritingConnection,
+    account: WritableAccount,
+    sealed: bytes,
+    *,
+    password: bool = False,
 ) -> None:
     """Put an account's sealed keys in the place of those it was read with.
 
+    password: they are of a new password: pwdLastSet says when, and nobody must change it any more.
     Raises DirectoryError: EXISTS when somebody else wrote them in the meantime.
     """
     changes = []
@@ -264,6 +271,9 @@ def write_sealed_keys(
     if account.sealed_keys is not None:
         changes.append(Change(ModifyOp.DELETE, SEALED_KEYS, (account.sealed_keys,)))
     changes.append(Change(ModifyOp.ADD, SEALED_KEYS, (sealed,)))
+    if password:
+        ticks = str((datetime.now(UTC) - _FILETIME_EPOCH) // timedelta(microseconds=1) * 10)
+        changes.append(Change(ModifyOp.REPLACE, "pwdLastSet", (ticks.encode(),)))
     try:
         connection.modify(account.dn, changes)
     except WriteError as error:

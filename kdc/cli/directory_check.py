@@ -151,7 +151,7 @@ def _check_key_source(realm: RealmState) -> Iterator[Finding]:
         yield warn(
             "directory.key_source",
             f"{setting} has keys of {len(keys)} accounts and none of krbtgt: the local ones count",
-            "add krbtgt's keys when other KDCs of the realm must read our tickets",
+            "other KDCs of the realm need them: kdc realm rotate-krbtgt (ldap-sealed), or add them",
         )
     else:
         yield ok("directory.key_source", f"{setting} has keys of {len(keys)} accounts")

@@ -11,9 +11,11 @@ from directory.keytab import KeytabEntry, decode_keytab, encode_keytab
 from directory.model import Account, AccountKind, PrincipalKey
 from directory.store import Store
 from kdc.cli.accounts import random_keys, refuse_krbtgt
+from kdc.cli.directory_access import Caller, caller_options
 from kdc.cli.errors import CliError, ExitCode
 from kdc.cli.options import json_option, not_found, read_input_file, state_option
 from kdc.cli.output import iso, print_json, print_table
+from kdc.cli.sealed_keys import set_sealed_keys, where_keys_are_set
 from kdc.cli.state import check_writable, find_account, now, open_realm, write_private
 from kdc.config_values import enctype_name
 from kdc.exchange.passwords import next_kvno
@@ -135,17 +137,20 @@ def export(ctx: click.Context, principal: str, out: Path, append: bool) -> None:
     metavar="F",
     help="Add the new keys to this keytab.",
 )
+@caller_options
 @state_option
 @click.pass_context
-def rotate(ctx: click.Context, principal: str, keytab: Path | None) -> None:
+def rotate(ctx: click.Context, principal: str, keytab: Path | None, caller: Caller) -> None:
     """Give a service or computer new keys.
 
-    They are random; the last ones stay valid for tickets that are out.
+    They are random; the last ones stay valid for tickets that are out. In an LDAP realm with
+    key_source "ldap-sealed" they are written to the directory, as whoever the options say.
     """
     realm = open_realm(ctx)
+    in_store = where_keys_are_set(realm.config, caller) == "store"
     if keytab is not None:
         check_keytab(keytab)
-    with realm.store(write=True) as store:
+    with realm.store(write=in_store, local=True) as store:
         account, components = find_principal(store, principal)
         refuse_krbtgt(account)
         if account.kind not in (AccountKind.SERVICE, AccountKind.COMPUTER):
@@ -155,9 +160,19 @@ def rotate(ctx: click.Context, principal: str, keytab: Path | None) -> None:
                 f"kdc user password {account.sam_account_name}",
                 ExitCode.DENIED,
             )
-        kvno = next_kvno(account)
-        keys = random_keys(realm.config, kvno)
-        store.set_keys(account.account_id, keys, keep_generations=_KEPT_GENERATIONS, now=now())
+        if in_store:
+            keys = random_keys(realm.config, next_kvno(account))
+            store.set_keys(account.account_id, keys, keep_generations=_KEPT_GENERATIONS, now=now())
+    if not in_store:
+        _, keys = set_sealed_keys(
+            realm,
+            caller,
+            account.sam_account_name,
+            lambda _, kvno: random_keys(realm.config, kvno),
+            keep=_KEPT_GENERATIONS,
+            password=False,
+        )
+    kvno = keys[0].kvno
     if keytab is not None:
         write_keytab(keytab, entries(realm.config.realm, components, keys), append=True)
     click.echo(f"{'/'.join(components)} has new keys, kvno {kvno}")

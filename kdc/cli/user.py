@@ -6,7 +6,8 @@ from pathlib import Path
 import click
 
 from directory.changes import UNCHANGED, AccountChanges, NewAccount
-from directory.model import Account, AccountKind
+from directory.keysources import NT_HASH_ETYPE
+from directory.model import Account, AccountKind, PrincipalKey
 from directory.store import Store
 from directory.store_names import check_name, check_upn
 from kdc.cli.accounts import (
@@ -18,6 +19,7 @@ from kdc.cli.accounts import (
 )
 from kdc.cli.bulk import bulk_add, import_csv
 from kdc.cli.delegation import delegation_json, delegation_of, delegation_rows
+from kdc.cli.directory_access import Caller, caller_options
 from kdc.cli.errors import CliError, ExitCode
 from kdc.cli.options import (
     Moment,
@@ -29,7 +31,8 @@ from kdc.cli.options import (
     usage_if_invalid,
 )
 from kdc.cli.output import iso, print_fields, print_json, print_table, read_time
-from kdc.cli.state import find_account, now, open_realm
+from kdc.cli.sealed_keys import set_sealed_keys, where_keys_are_set
+from kdc.cli.state import RealmState, find_account, now, open_realm
 from kdc.exchange.passwords import (
     ChangeRefused,
     changes_with_a_password,
@@ -302,6 +305,7 @@ def set_fields(
 @click.argument("name")
 @password_options
 @click.option("--ignore-policy", is_flag=True, help="Take any password, whatever password_* say.")
+@caller_options
 @state_option
 @click.pass_context
 def password(
@@ -311,15 +315,19 @@ def password(
     password_stdin: bool,
     password_prompt: bool,
     ignore_policy: bool,
+    caller: Caller,
 ) -> None:
     """Set a user's password.
 
     Asks for it unless a file or stdin is named. The realm's policy holds, but for the minimum age.
+    In an LDAP realm with key_source "ldap-sealed" its keys are written to the directory, as whoever
+    the options say.
     """
     realm = open_realm(ctx)
+    in_store = where_keys_are_set(realm.config, caller) == "store"
     prompt = password_prompt or not (password_file or password_stdin)
     text = read_password(password_file, password_stdin, prompt)
-    with realm.store(write=True) as store:
+    with realm.store(write=in_store, local=True) as store:
         account = find_account(store, name)
         refuse_krbtgt(account)
         if text is None or account.kind is not AccountKind.USER:
@@ -341,15 +349,31 @@ def password(
                     "see password_* in kdc.toml, or use --ignore-policy",
                     ExitCode.DENIED,
                 ) from None
-        store.set_keys(
-            account.account_id,
-            password_keys(realm.config, account.sam_account_name, text, next_kvno(account)),
-            now=moment,
-            nt_hash=password_nt_hash(realm.config, text),
-            history=remembered_passwords(realm.config),
-            changes=changes_with_a_password(realm.config, moment),
-        )
+        if in_store:
+            store.set_keys(
+                account.account_id,
+                password_keys(realm.config, account.sam_account_name, text, next_kvno(account)),
+                now=moment,
+                nt_hash=password_nt_hash(realm.config, text),
+                history=remembered_passwords(realm.config),
+                changes=changes_with_a_password(realm.config, moment),
+            )
+    if not in_store:
+        _seal_password(realm, caller, account.sam_account_name, text)
     click.echo(f"{account.sam_account_name} has a new password")
+
+
+def _seal_password(realm: RealmState, caller: Caller, name: str, text: str) -> None:
+    """Write the keys of a password to the directory."""
+
+    def new_keys(account: str, kvno: int) -> tuple[PrincipalKey, ...]:
+        keys = password_keys(realm.config, account, text, kvno)
+        hashed = password_nt_hash(realm.config, text)
+        if hashed is None:
+            return keys
+        return (*keys, PrincipalKey(etype=NT_HASH_ETYPE, kvno=kvno, key=hashed))
+
+    set_sealed_keys(realm, caller, name, new_keys, keep=0, password=True)
 
 
 @command.command("unlock")

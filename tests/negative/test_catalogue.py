@@ -22,7 +22,7 @@ def test_every_row_is_tested_or_says_why_not() -> None:
     """No row is left out in silence."""
     wanted = {
         *(f"P{n:02}" for n in range(1, 26)),
-        *(f"K{n:02}" for n in range(1, 21) if n not in (17, 18)),
+        *(f"K{n:02}" for n in range(1, 21)),
         *(f"D{n:02}" for n in range(1, 10)),
         *(f"F{n:02}" for n in range(1, 9)),
         *(f"A{n:02}" for n in range(1, 11)),
