@@ -50,7 +50,7 @@ CREATE TABLE IF NOT EXISTS replica_entries (
     locked_until INTEGER,
     problem TEXT
 ) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS replica_of_account ON replica_entries (account_id);
+CREATE INDEX IF NOT EXISTS replica_problems ON replica_entries (guid) WHERE problem IS NOT NULL;
 CREATE TABLE IF NOT EXISTS replica_names (
     name TEXT NOT NULL,
     guid BLOB NOT NULL,
@@ -196,6 +196,11 @@ class ReplicaWriter:
             limit,
         )
         return cast("list[tuple[str, str]]", rows)
+
+    def count_problems(self) -> int:
+        """Count the entries that are not wholly usable."""
+        rows = self.store.rows("SELECT count(*) FROM replica_entries WHERE problem IS NOT NULL")
+        return cast(int, rows[0][0])
 
     def count(self) -> int:
         """Count the entries that are known."""

@@ -21,6 +21,7 @@ class StatusBoard:
             entries=0,
             changes=0,
             fetches=0,
+            problems=0,
             failures=0,
             server="",
         )
@@ -51,9 +52,14 @@ class StatusBoard:
         )
         self._write()
 
-    def wrote(self, changes: int, entries: int) -> None:
-        """Count what was written; entries: how many there are now."""
-        self.status = replace(self.status, changes=self.status.changes + changes, entries=entries)
+    def wrote(self, changes: int, entries: int, problems: int) -> None:
+        """Count what was written; entries, problems: how many there are now."""
+        self.status = replace(
+            self.status,
+            changes=self.status.changes + changes,
+            entries=entries,
+            problems=problems,
+        )
         self._write()
 
     def fetched(self, fetches: int) -> None:

@@ -63,7 +63,7 @@ class Work:
         self.servers = servers
         self._kept_at = time.monotonic()
         self._entries = writer.count()
-        board.wrote(0, self._entries)
+        board.wrote(0, self._entries, writer.count_problems())
 
     def load(self, mark: Callable[[Session], _T], *, progress: Progress = quiet) -> _T:
         """Load everything; return where changes go on from, which is read before."""
@@ -104,7 +104,7 @@ class Work:
         for dn, why in done.problems:
             log.error("alarm: the directory's entry %s: %s", ascii(dn), why)
         if done.written:
-            self.board.wrote(done.written, self._entries)
+            self.board.wrote(done.written, self._entries, self.writer.count_problems())
 
     def keep(self, marks: Marks, *, now: bool = False) -> None:
         """Write where to go on from, once in a while or at once."""

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from enum import IntEnum
 from pathlib import Path
 
-_RECORD = struct.Struct("<8sIIQQQQQ256s")
+_RECORD = struct.Struct("<8sIIQQQQQQ256s")
 _MAGIC = b"KTFOLLOW"
 _CONFIRMED = struct.Struct("<Q")
 _CONFIRMED_AT = 16
@@ -43,6 +43,8 @@ class FollowerStatus:
     """Entries written since the follower started."""
     fetches: int
     """What requests made it ask for since it started."""
+    problems: int
+    """Entries that cannot be used, or not wholly."""
     failures: int
     """How often the directory was lost since it started."""
     server: str
@@ -83,7 +85,7 @@ class StatusFile:
 
     def read(self) -> FollowerStatus | None:
         """Read everything; None while nothing was written."""
-        magic, state, pid, confirmed, entries, changes, fetches, failures, server = (
+        magic, state, pid, confirmed, entries, changes, fetches, problems, failures, server = (
             _RECORD.unpack_from(self._map, 0)
         )
         if magic != _MAGIC or state not in FollowerState.__members__.values():
@@ -95,6 +97,7 @@ class StatusFile:
             entries=entries,
             changes=changes,
             fetches=fetches,
+            problems=problems,
             failures=failures,
             server=server.rstrip(b"\0").decode("utf-8", "replace"),
         )
@@ -114,6 +117,7 @@ class StatusFile:
             status.entries,
             status.changes,
             status.fetches,
+            status.problems,
             status.failures,
             status.server.encode()[:256],
         )

@@ -76,6 +76,7 @@ def _confirm(path: Path, moment: datetime, entries: int) -> None:
                     entries=entries,
                     changes=0,
                     fetches=0,
+                    problems=0,
                     failures=0,
                     server="",
                 )

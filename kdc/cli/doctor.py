@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import click
 
-from kdc.cli.checks import accounts, certificates, files, https, logons, machine
+from kdc.cli.checks import accounts, certificates, files, follower, https, logons, machine
 from kdc.cli.checks.configuration import check_configuration
 from kdc.cli.checks.finding import Finding, Level, Patient, fail, failed_by, guarded
 from kdc.cli.errors import ExitCode
@@ -118,6 +118,8 @@ def _examine(
     for pair in ports.values():
         yield from pair
     yield from guarded("server.http", https.check_http(patient))
+    following = follower.check_follower(patient, running=bool(answers))
+    yield from guarded("directory.follower", following)
     if with_logons and answers:
         yield from guarded("logons.account", logons.check_logons(patient, answers[0]))
     elif with_logons:

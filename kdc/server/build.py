@@ -137,6 +137,7 @@ BOUND_TO_START = (
     "exempt_sources",
     "audit_failure",
     "keycredential_check_keyid",
+    "directory_url",
 )
 """What a reload does not change: sockets, processes and shared files are made once."""
 

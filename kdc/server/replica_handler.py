@@ -10,6 +10,7 @@ import asyncio
 import time
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import cast
 
 from directory.backend import Directory
 from directory.ldap.questions import ASK_TIMEOUT_S, STATUS_NAME, Question, Told
@@ -43,16 +44,18 @@ CURRENT = timedelta(seconds=15)
 class ReplicaHandler(RealmHandler):
     """A worker's handler for a realm that lives in LDAP."""
 
-    _replica: ReplicaDirectory
+    @property
+    def _replica(self) -> ReplicaDirectory:
+        """What the core asks now; a reload that is refused leaves it as it was."""
+        return cast(ReplicaDirectory, self._core.realm.directory)
 
     def _directory(self, config: KdcConfig) -> Directory:
-        self._replica = ReplicaDirectory(
+        return ReplicaDirectory(
             self._store,
             self._folder.root,
             max_staleness_s=config.max_staleness_s,
             read_through=config.consistency == "read_through",
         )
-        return self._replica
 
     def asker(self, loop: asyncio.AbstractEventLoop) -> MissClient | None:
         """Return who asks the follower."""

@@ -9,6 +9,7 @@ Rules.
 
 import platform
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import PackageNotFoundError, version
@@ -23,6 +24,8 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from directory.backend import DirectoryError
+from directory.ldap.questions import STATUS_NAME
+from directory.ldap.status import FollowerState, StatusFile
 from directory.store_status import count_accounts
 from kdc.config import KdcConfig
 from kdc.server.counters import BUCKETS, CODES, TIMED_ONE_OF, Totals
@@ -118,6 +121,13 @@ METRICS: Final = _definitions(
     ),
     ("kdc_store_up", "gauge", "", "1 when the account store can be read."),
     ("kdc_store_accounts", "gauge", "kind", "Accounts in the store."),
+    ("kdc_directory_following", "gauge", "", "1 while the LDAP directory is followed."),
+    ("kdc_directory_age_seconds", "gauge", "", "Since the store was last what LDAP says."),
+    ("kdc_directory_entries", "gauge", "", "Accounts and groups of the LDAP directory."),
+    ("kdc_directory_problems", "gauge", "", "Entries of LDAP that cannot be used, or not wholly."),
+    ("kdc_directory_changes_total", "counter", "", "Entries of LDAP written to the store."),
+    ("kdc_directory_questions_total", "counter", "", "What requests made the follower ask LDAP."),
+    ("kdc_directory_losses_total", "counter", "", "How often no LDAP server could be followed."),
     (
         "kdc_certificate_expiry_seconds",
         "gauge",
@@ -199,6 +209,7 @@ class KdcCollector(Collector):
         )
         yield from self._of_replay(now)
         yield from self._of_store(now)
+        yield from self._of_directory(now)
         yield _family("kdc_certificate_expiry_seconds", dict(self._certificates(now)))
         yield _family("kdc_crl_expiry_seconds", dict(self._crls(now)))
         yield _family("kdc_start_time_seconds", {(): self._shared.started_at.timestamp()})
@@ -226,6 +237,28 @@ class KdcCollector(Collector):
         yield _family("kdc_store_up", {(): int(self._accounts is not None)})
         found = self._accounts or {}
         yield _family("kdc_store_accounts", {(kind,): found[kind] for kind in sorted(found)})
+
+    def _of_directory(self, now: datetime) -> Iterator[Metric]:
+        if not self._config().directory_url:
+            return
+        try:
+            with closing(StatusFile(self._folder.root / STATUS_NAME)) as file:
+                status = file.read()
+        except OSError:
+            status = None
+        if status is None:
+            yield _family("kdc_directory_following", {(): 0})
+            return
+        following = status.state is FollowerState.FOLLOWING
+        yield _family("kdc_directory_following", {(): int(following)})
+        age = status.age(now)
+        if age is not None:
+            yield _family("kdc_directory_age_seconds", {(): age.total_seconds()})
+        yield _family("kdc_directory_entries", {(): status.entries})
+        yield _family("kdc_directory_problems", {(): status.problems})
+        yield _family("kdc_directory_changes_total", {(): status.changes})
+        yield _family("kdc_directory_questions_total", {(): status.fetches})
+        yield _family("kdc_directory_losses_total", {(): status.failures})
 
     def _certificates(self, now: datetime) -> Iterator[tuple[tuple[str], float]]:
         folder = self._folder
