@@ -24,6 +24,7 @@ list counting down the elements that lists may still hold, so that nested lists 
 """
 
 import dataclasses
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -37,6 +38,7 @@ C = TypeVar("C")
 
 _ANY_TAG = -1
 _MISSING = object()
+_TWO_HEADERS = struct.Struct("BBBB").pack
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,13 @@ class Spec(Generic[T]):
 
 
 def _ranged(low: int, high: int, name: str) -> Spec[int]:
+    if low > 0 or high < 0x7F:
+        raise ValueError("the range must hold every positive number of one octet")
+
     def read(buf: bytes, start: int, end: int) -> int:
+        # Most numbers in a request are types and versions.
+        if end - start == 1 and buf[start] < 0x80:
+            return buf[start]
         if end - start > 9:
             der.fail(DerFault.BAD_VALUE, name)
         value = der.decode_integer(buf, start, end)
@@ -155,8 +163,16 @@ def _list_of(tag: int, name: str, item: Spec[T], limit: int) -> Spec[tuple[T, ..
         out: list[T] = []
         pos = start
         while pos < end:
-            got, content, stop = der.read_tlv(buf, pos, end)
-            if got != item_tag and item_tag != _ANY_TAG:
+            # As der.read_tlv, without the cost of a call.
+            got, length = buf[pos], buf[pos + 1]
+            if length < 0x80:
+                content = pos + 2
+                stop = content + length
+            else:
+                content, stop = der.long_length(buf, pos + 1)
+            if stop > end:
+                der.fail(DerFault.TRUNCATED, name)
+            if got != item_tag and (item_tag != _ANY_TAG or got & 0x1F == 0x1F):
                 der.fail(DerFault.BAD_TAG, name)
             if len(out) >= limit or budget[0] <= 0:
                 der.fail(DerFault.OVER_LIMIT, name)
@@ -219,10 +235,13 @@ def received(*, init: Literal[False] = False) -> Any:
 # -- compiling -------------------------------------------------------------------------------
 
 # Generated code for one element header. {p} is where it starts, {z} the bound; it leaves {s}, {e}.
-# Reading past the buffer is an IndexError, which `decode` turns into TRUNCATED.
+# Reading past the buffer is an IndexError, which `decode` turns into TRUNCATED. The length forms of
+# messages that fit a datagram are read here; the others, and every malformed one, in `_long`.
 _HEADER = """
 {i}_t = buf[{p} + 1]
 {i}if _t < 128: {s} = {p} + 2; {e} = {s} + _t
+{i}elif _t == 130 and buf[{p} + 2]: {s} = {p} + 4; {e} = {s} + (buf[{p} + 2] << 8 | buf[{p} + 3])
+{i}elif _t == 129 and buf[{p} + 2] > 127: {s} = {p} + 3; {e} = {s} + buf[{p} + 2]
 {i}else: {s}, {e} = _long(buf, {p} + 1)
 {i}if {e} > {z}: _fail(_TRUNCATED, {w})"""
 
@@ -230,6 +249,8 @@ _HEADER = """
 def _value_code(indent: str, var: str, key: str, spec: Spec[Any], at: str, s: str, e: str) -> str:
     if spec.tag == _ANY_TAG:
         return f"{indent}{var} = buf[{at}:{e}]\n"
+    if spec.read is _slice:
+        return f"{indent}{var} = buf[{s}:{e}]\n"
     if spec.constructed:
         return f"{indent}{var} = {key}(buf, {at}, {s}, {e}, budget)\n"
     return f"{indent}{var} = {key}(buf, {s}, {e})\n"
@@ -303,8 +324,9 @@ def _writer_source(rows: list[Any], application: bool) -> str:
         else:
             # Both headers at once while they are two octets each: most fields are short.
             outer = 0xA0 | (number or 0)
-            out.append(f"{pad}v = _w{index}(v)\n{pad}n = len(v)\n")
-            out.append(f"{pad}if n < 126: out += bytes(({outer}, n + 2, {tag}, n)) + v\n")
+            content = "v" if spec.write is _same else f"_w{index}(v)"
+            out.append(f"{pad}v = {content}\n{pad}n = len(v)\n")
+            out.append(f"{pad}if n < 126: out += _two({outer}, n + 2, {tag}, n) + v\n")
             out.append(f"{pad}else: out += _tlv({outer}, _tlv({tag}, v))\n")
     out.append("    return _tlv(0x30, out)\n" if application else "    return out\n")
     return "".join(out)
@@ -357,6 +379,7 @@ def sequence(
             "_new": object.__new__,
             "_long": der.long_length,
             "_tlv": der.tlv,
+            "_two": _TWO_HEADERS,
             "_fail": der.fail,
             "_absent": _absent,
             "_skip": _skip_unknown,
