@@ -279,7 +279,11 @@ class Account:
 
     def newest_keys(self) -> tuple[PrincipalKey, ...]:
         """Return the keys of the newest kvno."""
-        return self.keys_of(self.keys[0].kvno) if self.keys else ()
+        keys = self.keys
+        # All of one generation: so it is with every account whose password never changed.
+        if not keys or keys[-1].kvno == keys[0].kvno:
+            return keys
+        return self.keys_of(keys[0].kvno)
 
     def keys_of(self, kvno: int) -> tuple[PrincipalKey, ...]:
         """Return the keys of one generation."""

@@ -28,7 +28,7 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Generic, Literal, TypeVar, cast, dataclass_transform, overload
+from typing import Any, Generic, Literal, TypeVar, dataclass_transform, overload
 
 from pki import der
 from pki.errors import DerFault, PkiError
@@ -148,12 +148,14 @@ class Declared:
 
 
 def _declared(cls: type) -> Declared:
-    return cast(Declared, cls.__dict__["__asn1__"])
+    declared: Declared = cls.__dict__["__asn1__"]
+    return declared
 
 
 def nested(cls: type[T]) -> Spec[T]:
     """Spec of a type declared with `sequence`."""
-    return cast(Spec[T], cls.__dict__["__asn1_spec__"])
+    spec: Spec[T] = cls.__dict__["__asn1_spec__"]
+    return spec
 
 
 def _list_of(tag: int, name: str, item: Spec[T], limit: int) -> Spec[tuple[T, ...]]:

@@ -13,7 +13,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from directory.model import Account
-from kdc.crypto.key_agreement import Group, group_by_curve_oid, match_domain_parameters
+from kdc.crypto.key_agreement import (
+    GROUPS,
+    Group,
+    group_by_curve_oid,
+    match_domain_parameters,
+)
 from kdc.errors import KdcError, refusal_from_pki
 from kdc.exchange.freshness import verify_freshness_token
 from kdc.exchange.realm import Realm
@@ -156,9 +161,20 @@ def _decode_auth_pack(content: bytes, realm: Realm) -> AuthPack:
         raise
 
 
+_BY_IDENTIFIER: dict[tuple[str, bytes | None], Group] = {
+    (own.algorithm, own.parameters): group
+    for group in GROUPS.values()
+    for own in (asn1.decode(AlgorithmIdentifier, group.algorithm_identifier),)
+}
+"""Groups by the DER that we write ourselves, as most clients do: what differs is read."""
+
+
 def _match_group(spki: SubjectPublicKeyInfo) -> tuple[Group | None, str]:
     """Find the group that a clientPublicValue names; else None and why not."""
     algorithm = spki.algorithm
+    known = _BY_IDENTIFIER.get((algorithm.algorithm, algorithm.parameters))
+    if known is not None:
+        return known, ""
     if algorithm.parameters is None:
         return None, "clientPublicValue has no parameters"
     if algorithm.algorithm == DH_PUBLIC_NUMBER:

@@ -15,18 +15,15 @@ from kdc.crypto.pkinit_kdf import (
 from kdc.errors import KdcError
 from kdc.exchange.pkinit import PkinitProof, refuse_group
 from kdc.exchange.realm import DhKey, KdcSigners, Realm
+from kdc.exchange.reply_der import pkinit_other_info
 from kdc.wire.constants import ErrorCode, PaType
-from kdc.wire.rfc4120 import AsReq, KdcReqBody, PaData, PrincipalName
+from kdc.wire.rfc4120 import AsReq, PaData, PrincipalName
 from kdc.wire.rfc4556 import (
     ID_PKINIT_DH_KEY_DATA,
-    AlgorithmIdentifier,
     AuthPack,
     DhRepInfo,
     KdcDhKeyInfo,
     KdfAlgorithmId,
-    Krb5PrincipalName,
-    OtherInfo,
-    PkinitSuppPubInfo,
     encode_pa_pk_as_rep,
 )
 from pki import asn1
@@ -86,24 +83,6 @@ def _sign_key_info(key: DhKey, nonce: int, expiration: datetime | None, signer: 
     return signer.sign(ID_PKINIT_DH_KEY_DATA, asn1.encode(info))
 
 
-def _other_info(
-    kdf_id: str, body: KdcReqBody, etype: EncType, as_req: bytes, pk_as_rep: bytes
-) -> bytes:
-    """Encode RFC 8636's OtherInfo, with the names as the request has them."""
-    client = Krb5PrincipalName(realm=body.realm, principal_name=body.cname or _NO_CNAME)
-    service = Krb5PrincipalName(realm=body.realm, principal_name=body.sname or _NO_CNAME)
-    public = PkinitSuppPubInfo(enctype=etype, as_req=as_req, pk_as_rep=pk_as_rep)
-    return asn1.encode(
-        OtherInfo(
-            algorithm_id=AlgorithmIdentifier(algorithm=kdf_id, parameters=None),
-            party_u_info=asn1.encode(client),
-            party_v_info=asn1.encode(service),
-            supp_pub_info=asn1.encode(public),
-            supp_priv_info=None,
-        )
-    )
-
-
 def _agree(key: DhKey, proof: PkinitProof, realm: Realm) -> bytes:
     """Compute the shared secret, which also checks the client's public value."""
     try:
@@ -156,6 +135,15 @@ def make_pk_as_rep(
             secret += client_nonce + server_nonce
         reply_key = octetstring2key(etype, secret)
     else:
-        info = _other_info(kdf_id, request.req_body, etype, request.raw, value)
+        body = request.req_body
+        info = pkinit_other_info(
+            kdf_id=kdf_id,
+            realm=body.realm,
+            cname=body.cname or _NO_CNAME,
+            sname=body.sname or _NO_CNAME,
+            enctype=etype,
+            as_req=request.raw,
+            pk_as_rep=value,
+        )
         reply_key = rfc8636_kdf(kdf_id, secret, info, etype)
     return reply_key, PaData(padata_type=PaType.PK_AS_REP, padata_value=value)

@@ -13,6 +13,7 @@ Rules
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 
 from directory.model import Account, AccountKind, Sid, match_key
 from kdc.crypto.etypes import EncType, ProtocolKey
@@ -139,7 +140,7 @@ ARMORED_MECHANISMS = (
 )
 """Those of a request inside a FAST tunnel."""
 
-OLD_PKINIT = (PaType.PK_AS_REQ_OLD, PaType.PK_AS_REP_OLD)
+OLD_PKINIT = frozenset({PaType.PK_AS_REQ_OLD, PaType.PK_AS_REP_OLD})
 """The drafts' types. Windows 2000 sent its request as 15, the number of the reply."""
 
 
@@ -152,7 +153,7 @@ def find_mechanism(
     KDC_ERR_PREAUTH_FAILED for the same mechanism twice, KDC_ERR_PADATA_TYPE_NOSUPP for the old one.
     """
     types = [pa.padata_type for pa in padata]
-    old = any(t in OLD_PKINIT for t in types)
+    old = not OLD_PKINIT.isdisjoint(types)
     if old and PaType.PK_AS_REQ in types:
         raise KdcError(ErrorCode.KRB_ERR_GENERIC, "PA-PK-AS-REQ together with PA-PK-AS-REQ-OLD")
     for mechanism in mechanisms:
@@ -170,6 +171,15 @@ def find_mechanism(
     return None
 
 
+# Salts come from accounts, and from names that got as far as an answer: none is longer than
+# MAX_STAND_IN_CHARS with the realm's before it.
+@lru_cache(maxsize=1024)
+def _etype_info2(entries: tuple[tuple[int, str], ...]) -> bytes:
+    return asn1.encode_as(
+        ETYPE_INFO2, tuple(EtypeInfo2Entry(etype=etype, salt=salt) for etype, salt in entries)
+    )
+
+
 def etype_info2(account: Account, etypes: tuple[int, ...], realm: Realm) -> PaData:
     """Make PA-ETYPE-INFO2: the salts of the account's keys, in the client's order of preference.
 
@@ -180,12 +190,15 @@ def etype_info2(account: Account, etypes: tuple[int, ...], realm: Realm) -> PaDa
     hidden = realm.config.hide_unknown
     name = account.sam_account_name
     default = realm.config.realm + (match_key(name) if hidden else name)
+    supported = realm.config.supported_enctypes
     entries = tuple(
-        EtypeInfo2Entry(etype=etype, salt=salts.get(etype, default) or default)
-        for etype in dict.fromkeys(etypes)
-        if etype in realm.config.supported_enctypes and (hidden or etype in salts or not salts)
+        [
+            (etype, salts.get(etype, default) or default)
+            for etype in dict.fromkeys(etypes)
+            if etype in supported and (hidden or etype in salts or not salts)
+        ]
     )
-    return PaData(padata_type=PaType.ETYPE_INFO2, padata_value=asn1.encode_as(ETYPE_INFO2, entries))
+    return PaData(padata_type=PaType.ETYPE_INFO2, padata_value=_etype_info2(entries))
 
 
 def preauth_hints(context: AsContext) -> bytes:

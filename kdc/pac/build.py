@@ -13,6 +13,7 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 
 from directory.model import Account, Domain, Sid
 from kdc.crypto.etypes import ProtocolKey
@@ -29,8 +30,13 @@ from kdc.pac.buffers import (
 )
 from kdc.pac.signatures import TYPE_BYTES, empty_signature, make_signature
 
-_HEADER = struct.Struct("<II")  # cBuffers, Version (0)
-_INFO = struct.Struct("<IIQ")  # ulType, cbBufferSize, Offset
+_PADDING = tuple(map(bytes, range(8)))
+
+
+@lru_cache(maxsize=32)
+def _pac_type(count: int) -> struct.Struct:
+    """Return PACTYPE's head: cBuffers, Version; of each buffer ulType, cbBufferSize, Offset."""
+    return struct.Struct("<II" + "IIQ" * count)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -143,20 +149,18 @@ def _names(facts: PacFacts) -> list[tuple[PacType, bytes]]:
 def assemble(buffers: Sequence[tuple[PacType, bytes]]) -> tuple[bytearray, list[int]]:
     """Lay out PACTYPE; also return where each buffer starts."""
     count = len(buffers)
-    offset = _HEADER.size + _INFO.size * count
-    head = [_HEADER.pack(count, 0)]
-    body: list[bytes] = []
+    pac_type = _pac_type(count)
+    offset = pac_type.size
+    fields: list[int] = []
+    body = b""
     places = []
     for kind, data in buffers:
         size = len(data)
-        pad = -size % 8
-        head.append(_INFO.pack(kind, size, offset))
-        body.append(data)
-        if pad:
-            body.append(bytes(pad))
+        fields += (kind, size, offset)
         places.append(offset)
-        offset += size + pad
-    return bytearray(b"".join(head + body)), places
+        body += data + _PADDING[-size % 8]
+        offset += size + -size % 8
+    return bytearray(pac_type.pack(count, 0, *fields) + body), places
 
 
 def put_signature(pac: bytearray, place: int, signature: bytes) -> None:

@@ -67,6 +67,8 @@ _FIELD_OF_FACT: Final[Mapping[str, str]] = {
 }
 """Facts with a field of Windows' own; every other fact keeps its name."""
 
+MILLISECONDS_CHARS: Final = len("2026-11-22T05:08:30.123")
+
 _HEX_FACTS: Final = frozenset({"etype", "kdc_options"})
 
 _encoder = msgspec.json.Encoder()
@@ -137,7 +139,7 @@ def encode_record(outcome: Outcome, peer: Peer, now: datetime, elapsed_s: float)
     now: aware, UTC.
     """
     record: dict[str, object] = {
-        "time": now.strftime("%Y-%m-%dT%H:%M:%S.") + f"{now.microsecond // 1000:03d}Z",
+        "time": now.isoformat(timespec="milliseconds")[:MILLISECONDS_CHARS] + "Z",
         "EventID": event_id(outcome),
         "exchange": outcome.exchange,
         "Status": hex(outcome.code),

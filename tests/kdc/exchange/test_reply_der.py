@@ -6,7 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from kdc.exchange.reply_der import ReplyDer, enc_ticket_part
+from kdc.crypto.pkinit_kdf import ID_PKINIT_KDF_AH_SHA256, ID_PKINIT_KDF_AH_SHA512
+from kdc.exchange.reply_der import ReplyDer, enc_ticket_part, pkinit_other_info
 from kdc.policy import TicketGrant
 from kdc.wire.constants import PVNO, MessageType
 from kdc.wire.rfc4120 import (
@@ -25,6 +26,12 @@ from kdc.wire.rfc4120 import (
     PrincipalName,
     TgsRep,
     Ticket,
+)
+from kdc.wire.rfc4556 import (
+    AlgorithmIdentifier,
+    Krb5PrincipalName,
+    OtherInfo,
+    PkinitSuppPubInfo,
 )
 from kdc.wire.rfc6113 import ANONYMOUS, ANONYMOUS_REALM
 from pki import asn1
@@ -177,3 +184,31 @@ def test_message(seed: int, kind: MessageType, message: type[KdcRep]) -> None:
     hidden = der.message(padata=padata, ticket=der.ticket(ticket), client=client, hide_client=True)
     anonymous = replace(declared, crealm=ANONYMOUS_REALM, cname=ANONYMOUS)
     assert hidden == asn1.encode(anonymous)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_pkinit_other_info(seed: int) -> None:
+    """OtherInfo, RFC 8636 section 6."""
+    drawn = Drawn(seed)
+    kdf_id = drawn.draw.choice((ID_PKINIT_KDF_AH_SHA256, ID_PKINIT_KDF_AH_SHA512))
+    as_req, pk_as_rep = drawn.octets(0, 3000), drawn.octets(0, 3000)
+    client = Krb5PrincipalName(realm=drawn.realm, principal_name=drawn.cname)
+    service = Krb5PrincipalName(realm=drawn.realm, principal_name=drawn.sname)
+    public = PkinitSuppPubInfo(enctype=18, as_req=as_req, pk_as_rep=pk_as_rep)
+    declared = OtherInfo(
+        algorithm_id=AlgorithmIdentifier(algorithm=kdf_id, parameters=None),
+        party_u_info=asn1.encode(client),
+        party_v_info=asn1.encode(service),
+        supp_pub_info=asn1.encode(public),
+        supp_priv_info=None,
+    )
+    spliced = pkinit_other_info(
+        kdf_id=kdf_id,
+        realm=drawn.realm,
+        cname=drawn.cname,
+        sname=drawn.sname,
+        enctype=18,
+        as_req=as_req,
+        pk_as_rep=pk_as_rep,
+    )
+    assert spliced == asn1.encode(declared)
