@@ -106,7 +106,7 @@ def issue_kdc(
     """Issue the KDC's certificate again, with a new key. A running server takes it on SIGHUP."""
     realm = open_realm(ctx)
     key_types = KDC_KEYS[kdc_key] if kdc_key else _key_types(realm)
-    hosts = dns or _hosts(realm)
+    hosts = dns or kdc_hosts(realm)
     issuer = realm.ca()
     for path in issue_kdc_certificates(
         realm.folder, realm.config, issuer, key_types, hosts, crl_url
@@ -146,7 +146,7 @@ def _http_names(realm: RealmState) -> tuple[tuple[str, ...], tuple[str, ...]]:
         found = names_of(realm.folder.own_http_tls[0].read_bytes())
     except (OSError, ValueError):
         found = ((), ())
-    return found if found[0] else default_names(realm.config, _hosts(realm))
+    return found if found[0] else default_names(realm.config, kdc_hosts(realm))
 
 
 def _present(realm: RealmState) -> list[bytes]:
@@ -163,7 +163,7 @@ def _key_types(realm: RealmState) -> tuple[ca.KeyType, ...]:
     return KDC_KEYS["ec-p256" if KeyKind.EC in kinds else "rsa2048"]
 
 
-def _hosts(realm: RealmState) -> tuple[str, ...]:
+def kdc_hosts(realm: RealmState) -> tuple[str, ...]:
     """Take the host names of the certificate that is there; the domain's own are added anyway."""
     for found in _present(realm):
         value = Certificate(found).extension(oids.ID_CE_SUBJECT_ALT_NAME)

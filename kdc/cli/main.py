@@ -26,6 +26,7 @@ NOUNS: dict[str, tuple[str, str]] = {
     "delegation": ("kdc.cli.delegation", "Which services may act for users, and where."),
     "cloud-trust": ("kdc.cli.cloud_trust", "Trust in tickets of the cloud or a read-only DC."),
     "directory": ("kdc.cli.directory", "The LDAP directory that accounts live in."),
+    "dns": ("kdc.cli.dns", "DNS records by which clients find the realm."),
     "keytab": ("kdc.cli.keytab", "Keytabs: export, rotate, show."),
     "realm": ("kdc.cli.realm", "The realm itself: new keys for krbtgt."),
     "logon": ("kdc.cli.logon", "Log on with our own client."),
