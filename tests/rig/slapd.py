@@ -35,6 +35,7 @@ _CONF = peers.ROOT / "conf/ldap"
 _READY_S = 15.0
 _STOP_S = 10.0
 _COMMAND_S = 60
+_LOAD_S = 600
 _NOT_THE_CONFIGURED_PASSWORD = "change-me"  # noqa: S105  # as conf/ldap/ has it, replaced below
 
 
@@ -202,7 +203,7 @@ class Slapd:
             env=peers.clean_environment({}),
             capture_output=True,
             text=True,
-            timeout=_COMMAND_S,
+            timeout=_LOAD_S,
             check=False,
         )
         assert done.returncode == 0, done.stdout + done.stderr
