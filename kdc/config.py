@@ -177,6 +177,7 @@ class KdcConfig:
     directory_bind_dn: str | None = None
     directory_bind_password_file: str | None = None
     directory_sasl: Sasl = "none"
+    directory_ccache: str | None = None
     directory_key_source: str = "local"
     directory_page_size: int = 1000
     directory_poll_interval_s: int = 1
@@ -319,6 +320,7 @@ KEYS: Mapping[str, Key] = {
         _key("directory.bind_password_file", path_text, "directory_bind_password_file"),
         _key("directory.sasl", one_of(Sasl), "directory_sasl"),
         _key("directory.key_source", key_source, "directory_key_source"),
+        _key("directory.ccache", path_text, "directory_ccache"),
         _key("directory.page_size", number(10, 100_000), "directory_page_size"),
         _key("directory.poll_interval", duration(1, 3600), "directory_poll_interval_s"),
         _key("directory.miss_rate", number(1, 100_000), "directory_miss_rate"),
@@ -462,6 +464,14 @@ def _complete(given: dict[str, Any], origins: dict[str, str]) -> None:
 
 
 def _check_together(config: KdcConfig, path: str, lines: Mapping[str, int]) -> None:
+    if (config.directory_sasl == "gssapi") != (config.directory_ccache is not None):
+        raise ConfigError(
+            path,
+            lines.get("directory.sasl", lines.get("directory.ccache")),
+            'directory.sasl = "gssapi" and directory.ccache go together',
+            "the mechanism needs a ticket, and nothing else uses the cache",
+            "set both, or neither",
+        )
     both = set(config.listen) & set(config.kpasswd_addresses())
     both = {address for address in both if parse_address(address)[1]}
     if both:

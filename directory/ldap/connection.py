@@ -166,6 +166,9 @@ class LdapConnection:
             sasl = External()
         if sasl is not None:
             self._sasl_bind(sasl)
+        elif settings.sasl == "gssapi":
+            # Without this, who has no ticket would be anonymous, and see less than there is.
+            self._fail("is to be logged on to by GSSAPI, and there is no ticket", denied=True)
         elif settings.bind_dn:
             request = messages.simple_bind(
                 self._next_number(), settings.bind_dn, settings.bind_password

@@ -56,9 +56,12 @@ class Fetcher:
         writer: ReplicaWriter,
         *,
         rate: int,
+        always: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """rate: questions a second; always: ask each time, whatever was answered before."""
         self._servers = servers
+        self._always = always
         self._writer = writer
         self._rate = rate
         self._clock = clock
@@ -79,11 +82,13 @@ class Fetcher:
     def cached(self, questions: tuple[Question, ...]) -> Told | None:
         """Answer without asking, or None when the directory has to be asked."""
         now = self._clock()
+        if now < self._away_until:
+            return Told.AWAY
+        if self._always:
+            return None
         known = self._negative.get(questions)
         if known is not None and now - known < NEGATIVE_S:
             return Told.SAME
-        if now < self._away_until:
-            return Told.AWAY
         self._tokens = min(float(self._rate), self._tokens + (now - self._filled_at) * self._rate)
         self._filled_at = now
         if self._tokens < 1.0:
@@ -110,7 +115,7 @@ class Fetcher:
             log.warning("directory: a request's question cannot be answered: %s", error)
             self._away_until = self._clock() + AWAY_S
             return Told.AWAY
-        if told is Told.SAME:
+        if told is Told.SAME and not self._always:
             if len(self._negative) >= MAX_NEGATIVE:
                 self._negative.clear()
             self._negative[questions] = self._clock()

@@ -15,6 +15,7 @@ from directory.ldap.session import Servers
 from directory.ldap.status import FollowerState, FollowerStatus, StatusFile
 from directory.store import Store
 from kdc.cli import directory_check
+from kdc.cli.directory_ticket import sasl_of
 from kdc.cli.errors import CliError, ExitCode
 from kdc.cli.options import json_option, state_option
 from kdc.cli.output import iso, print_fields, print_json, progress
@@ -110,8 +111,10 @@ def load(ctx: click.Context, believe_deletions: bool) -> None:
     """
     realm = ldap_realm(ctx)
     with realm.store(write=True, local=True) as store:
-        feed = KeyFeed(open_key_source(realm.config, realm.folder, realm.master_key()))
-        servers = make_servers(realm.config, store, realm.folder.root)
+        sasl = sasl_of(realm.config, realm.folder.root)
+        source = open_key_source(realm.config, realm.folder, realm.master_key(), sasl)
+        feed = KeyFeed(source)
+        servers = make_servers(realm.config, store, realm.folder.root, sasl)
         writer = make_writer(store, realm.config, feed)
         loaded = load_accounts(servers, writer, feed, believe=believe_deletions)
         feed.close()

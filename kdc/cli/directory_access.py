@@ -254,6 +254,15 @@ def _cache(named: Path | None) -> Ccache:
 
 
 def _with_ticket(config: KdcConfig, url: LdapUrl, cache: Ccache) -> WritingConnection:
+    client = gssapi_client(config, url, cache)
+    return WritingConnection.open(url, _settings(config, (url,), sasl="gssapi"), client)
+
+
+def gssapi_client(config: KdcConfig, url: LdapUrl, cache: Ccache) -> GssapiClient:
+    """Make SASL GSSAPI for a server from the tickets in a cache.
+
+    Raises CliError when none will do, DirectoryError when the server does not say its name.
+    """
     service = f"ldap/{_host(config, url)}"
     now = datetime.now(UTC)
     ticket = _ticket(cache, config, now, *service.split("/"))
@@ -267,8 +276,7 @@ def _with_ticket(config: KdcConfig, url: LdapUrl, cache: Ccache) -> WritingConne
                 ExitCode.DENIED,
             )
         ticket = _ask_kdc(config, tgt, service)
-    client = GssapiClient(ticket, lambda: datetime.now(UTC), os.urandom)
-    return WritingConnection.open(url, _settings(config, (url,), sasl="gssapi"), client)
+    return GssapiClient(ticket, lambda: datetime.now(UTC), os.urandom)
 
 
 def _host(config: KdcConfig, url: LdapUrl) -> str:

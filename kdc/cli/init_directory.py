@@ -30,7 +30,12 @@ _OPTIONS: tuple[Callable[[Callable[..., None]], Callable[..., None]], ...] = (
         metavar="SOURCE",
         help="Where long-term keys are: local, keytab:F, samba:DIR, ldap-sealed.",
     ),
-    click.option("--directory-sasl", "sasl", type=click.Choice(get_args(Sasl))),
+    click.option(
+        "--directory-sasl",
+        "sasl",
+        # A ticket for the directory can only come once the realm is there: directory.ccache.
+        type=click.Choice([name for name in get_args(Sasl) if name != "gssapi"]),
+    ),
     click.option(
         "--directory-bind-password-file",
         "bind_password_file",

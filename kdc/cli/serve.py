@@ -20,7 +20,7 @@ from kdc.server.supervisor import Supervisor
 
 HANDLER = "kdc.server.build:build_handler"
 HTTP_PROCESS = "kdc.server.http.process:run"
-FOLLOWER = "kdc.server.follower:run_follower"
+FOLLOWER = "kdc.cli.directory_ticket:run"
 
 log = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from directory.backend import DirectoryError, DirectoryFault
 from directory.ldap.apply import ReplicaWriter
 from directory.ldap.keys import KeyFeed
-from directory.ldap.session import Servers
+from directory.ldap.session import SaslFactory, Servers
 from directory.ldap.settings import LdapSettings, LdapUrl
 from directory.sealing import read_secret_file
 from directory.store import Store
@@ -70,6 +70,14 @@ def make_writer(store: Store, config: KdcConfig, feed: KeyFeed) -> ReplicaWriter
     )
 
 
-def make_servers(config: KdcConfig, store: StoreReader | None, root: Path) -> Servers:
-    """Make what opens sessions with the directory's servers. Raises SecretFileError."""
-    return Servers(ldap_settings(config, store, root))
+def make_servers(
+    config: KdcConfig,
+    store: StoreReader | None,
+    root: Path,
+    sasl: SaslFactory | None = None,
+) -> Servers:
+    """Make what opens sessions with the directory's servers. Raises SecretFileError.
+
+    sasl: makes the mechanism for a server when directory.sasl is "gssapi".
+    """
+    return Servers(ldap_settings(config, store, root), sasl)

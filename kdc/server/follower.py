@@ -36,6 +36,7 @@ from directory.ldap.questions import (
     Told,
     socket_address,
 )
+from directory.ldap.session import SaslFactory
 from directory.ldap.status import StatusFile
 from directory.sealing import MasterKey
 from directory.store import Store
@@ -56,13 +57,17 @@ _REQUEST = msgspec.json.Decoder(Request)
 _ENCODER = msgspec.json.Encoder()
 
 
-def run_follower(context: CompanionContext) -> None:
+SaslOf = Callable[[KdcConfig, Path], SaslFactory | None]
+"""(configuration, state folder) -> what makes a SASL mechanism for a server."""
+
+
+def run_follower(context: CompanionContext, sasl_of: SaslOf) -> None:
     """Run until told to drain; a reload begins anew with the configuration of that moment."""
     order = Order.RELOAD
     folder = StateFolder(context.state_dir)
     config = folder.load_config().config
     while order is not Order.DRAIN:
-        node = _Node(folder, config)
+        node = _Node(folder, config, sasl_of(config, folder.root))
         node.start()
         try:
             if not context.control.is_ready:
@@ -112,8 +117,9 @@ class _Client:
 class _Node:
     """The threads, the socket and the status of one run."""
 
-    def __init__(self, folder: StateFolder, config: KdcConfig) -> None:
+    def __init__(self, folder: StateFolder, config: KdcConfig, sasl: SaslFactory | None) -> None:
         """Open everything. Raises DirectoryError, OSError."""
+        self._sasl = sasl
         self._folder = folder
         self._config = config
         self._trusted = tuple(Path(p) for p in config.trusted_secret_paths)
@@ -127,7 +133,7 @@ class _Node:
         # Judged here, so that what is wrong with the configuration stops the start.
         with contextlib.closing(self._open_store()) as store:
             make_servers(config, store, folder.root)
-        self._feed = KeyFeed(open_key_source(config, folder, self._master_key()))
+        self._feed = KeyFeed(open_key_source(config, folder, self._master_key(), sasl))
         self._status = StatusFile(folder.root / STATUS_NAME, write=True)
         self._listener = _listen(folder.root)
         self._threads = [
@@ -180,7 +186,7 @@ class _Node:
         with contextlib.closing(self._open_store()) as store:
             writer = make_writer(store, self._config, self._feed)
             board = StatusBoard(self._status, os.getpid())
-            servers = make_servers(self._config, store, self._folder.root)
+            servers = make_servers(self._config, store, self._folder.root, self._sasl)
 
             def tick() -> None:
                 board.fetched(self._fetches)
@@ -203,9 +209,10 @@ class _Node:
     def _fetch(self) -> None:
         with contextlib.closing(self._open_store()) as store:
             fetcher = Fetcher(
-                make_servers(self._config, store, self._folder.root),
+                make_servers(self._config, store, self._folder.root, self._sasl),
                 make_writer(store, self._config, self._feed),
                 rate=self._config.directory_miss_rate,
+                always=self._config.consistency == "read_through",
             )
             with contextlib.closing(fetcher):
                 while (item := self._queue.get()) is not None:

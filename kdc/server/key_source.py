@@ -7,6 +7,7 @@ from directory.keysources import KeySource
 from directory.keysources.choose import make_key_source
 from directory.keysources.settings import KeySourceSetting
 from directory.ldap.connection import LdapConnection
+from directory.ldap.session import SaslFactory
 from directory.sealing import MasterKey
 from directory.store import Store
 from kdc.config import KdcConfig
@@ -15,16 +16,19 @@ from kdc.state_folder import StateFolder
 
 
 def open_key_source(
-    config: KdcConfig, folder: StateFolder, master_key: MasterKey
+    config: KdcConfig,
+    folder: StateFolder,
+    master_key: MasterKey,
+    sasl: SaslFactory | None = None,
 ) -> KeySource | None:
     """Make the source of keys that is configured; None: accounts keep the keys they have.
 
-    It opens nothing yet: its first load or question does.
+    It opens nothing yet: its first load or question does. sasl: see `make_servers`.
     """
 
     def connect() -> tuple[LdapConnection, str]:
         with contextlib.closing(Store.open(folder.store, master_key, read_only=True)) as store:
-            servers = make_servers(config, store, folder.root)
+            servers = make_servers(config, store, folder.root, sasl)
         session = servers.open()
         return session.connection, session.base
 

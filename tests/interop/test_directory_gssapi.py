@@ -17,6 +17,8 @@ from kdc.client.transport import KdcAddress
 from kdc.formats.ccache import Credential, decode_ccache
 from tests.conftest import Lab
 from tests.rig import clients, slapd
+from tests.rig.ldap_realm import network_options, until
+from tests.rig.realm import make_realm
 from tests.rig.slapd import Slapd
 
 pytestmark = pytest.mark.interop
@@ -98,3 +100,25 @@ def test_a_server_without_the_key_does_not_prove_itself(server: Slapd, ticket: C
     with pytest.raises(DirectoryError, match="did not prove itself"):
         WritingConnection.open(settings.urls[0], settings, Between())
     assert answers
+
+
+def test_a_realm_reads_its_directory_with_a_ticket(server: Slapd, lab: Lab, tmp_path: Path) -> None:
+    """directory.sasl = "gssapi": the follower's logon, from a cache that is kept from outside."""
+    cache = tmp_path / "ccache"
+    lab.live.kdc(
+        *("logon", "pat", "--password-stdin", "--service", "ldap/localhost"),
+        *("--ccache", str(cache)),
+        stdin=f"{lab.password}\n",
+    )
+    url = f"ldap://localhost:{server.port}"
+    live = make_realm(tmp_path / "state", *network_options(server, tmp_path, url))
+    file = live.state / "kdc.toml"
+    kept = [line for line in file.read_text().splitlines() if "bind_dn" not in line]
+    kept += ['directory.sasl = "gssapi"', f'directory.ccache = "{cache}"']
+    file.write_text("\n".join(kept) + "\n")
+    server.change(f"uid=pat,{slapd.PEOPLE}", "replace", "userPrincipalName", "patricia@lab.test")
+    assert "1 changed" in live.kdc("directory", "load")
+    with live.served():
+        until(lambda: '"following"' in live.kdc("directory", "status", "--json", ok=(0, 6)))
+    cache.unlink()
+    live.kdc("directory", "load", ok=(5,))

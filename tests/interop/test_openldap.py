@@ -4,6 +4,7 @@ counts at the next attempt (issue 5; rows L01, L02, L05).
 
 import contextlib
 import json
+import signal
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -241,3 +242,29 @@ def test_second_init_on_the_directory_changes_nothing(place: Place) -> None:
     before = (place.live.state / "kdc.toml").read_bytes()
     assert make_realm(place.live.state, *local_options(place.directory)).state.exists()
     assert (place.live.state / "kdc.toml").read_bytes() == before
+
+
+def test_read_through_sees_every_change_at_once(tmp_path: Path) -> None:
+    """Consistency = "read_through": a change and a logon in the same moment, and nothing pushed."""
+    more = 'consistency = "read_through"\ndirectory.poll_interval = "1h"\n'
+    with contextlib.contextmanager(_place)(tmp_path, push=False, more=more) as place:
+        assert place.kinit(place.alice, tmp_path / "1").status == 0
+        place.directory.change(place.alice.dn, "replace", "userAccountControl", "514")
+        assert place.kinit(place.alice, tmp_path / "2").status != 0
+        assert place.last_code("alice") == CLIENT_REVOKED
+        place.directory.change(place.alice.dn, "replace", "userAccountControl", "512")
+        run = place.kinit(place.alice, tmp_path / "3")
+        assert run.status == 0, run.explain()
+
+
+def test_configuration_of_the_directory_is_taken_by_a_reload(tmp_path: Path) -> None:
+    """SIGHUP: the follower begins anew with the settings of that moment, and workers go on."""
+    with contextlib.contextmanager(_place)(tmp_path) as place:
+        file = place.live.state / "kdc.toml"
+        file.write_text(file.read_text() + "directory.miss_rate = 7\n")
+        assert place.live.process is not None
+        place.live.process.send_signal(signal.SIGHUP)
+        until(lambda: "reloaded" in place.live.log.read_text())
+        dan = make_owner(tmp_path, "dan", place.issuer)
+        place.directory.add(record_of(dan, 1205))
+        until(lambda: place.kinit(dan, tmp_path / "1").status == 0)
