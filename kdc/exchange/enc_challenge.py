@@ -71,7 +71,7 @@ def verify_enc_challenge(
                 _open(
                     sealed, armor_key, ProtocolKey(EncType(etype), bytes(KEY_BYTES[EncType(etype)]))
                 )
-            realm.directory.record_password_failure(NOBODY, now, realm.lockout)
+            realm.directory.record_password_failure(NOBODY, now, realm.lockout, packet)
             raise KdcError(ErrorCode.KDC_ERR_PREAUTH_FAILED, refusal.why) from None
         raise
     for key in keys:
@@ -79,7 +79,9 @@ def verify_enc_challenge(
         if plain is not None:
             break
     else:
-        locked = realm.directory.record_password_failure(account.account_id, now, realm.lockout)
+        locked = realm.directory.record_password_failure(
+            account.account_id, now, realm.lockout, packet
+        )
         raise KdcError(
             ErrorCode.KDC_ERR_PREAUTH_FAILED, WRONG_PASSWORD, locked_now=locked is not None
         )

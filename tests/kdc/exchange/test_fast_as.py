@@ -273,6 +273,18 @@ def test_wrong_password_fails_and_counts(kdc: Kdc) -> None:
     assert kdc.store.password_failures(kdc.account_id("pat")) == 0
 
 
+@pytest.mark.parametrize("hide_unknown", [False, True])
+def test_wrong_password_sent_again_counts_once(kdc: Kdc, hide_unknown: bool) -> None:
+    """RFC 4120 3.1.2, row A04: a retransmission is no second guess, in the tunnel neither."""
+    kdc.configure(lockout_threshold=3, hide_unknown=hide_unknown)
+    armor = host_armor(kdc)
+    wrong = enc_challenge(armor.key, key=random_key())
+    message = FastAsRequest(armor=armor, inside=(wrong,)).build().message
+    assert [kdc.ask(message, at=LATER).code for _ in range(5)] == [FAILED] * 5
+    assert kdc.store.password_failures(kdc.account_id("pat")) == 1
+    log_on_ok(kdc, challenged(host_armor(kdc)))
+
+
 def test_challenge_of_another_armor_does_not_open(kdc: Kdc) -> None:
     """RFC 6113 5.4.6: the challenge's key is made of the armor key."""
     other = host_armor(kdc)
