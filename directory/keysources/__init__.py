@@ -19,6 +19,7 @@ Keys = Mapping[str, tuple[PrincipalKey, ...]]
 """By `match_key` of the sAMAccountName; of a servicePrincipalName when there is a "/" in it."""
 
 KRBTGT = "krbtgt"
+PASSWORD_SERVICE = "kadmin/changepw"  # noqa: S105  another name of krbtgt in AD and Samba
 AES_ETYPES = frozenset((17, 18, 19, 20))
 """RFC 3962 and RFC 8009: those this KDC has."""
 NT_HASH_ETYPE = 23
@@ -52,12 +53,19 @@ class KeySource(Protocol):
 def keys_of_account(
     loaded: Keys, sam_account_name: str, spns: tuple[str, ...] = ()
 ) -> tuple[PrincipalKey, ...]:
-    """Return an account's keys out of a load: by its own name, else by one of its SPNs'."""
+    """Return an account's keys out of a load: by its own name, else by one of its SPNs'.
+
+    Whoever may write SPNs chooses these names, so one that is no class/instance leads nowhere (it
+    would be an account's own name), nor do those under which krbtgt's keys are exported.
+    """
     found = loaded.get(match_key(sam_account_name))
     if found:
         return found
     for spn in spns:
-        found = loaded.get(match_key(spn))
+        key = match_key(spn)
+        if "/" not in key or key.partition("/")[0] == KRBTGT or key == PASSWORD_SERVICE:
+            continue
+        found = loaded.get(key)
         if found:
             return found
     return ()

@@ -47,6 +47,14 @@ def test_a_service_is_found_by_its_spn(tmp_path: Path) -> None:
     assert source.keys_of("HTTP/web.lab.test")
 
 
+@pytest.mark.parametrize("spn", ["alice", "krbtgt", "krbtgt/LAB.TEST", "kadmin/changepw"])
+def test_an_spn_that_is_an_accounts_name_brings_no_keys(tmp_path: Path, spn: str) -> None:
+    """Whoever may write SPNs takes nobody's password, nor krbtgt's keys, for an account."""
+    names = ("alice", "krbtgt/LAB.TEST", "kadmin/changepw")
+    loaded = KeytabSource(_write(tmp_path / "k", *map(_entry, names)), "LAB.TEST").load()
+    assert not keys_of_account(loaded, "mallory", (spn,))
+
+
 def test_foreign_realms_and_old_etypes_are_passed_over(tmp_path: Path) -> None:
     """Only keys that this KDC could use for its own realm are taken."""
     path = _write(
