@@ -51,6 +51,7 @@ CREATE TABLE IF NOT EXISTS replica_entries (
     problem TEXT
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS replica_problems ON replica_entries (guid) WHERE problem IS NOT NULL;
+CREATE INDEX IF NOT EXISTS replica_accounts_by_sid ON accounts (sid);
 CREATE TABLE IF NOT EXISTS replica_names (
     name TEXT NOT NULL,
     guid BLOB NOT NULL,

@@ -49,13 +49,15 @@ def own_krbtgt(connection: sqlite3.Connection) -> int | None:
 
 
 def account_names(account_id: int, connection: sqlite3.Connection, realm: str) -> set[str]:
-    """List the names by which an account of the store is found."""
+    """List the names by which an account of the store is found, and its SID."""
     row = connection.execute(
-        "SELECT name_key, upn_key FROM accounts WHERE id = ?", (account_id,)
+        "SELECT name_key, upn_key, sid FROM accounts WHERE id = ?", (account_id,)
     ).fetchone()
     if row is None:
         return set()
     found = {f"name:{row[0]}", f"upn:{row[0]}@{match_key(realm)}"}
+    if row[2] is not None:
+        found.add(f"sid:{row[2].hex()}")
     if row[1] is not None:
         found.add(f"upn:{row[1]}")
     rows = connection.execute("SELECT spn_key FROM spns WHERE account_id = ?", (account_id,))
@@ -69,7 +71,7 @@ def taken_names(
 
     Returns the account without them, those names as `kind:key`, and the accounts whose own
     userPrincipalName is one of them: it is taken off those by the caller.
-    Raises DirectoryError(EXISTS) when the sAMAccountName itself is another's.
+    Raises DirectoryError(EXISTS) when the sAMAccountName or the objectSid is another's.
     """
     sql = inserter.connection.execute
     me = account_id if account_id is not None else -1
@@ -78,6 +80,13 @@ def taken_names(
         _exists("another account has its sAMAccountName")
     if sql("SELECT 1 FROM groups WHERE name_key = ?", (name_key,)).fetchone():
         _exists("a group has its sAMAccountName")
+    if new.sid is not None:
+        # Its SID is what services know an account by: nobody gets a second one's (row T03).
+        sid = new.sid.to_bytes()
+        if sql("SELECT 1 FROM accounts WHERE sid = ? AND id <> ?", (sid, me)).fetchone():
+            _exists("another account has its objectSid")
+        if sql("SELECT 1 FROM groups WHERE sid = ?", (sid,)).fetchone():
+            _exists("a group has its objectSid")
     shared: list[str] = []
     losers: list[int] = []
     suffix = "@" + match_key(inserter.realm)
@@ -260,6 +269,8 @@ def _check_group(connection: sqlite3.Connection, group_id: int, key: str, sid: S
         "SELECT 1 FROM groups WHERE sid = ? AND id <> ?", (sid.to_bytes(), group_id)
     ).fetchone():
         _exists("another group has its objectSid")
+    if connection.execute("SELECT 1 FROM accounts WHERE sid = ?", (sid.to_bytes(),)).fetchone():
+        _exists("an account has its objectSid")
 
 
 def set_members(connection: sqlite3.Connection, group_id: int, members: tuple[str, ...]) -> None:
@@ -338,12 +349,14 @@ def leave_groups(
 
 
 def names_of(entry: AccountEntry | GroupEntry) -> tuple[str, ...]:
-    """List the names by which an entry would be found, as `kind:key`."""
+    """List the names by which an entry would be found, as `kind:key`, and an account's SID."""
     if isinstance(entry, GroupEntry):
         return ()
     account = entry.account
     names = [f"name:{match_key(account.name)}"]
     if account.upn:
         names.append(f"upn:{match_key(account.upn)}")
+    if account.sid is not None:
+        names.append(f"sid:{account.sid.to_bytes().hex()}")
     names += [f"spn:{match_key(spn)}" for spn in account.spns]
     return tuple(names)

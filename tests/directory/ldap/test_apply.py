@@ -214,6 +214,38 @@ def test_well_known_group_of_the_directory_becomes_the_stores(
     assert store.group_by_name("Domain Users") is None
 
 
+def test_second_account_of_one_sid_is_unusable(store: Store, writer: ReplicaWriter) -> None:
+    """Services know an account by its SID: who may write entries takes nobody else's (row T03)."""
+    writer.apply([record(user(1, "alice"))])
+    sid = DOMAIN.with_rid(1001).to_bytes()
+    done = writer.apply([record(user(2, "mallory", objectSid=sid))])
+    assert [why for _, why in done.problems] == ["another account has its objectSid"]
+    store.refresh()
+    assert store.account_by_name("mallory") is None
+    assert "name:mallory" in problem_names(store.rows)
+    assert store.account_by_name("alice") is not None
+    done = writer.apply([Gone(guid=guid(1))])
+    assert done.retry == {guid(2)}
+
+
+def test_account_with_the_sid_of_a_group_is_unusable(store: Store, writer: ReplicaWriter) -> None:
+    """Else its user SID would make it a member of Domain Admins."""
+    admins = DOMAIN.with_rid(512).to_bytes()
+    done = writer.apply([record(user(2, "mallory", objectSid=admins))])
+    assert [why for _, why in done.problems] == ["a group has its objectSid"]
+    assert store.account_by_name("mallory") is None
+
+
+def test_group_with_the_sid_of_an_account_is_unusable(store: Store, writer: ReplicaWriter) -> None:
+    """Else its members would have the administrator's SID among their groups'."""
+    writer.apply([record(user(1, "alice"))])
+    entry = group(6, "Crew", f"uid=mallory,ou=people,{BASE}")
+    entry.attributes = {**entry.attributes, "objectsid": (DOMAIN.with_rid(1001).to_bytes(),)}
+    done = writer.apply([record(entry)])
+    assert [why for _, why in done.problems] == ["an account has its objectSid"]
+    assert store.group_by_name("Crew") is None
+
+
 def test_keys_come_from_the_source_and_stay_without_one(tmp_path: Path) -> None:
     """None leaves an account's keys alone; () takes them away."""
     store = new_store(tmp_path)
