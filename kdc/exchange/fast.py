@@ -4,8 +4,8 @@ Rules
   1. What the outer request says is not looked at once the tunnel is open (5.4.5): not its body, not
      its padata but PA-FX-FAST, and PA-TGS-REQ in a TGS-REQ. The req-checksum binds the two.
   2. An armor ticket is a TGT of this realm whose account could get a ticket with it today: one
-     that is expired, revoked, or without the PAC it should have armors nothing (row T01). It may be
-     marked as good for armor only.
+     that is expired, revoked, or without the PAC it should have armors nothing (row T01); nor does
+     a read-only DC's, whose key others hold (row X09). It may be marked as good for armor only.
   3. The armor's authenticator is not remembered: a client uses one for all messages of a
      conversation. What is inside, a challenge or an AuthPack, is.
   4. From the moment the armor key is known, refusals go back through the tunnel (`core`); until
@@ -172,6 +172,12 @@ def _open_armor(armor: KrbFastArmor, arrival: Arrival) -> ProtocolKey:
     except PkiError as error:
         raise refusal_from_pki(error, "the FAST armor") from None
     tgt = open_tgt(ap_req.ticket, realm, now)
+    if tgt.read_only_dc is not None:
+        raise KdcError(
+            ErrorCode.KDC_ERR_TGT_REVOKED,
+            "a read-only DC's TGT armors nothing",
+            read_only_dc=tgt.read_only_dc.number,
+        )
     authenticator = open_authenticator(
         ap_req.authenticator, KeyUsage.AP_REQ_AUTHENTICATOR, tgt, realm
     )

@@ -138,6 +138,13 @@ CLOUD_ADVICE: Mapping[str, Advice] = {
         ("a service that logged on at a read-only DC or the cloud",),
         ("let the service ask for krbtgt first: its full TGT is good for S4U2Self",),
     ),
+    "a read-only DC's TGT armors nothing": _advice(
+        Step.AUTH_ARMOR,
+        "Who holds the key of a read-only DC, or of the cloud, could read what its armor hides.",
+        "row X09; own rule, as Samba's (KDC_ERR_TGT_REVOKED)",
+        ("the armor is a TGT that a read-only DC or the cloud issued, never shown here",),
+        ("let the host ask for krbtgt first: its full TGT is good as armor",),
+    ),
     "KERB-KEY-LIST-REQ is malformed": _advice(
         Step.TGS_OPTIONS,
         "KERB-KEY-LIST-REQ is a list of at most 32 encryption types.",

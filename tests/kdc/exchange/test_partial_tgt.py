@@ -11,7 +11,7 @@ from kdc.pac import parse_pac, verify_pac
 from kdc.pac.read import VerifiedPac
 from kdc.wire.constants import AdType, KdcOption, TicketFlag
 from kdc.wire.rfc4120 import AuthorizationDataElement
-from tests.kdc.builders import NOW, Kdc, name, random_keys
+from tests.kdc.builders import NOW, Kdc, body_for, name, random_keys, refused
 from tests.kdc.cloud_builders import (
     NUMBER,
     TO_KRBTGT,
@@ -22,6 +22,7 @@ from tests.kdc.cloud_builders import (
     put_into,
     sid_of,
 )
+from tests.kdc.fast_builders import Armor, FastAsRequest, ask_fast
 from tests.kdc.s4u_builders import change, delegate
 from tests.kdc.tgs_builders import (
     LATER,
@@ -269,3 +270,13 @@ def test_realms_own_krbtgt_is_not_taken_for_another(cloud: Kdc) -> None:
     add_read_only_dc(cloud, 1)
     cloud.store.forget()
     assert cloud.store.krbtgt().sam_account_name == "krbtgt"
+
+
+# -- what else shows a TGT -------------------------------------------------------------------
+
+
+def test_partial_tgt_armors_nothing(cloud: Kdc) -> None:
+    """Row X09: whoever has the read-only DC's key would hold the armor of a password."""
+    armor = Armor(tgt=Partial(kdc=cloud).build())
+    outcome = ask_fast(cloud, FastAsRequest(armor=armor, body=body_for("pat")), LATER)
+    assert refused(outcome) == (20, "a read-only DC's TGT armors nothing")
