@@ -17,7 +17,8 @@ class LogonNames:
     upns: tuple[str, ...]
     dns: tuple[str, ...]
     emails: tuple[str, ...]
-    """rfc822Names, and emailAddress attributes of the subject."""
+    """rfc822Names; without a subjectAltName the emailAddress attributes of the subject: name
+    constraints judge them in that case only (RFC 5280 4.2.1.10)."""
     pkinit: tuple[names.PkinitName, ...]
     sids: tuple[str, ...]
     """The different SIDs in the SID extension and in SID URIs."""
@@ -75,7 +76,7 @@ def read_logon_names(certificate: Certificate) -> LogonNames:
     return LogonNames(
         upns=alternative.upns,
         dns=alternative.dns,
-        emails=(*alternative.emails, *mails),
+        emails=tuple(mails) if value is None else alternative.emails,
         pkinit=alternative.pkinit,
         sids=tuple(dict.fromkeys(sids)),
         sid_malformed=malformed,
