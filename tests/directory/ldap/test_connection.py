@@ -172,6 +172,19 @@ def test_values_in_ranges_are_put_together(stub: Stub) -> None:
     assert search(stub)[0].values("member") == (b"a", b"b", b"c", b"d", b"e")
 
 
+def test_rest_of_a_list_that_is_not_shown_is_no_end(stub: Stub) -> None:
+    """MS-ADTS 3.1.1.3.1.3.3: half of msDS-NeverRevealGroup would let the other half in."""
+    pages = iter([{"member;range=0-1": [b"a", b"b"]}])
+
+    def answer(asked: Asked, _: socket.socket) -> bytes:
+        values = next(pages, None)
+        shown = entry(asked.number, BASE, values) if values is not None else b""
+        return shown + result(asked.number)
+
+    stub.answers = answer
+    assert "gives only a part of member" in refusal(stub).detail
+
+
 def test_ranges_that_do_not_end_are_given_up(stub: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that always promises more is bounded by MAX_RANGES."""
     monkeypatch.setattr(connection, "MAX_RANGES", 5)
