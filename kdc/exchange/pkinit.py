@@ -174,7 +174,7 @@ def _match_group(spki: SubjectPublicKeyInfo) -> tuple[Group | None, str]:
     algorithm = spki.algorithm
     known = _BY_IDENTIFIER.get((algorithm.algorithm, algorithm.parameters))
     if known is not None:
-        return known, ""
+        return known, "the Diffie-Hellman group is not a known one"
     if algorithm.parameters is None:
         return None, "clientPublicValue has no parameters"
     if algorithm.algorithm == DH_PUBLIC_NUMBER:
