@@ -314,8 +314,7 @@ class _Batch:
         """Write the rows of an entry: (account, group, problem, the names with it)."""
         if isinstance(record, Unusable):
             self._unusable(record.guid.bytes, known)
-            keys = [match_key(name) for name in record.names]
-            return None, None, record.why, [f"{k}:{key}" for key in keys for k in _KINDS]
+            return None, None, record.why, record.names
         if known is not None and known.dn_key != dn_key and not self._writer.links_follow_names:
             leave_groups(
                 self._connection, known.dn_key, known.account_id, known.group_id, wait=True
@@ -433,6 +432,3 @@ class _Batch:
             self._sql("RELEASE entry")
             raise
         self._sql("RELEASE entry")
-
-
-_KINDS = ("name", "upn", "spn")

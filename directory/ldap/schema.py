@@ -163,7 +163,7 @@ class Unusable:
     version: str
     dn: str
     names: tuple[str, ...]
-    """By which it would be found, as far as they can be read."""
+    """By which it would be found, as far as they can be read, as `kind:key`."""
     why: str
     """One fixed phrase."""
 
@@ -457,5 +457,7 @@ def _spns(entry: Entry) -> tuple[str, ...]:
 
 
 def _names(entry: Entry) -> tuple[str, ...]:
-    names = [_text(entry, "samaccountname"), _text(entry, "userprincipalname")]
-    return tuple(name for name in (*names, *_spns(entry)) if name)
+    # Each as its own kind alone: else a service name would stand in the way of an account's.
+    named = [("name", _text(entry, "samaccountname")), ("upn", _text(entry, "userprincipalname"))]
+    named += [("spn", spn) for spn in _spns(entry)]
+    return tuple(f"{kind}:{match_key(text)}" for kind, text in named if text)

@@ -214,6 +214,15 @@ def test_well_known_group_of_the_directory_becomes_the_stores(
     assert store.group_by_name("Domain Users") is None
 
 
+def test_unusable_entry_stands_in_the_way_of_its_own_kind_alone(
+    store: Store, writer: ReplicaWriter
+) -> None:
+    """Row L04: who may write service names on a broken entry makes nobody's logon fail."""
+    broken = user(2, "mallory", servicePrincipalName=["alice", "bob@lab.test"], logonHours=b"x")
+    writer.apply([record(user(1, "alice")), record(broken)])
+    assert problem_names(store.rows) == {"name:mallory", "spn:alice"}
+
+
 def test_second_account_of_one_sid_is_unusable(store: Store, writer: ReplicaWriter) -> None:
     """Services know an account by its SID: who may write entries takes nobody else's (row T03)."""
     writer.apply([record(user(1, "alice"))])

@@ -206,7 +206,7 @@ def test_entry_that_cannot_be_read_is_unusable(
 def test_unusable_entry_keeps_its_names() -> None:
     """Those are answered with 29, not 6."""
     entry = user(1, "alice", objectSid=b"", userPrincipalName="al@lab.test")
-    assert unusable(entry).names == ("alice", "al@lab.test")
+    assert unusable(entry).names == ("name:alice", "upn:al@lab.test")
 
 
 def test_entry_without_a_number_is_nothing() -> None:
