@@ -91,11 +91,11 @@ def _nobodys_key() -> PublicKey:
     return rsa_key(modulus, 65537)
 
 
-def private_keys(folder: Path) -> list[rsa.RSAPrivateKey]:
+def private_keys(folder: Path, count: int = ACTIVE) -> list[rsa.RSAPrivateKey]:
     """Make the keys of those who log on, once; they are kept in the folder."""
     folder.mkdir(exist_ok=True)
     found = []
-    for number in range(ACTIVE):
+    for number in range(count):
         path = folder / f"{number:03d}.pem"
         if not path.exists():
             key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
@@ -173,7 +173,7 @@ class Place:
 def make(folder: Path, accounts: int, keys: list[rsa.RSAPrivateKey]) -> Place:
     """Fill a directory, start it, and make a realm on it; a folder of its own for each."""
     folder.mkdir()
-    step = accounts // ACTIVE
+    step = accounts // len(keys)
     active = {number * step: key for number, key in enumerate(keys)}
     began = time.monotonic()
     server = Slapd.make(folder / "slapd", users=0, more="".join(_records(accounts, active)))
