@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from cryptography import x509
 
 from directory.keymaterial import MaterialForm, encode_key_material
-from directory.model import Account
 from directory.store import Store
 from kdc.cli.options import is_host_name
 from kdc.cli.output import iso
@@ -16,8 +15,7 @@ from kdc.errors import FAULT_CODES, KdcError
 from kdc.policy import check_account_state, check_password_state
 from kdc.trust import SignerEvidence
 from kdc.trust.cert_trust import CertTrust
-from kdc.trust.logon_names import LogonNames
-from kdc.trust.mapping import MappingPolicy
+from kdc.trust.named_by_certificate import accounts_named
 from kdc.trust.verdict import judge
 from kdc.wire.constants import ErrorCode
 from pki import names, oids
@@ -191,7 +189,7 @@ def judge_certificate(
 def _judge_chain(evidence: SignerEvidence, trust: CertTrust, store: Store) -> Verdict:
     """Judge a certificate of a CA: its chain, then the account that it names."""
     try:
-        chain = trust.valid_chain(evidence, now())
+        chain = trust.valid_chain(evidence.certificate, evidence.intermediates, now())
     except ChainError as error:
         place = "the certificate itself" if error.index == 0 else f"issuer {error.index} of it"
         return _refused(
@@ -201,7 +199,7 @@ def _judge_chain(evidence: SignerEvidence, trust: CertTrust, store: Store) -> Ve
             f"serial number {error.serial_number:x}",
             "its key is registered on no account",
         )
-    account = _named_account(chain.names, trust.mapping, store)
+    account = next(iter(accounts_named(chain.names, store, trust.mapping)), None)
     if account is None:
         return _refused(
             ErrorCode.KDC_ERR_CLIENT_NAME_MISMATCH,
@@ -227,27 +225,6 @@ def _judge_chain(evidence: SignerEvidence, trust: CertTrust, store: Store) -> Ve
         ),
         account=name,
     )
-
-
-def _named_account(found: LogonNames, policy: MappingPolicy, store: Store) -> Account | None:
-    """Find the account that a certificate's names would be used for."""
-    for upn in found.upns:
-        local, _, suffix = upn.rpartition("@")
-        account = store.account_by_upn(upn)
-        if account is None and suffix.lower() in (policy.domain, policy.netbios.lower()):
-            account = store.account_by_name(local)
-        if account is not None:
-            return account
-    for host in found.dns:
-        label, _, domain = host.lower().partition(".")
-        account = store.account_by_name(f"{label}$") if domain == policy.domain else None
-        if account is not None:
-            return account
-    for name in found.pkinit:
-        account = store.account_by_name(name.components[0]) if name.components else None
-        if account is not None:
-            return account
-    return None
 
 
 def _refused(code: ErrorCode, *reasons: str) -> Verdict:

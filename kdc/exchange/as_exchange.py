@@ -77,12 +77,12 @@ def _stand_in(body: KdcReqBody, config: KdcConfig) -> Named:
     return Named(account=account, name=cname)
 
 
-def _named_client(request: AsReq, realm: Realm) -> Named:
+def _named_client(request: AsReq, realm: Realm, now: datetime) -> Named:
     body = request.req_body
     client = find_client(body, realm.directory, realm.config)
     if client is None:
         if not realm.config.hide_unknown:
-            client = client_by_certificate(request, realm)
+            client = client_by_certificate(request, realm, now)
             if client is not None:
                 return client
             raise KdcError(ErrorCode.KDC_ERR_C_PRINCIPAL_UNKNOWN, "no account of the client's name")
@@ -119,7 +119,7 @@ def answer_as_req(
     config = realm.config
     check_realm(body, config)
     session_etype = choose_etype(body.etype, config.supported_enctypes)
-    client = _named_client(request, realm)
+    client = _named_client(request, realm, now)
     # After the name: anonymous PKINIT, which sets an option as well, is told 6 (row A07).
     check_as_options(body.kdc_options)
     account = client.account

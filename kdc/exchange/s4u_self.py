@@ -5,7 +5,8 @@ Rules
      of a type that nobody without that key can make (CVE-2018-16860). PA-FOR-USER has HMAC-MD5,
      whatever the key; that of the key's own type, which Heimdal sends, proves as much.
   2. The ticket is for the service that asks, by any of its names, and for no other.
-  3. The user is judged as at a logon, but for the password, which nobody has typed.
+  3. The user is judged as at a logon, but for the password, which nobody has typed. A certificate
+     is another way to name the user, who is then the one that a logon with it would be.
   4. The ticket says S-1-18-2: the service asserts who this is, no authority has seen a proof.
   5. FORWARDABLE lets the service go on with S4U2Proxy. It has it when it is trusted for protocol
      transition, or names no services it delegates to, so that only resources decide; and never
@@ -39,6 +40,7 @@ from kdc.exchange.requester import Requester, TicketClient, is_delegable
 from kdc.exchange.tgs_open import OpenTgsReq
 from kdc.pac import PAC_WAS_GIVEN_IMPLICITLY, SERVICE_ASSERTED
 from kdc.policy import DELEGABLE_FLAGS, check_account_state
+from kdc.trust.named_by_certificate import find_by_certificate
 from kdc.wire.constants import ErrorCode, KdcOption, NameType, PaType, TicketFlag
 from kdc.wire.ms_sfu import PaForUser, PaS4UX509User, S4UOption, S4UUserId
 from kdc.wire.rfc4120 import AsReq, Checksum, PaData, PrincipalName
@@ -162,7 +164,7 @@ def speak_for_user(
 
     facts: the audit trail. Raises KdcError: KDC_ERR_C_PRINCIPAL_UNKNOWN,
     KDC_ERR_CLIENT_NOT_TRUSTED, KDC_ERR_CLIENT_NAME_MISMATCH, KDC_ERR_INVALID_CERTIFICATE,
-    KRB_AP_ERR_BADMATCH, those of `check_account_state`.
+    KRB_AP_ERR_BADMATCH, those of `check_account_state` and of `find_by_certificate`.
     """
     facts["s4u"] = "self"
     facts["s4u_user"] = name_text(asked.name)
@@ -170,7 +172,7 @@ def speak_for_user(
         raise KdcError(
             ErrorCode.KRB_AP_ERR_BADMATCH, "S4U2Self is for the service that asks, and no other"
         )
-    user = _user(asked, realm)
+    user = _user(asked, realm, now)
     facts["s4u_account"] = user.sam_account_name
     check_account_state(user, now)
     name = _ticket_name(asked.name, user)
@@ -197,7 +199,7 @@ def speak_for_user(
     )
 
 
-def _user(asked: ForUser, realm: Realm) -> Account:
+def _user(asked: ForUser, realm: Realm, now: datetime) -> Account:
     by_name = None if asked.name is None else _by_name(asked.name, asked.realm, realm)
     if asked.certificate is None:
         if by_name is None:
@@ -205,7 +207,7 @@ def _user(asked: ForUser, realm: Realm) -> Account:
                 ErrorCode.KDC_ERR_C_PRINCIPAL_UNKNOWN, "no user of the name that a service asks for"
             )
         return by_name
-    owner = _by_certificate(asked.certificate, realm)
+    owner = _by_certificate(asked.certificate, by_name, realm, now)
     if asked.name is not None and (by_name is None or by_name.account_id != owner.account_id):
         raise KdcError(
             ErrorCode.KDC_ERR_CLIENT_NAME_MISMATCH,
@@ -230,17 +232,20 @@ def _by_name(name: PrincipalName, user_realm: str, realm: Realm) -> Account | No
     return None if account is None or account.kind is AccountKind.KRBTGT else account
 
 
-def _by_certificate(certificate: bytes, realm: Realm) -> Account:
-    """Find the account that a certificate's key is registered on.
+def _by_certificate(octets: bytes, named: Account | None, realm: Realm, now: datetime) -> Account:
+    """Find the account that a certificate stands for, as in a logon with it.
 
-    Nobody has proven to hold the key: this is another way to name a user, and no more.
+    Nobody has proven to hold the key: this is another way to name a user, and no more. named: the
+    account of the name that came with it. Key trust goes first, as in `kdc.trust.verdict.judge`.
     """
     try:
-        if len(certificate) > MAX_CERTIFICATE_BYTES:
+        if len(octets) > MAX_CERTIFICATE_BYTES:
             raise KdcError(
                 ErrorCode.KDC_ERR_INVALID_CERTIFICATE, "the certificate of S4U2Self is not readable"
             )
-        digest = Certificate(certificate).public_key().digest
+        certificate = Certificate(octets)
+        digest = certificate.public_key().digest
+        self_issued = certificate.subject == certificate.issuer
     except PkiError as error:
         raise KdcError(
             ErrorCode.KDC_ERR_INVALID_CERTIFICATE,
@@ -255,6 +260,12 @@ def _by_certificate(certificate: bytes, realm: Realm) -> Account:
             key_digest=digest.hex(),
         )
     account = realm.directory.account_by_id(owners[0]) if owners else None
+    if account is None and realm.certificates is not None and not self_issued:
+        account = find_by_certificate(octets, named, realm.directory, realm.certificates, now)
+        if account is None:
+            raise KdcError(
+                ErrorCode.KDC_ERR_C_PRINCIPAL_UNKNOWN, "the certificate of S4U2Self names nobody"
+            )
     if account is None:
         raise KdcError(
             ErrorCode.KDC_ERR_C_PRINCIPAL_UNKNOWN,
@@ -264,7 +275,7 @@ def _by_certificate(certificate: bytes, realm: Realm) -> Account:
     return account
 
 
-def client_by_certificate(request: AsReq, realm: Realm) -> Named | None:
+def client_by_certificate(request: AsReq, realm: Realm, now: datetime) -> Named | None:
     """Find the client of an AS-REQ that names it by certificate alone; None: it names nobody.
 
     So a service asks which realm a user is of before it asks for S4U2Self (MS-SFU 3.1.5.1.1): it
@@ -277,7 +288,7 @@ def client_by_certificate(request: AsReq, realm: Realm) -> Named | None:
     for pa in request.padata or ():
         if pa.padata_type == PaType.S4U_X509_USER:
             try:
-                account = _by_certificate(pa.padata_value, realm)
+                account = _by_certificate(pa.padata_value, None, realm, now)
             except KdcError:
                 return None
             return Named(account=account, name=_ticket_name(None, account))

@@ -96,6 +96,21 @@ _SELF: Mapping[str, Advice] = {
         ("a key was registered on a second account by mistake, or by an attacker",),
         ("kdc key list                        (where is it?)",),
     ),
+    "the certificate of S4U2Self names nobody": _advice(
+        Step.S4U_USER,
+        "A certificate whose key is on no account names a user as it would at a logon: by UPN, "
+        "dNSName or id-pkinit-san, or by altSecurityIdentities of an account.",
+        "MS-SFU 3.2.5.1.1; MS-PKCA 3.1.5.2.1 (KDC_ERR_C_PRINCIPAL_UNKNOWN)",
+        ("a certificate without names that say whose it is", "the user was deleted or renamed"),
+        ("kdc cert show FILE                  (its names)", "name the user beside the certificate"),
+    ),
+    "the certificate maps to several accounts": _advice(
+        Step.S4U_USER,
+        "A certificate stands for one account; one that stands for two names nobody.",
+        "MS-PKCA 3.1.5.2.1; row C22 (KDC_ERR_CLIENT_NAME_MISMATCH)",
+        ("altSecurityIdentities of two accounts point at one certificate",),
+        ("kdc user show NAME                  (who has which?)",),
+    ),
     "name and certificate of S4U2Self are not of one account": _advice(
         Step.S4U_USER,
         "When a service gives both, name and certificate lead to the same account.",

@@ -116,20 +116,24 @@ class CertTrust:
         cas: Iterable[Certificate] = (*self.pool.anchors, *self.pool.intermediates)
         return tuple(c for c in cas if ca_identity(c) in self.logon_cas)
 
-    def valid_chain(self, evidence: SignerEvidence, now: datetime) -> LogonChain:
-        """Return the valid chain of the signer's certificate, remembered or found now.
+    def valid_chain(
+        self, certificate: bytes, intermediates: tuple[bytes, ...], now: datetime
+    ) -> LogonChain:
+        """Return the valid chain of a logon certificate, remembered or found now.
 
-        Raises ChainError.
+        certificate, intermediates: DER; nothing is said of who holds the key. Raises ChainError.
         """
-        digest = hashlib.sha256(evidence.certificate).digest()
+        digest = hashlib.sha256(certificate).digest()
         found = self.memory.find(digest, now)
         if found is None:
-            found = self._validate(evidence, now)
+            found = self._validate(certificate, intermediates, now)
             self.memory.remember(digest, found)
         return found
 
-    def _validate(self, evidence: SignerEvidence, now: datetime) -> LogonChain:
-        leaf = Certificate(evidence.certificate)
+    def _validate(
+        self, certificate: bytes, intermediates: tuple[bytes, ...], now: datetime
+    ) -> LogonChain:
+        leaf = Certificate(certificate)
         statuses: list[Status] = []
 
         def accept(chain: Chain) -> None:
@@ -138,9 +142,7 @@ class CertTrust:
                 raise chain_error(ChainFault.NOT_A_LOGON_CA, rule, chain.issuer, 1)
             statuses[:] = [self.revocation.check_chain(chain, now)]
 
-        chain = find_chain(
-            leaf, evidence.intermediates, self.pool, self.profile, now, accept=accept
-        )
+        chain = find_chain(leaf, intermediates, self.pool, self.profile, now, accept=accept)
         try:
             names = read_logon_names(leaf)
         except PkiError as error:
@@ -166,6 +168,20 @@ def _thumbprint(certificate: Certificate) -> str:
     return hashlib.sha1(certificate.der, usedforsecurity=False).hexdigest()
 
 
+def valid_logon_chain(
+    certificate: bytes, intermediates: tuple[bytes, ...], trust: CertTrust, now: datetime
+) -> LogonChain:
+    """Return the valid chain of a logon certificate.
+
+    Raises KdcError: the codes of `kdc.errors.FAULT_CODES` for chains, with TD-TRUSTED-CERTIFIERS or
+    TD-INVALID-CERTIFICATES.
+    """
+    try:
+        return trust.valid_chain(certificate, intermediates, now)
+    except ChainError as error:
+        raise refusal_from_chain(error, trust.certifiers(), trust.profile) from None
+
+
 def judge_certificate_trust(
     evidence: SignerEvidence,
     account: Account,
@@ -176,14 +192,11 @@ def judge_certificate_trust(
     """Judge a signer by its certificate. Assumes that its key is registered on no account.
 
     account: the one the request names.
-    Raises KdcError: the codes of `kdc.errors.FAULT_CODES` for chains, with TD-TRUSTED-CERTIFIERS or
-    TD-INVALID-CERTIFICATES; KDC_ERR_CERTIFICATE_MISMATCH, KDC_ERR_CLIENT_NAME_MISMATCH.
+    Raises KdcError: those of `valid_logon_chain`; KDC_ERR_CERTIFICATE_MISMATCH,
+    KDC_ERR_CLIENT_NAME_MISMATCH.
     Source: MS-PKCA 3.1.5.2.1; RFC 4556 3.2.2.
     """
-    try:
-        chain = trust.valid_chain(evidence, now)
-    except ChainError as error:
-        raise refusal_from_chain(error, trust.certifiers(), trust.profile) from None
+    chain = valid_logon_chain(evidence.certificate, evidence.intermediates, trust, now)
     if account.kind not in KINDS:
         raise KdcError(
             ErrorCode.KDC_ERR_CLIENT_NAME_MISMATCH,

@@ -189,7 +189,8 @@ def _suspicious(names: LogonNames) -> bool:
     return any(map(_is_suspicious, texts)) or any(map(_is_suspicious, parts))
 
 
-def _is_ours(suffix: str, policy: MappingPolicy) -> bool:
+def is_of_realm(suffix: str, policy: MappingPolicy) -> bool:
+    """Tell whether a suffix or realm is ours: DNS or NetBIOS name, in any ASCII case."""
     return match_key(suffix) in {
         match_key(policy.realm),
         match_key(policy.netbios),
@@ -204,7 +205,7 @@ def _owners_of_upn(upn: str, directory: Directory, policy: MappingPolicy) -> set
     if by_attribute is not None:
         owners.add(by_attribute.account_id)
     local, at, suffix = upn.rpartition("@")
-    if at and local and "@" not in local and _is_ours(suffix, policy):
+    if at and local and "@" not in local and is_of_realm(suffix, policy):
         by_name = directory.account_by_name(local)
         if by_name is not None:
             owners.add(by_name.account_id)
@@ -215,9 +216,9 @@ def _pkinit_names(
     names: LogonNames, account: Account, directory: Directory, policy: MappingPolicy
 ) -> bool:
     for name in names.pkinit:
-        if len(name.components) == 1 and _is_ours(name.realm, policy):
+        if len(name.components) == 1 and is_of_realm(name.realm, policy):
             found = directory.account_by_name(name.components[0])
-        elif _is_ours(name.realm, policy) and all(name.components):
+        elif is_of_realm(name.realm, policy) and all(name.components):
             found = directory.account_by_spn("/".join(name.components))
         else:
             found = None

@@ -1,7 +1,9 @@
 """S4U2Self and S4U2Proxy as impacket, MIT and Heimdal do it; impacket and tshark as judges."""
 
+import json
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +17,7 @@ from pyasn1.codec.der import decoder  # type: ignore[import-untyped]  # no types
 
 from directory.keytab import decode_keytab
 from tests.interop.test_pac import TGS_REP, dissect
-from tests.rig import clients, peers, services, wire
+from tests.rig import clients, logon_ca, peers, services, wire
 from tests.rig.clients import ClientRealm, Run
 from tests.rig.realm import LiveRealm, make_realm
 
@@ -25,6 +27,7 @@ _PORT = 88  # impacket knows no other
 PASSWORD = "Correct-Horse-7"  # noqa: S105  # of a realm that lives as long as the test
 APP, FILES, BACKUP = "HTTP/app.lab.test", "cifs/files.lab.test", "cifs/backup.lab.test"
 LOGON_INFO, DELEGATION_INFO = 1, 11
+_RELOAD_S = 1.5  # changed CA files count within a second
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -246,6 +249,29 @@ def test_mit_s4u2self_by_certificate(site: Site, tmp_path: Path) -> None:
     run = services.mit_kvno(realm, tgt.cache, *arguments)
     assert run.status == 0, run.explain()
     assert site.live.audit()[-1]["s4u_account"] == "carol"
+
+
+def test_mit_s4u2self_by_a_certificate_of_a_logon_ca(site: Site, tmp_path: Path) -> None:
+    """`kvno` -F: the key is on no account; chain and mapping say whose it is, or that nobody's."""
+    root = logon_ca.new_root()
+    site.live.kdc("user", "add", "dora")
+    sid = json.loads(site.live.kdc("user", "show", "dora", "--json"))["sid"]
+    strong = root.issue(tmp_path, "dora", upn="dora@lab.test", sid=sid)
+    weak = root.issue(tmp_path, "weak", upn="dora@lab.test")
+    pki = site.live.state / "pki"
+    (pki / "crls").mkdir()
+    (pki / "crls/root.crl").write_bytes(root.crl())
+    (pki / "logon-cas/root.pem").write_bytes(root.pem)
+    time.sleep(_RELOAD_S)
+    realm, tgt = site.as_app(tmp_path)
+    for identity, status in ((strong, 0), (weak, 1)):
+        out = tmp_path / f"for-{identity.certificate.stem}"
+        arguments = ("--out-cache", f"FILE:{out}", "-F", str(identity.certificate), "app$")
+        run = services.mit_kvno(realm, tgt.cache, *arguments)
+        assert run.status == status, run.explain()
+        if status == 0:
+            assert site.live.audit()[-1]["s4u_account"] == "dora"
+            assert clients.klist(out)[0] == "dora@LAB.TEST"
 
 
 def test_mit_is_refused(site: Site, tmp_path: Path) -> None:

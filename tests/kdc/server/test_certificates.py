@@ -15,8 +15,6 @@ from kdc.server.certificates import (
     problems_of,
 )
 from kdc.state_folder import StateFolder
-from kdc.trust import SignerEvidence
-from pki.certificate import Certificate
 from pki.errors import ChainError, ChainFault
 from pki.signatures import Digest
 from tests.pki import chains, lists
@@ -40,12 +38,6 @@ def folder(tmp_path: Path) -> Iterator[StateFolder]:
     yield found
 
 
-def evidence() -> SignerEvidence:
-    """Return what a request signed by the leaf's key proves."""
-    certificate = Certificate(MADE.leaf)
-    return SignerEvidence(public_key=certificate.public_key(), certificate=MADE.leaf)
-
-
 def test_a_realm_without_logon_cas_has_no_certificate_trust(tmp_path: Path) -> None:
     """Key trust alone: no chain is looked at."""
     assert load_cert_trust(StateFolder(tmp_path), CONFIG) is None
@@ -55,8 +47,8 @@ def test_a_chain_is_valid_and_remembered(folder: StateFolder) -> None:
     """The second logon validates nothing; what it rests on bounds it."""
     trust = load_cert_trust(folder, CONFIG)
     assert trust is not None
-    chain = trust.valid_chain(evidence(), NOW)
-    assert trust.valid_chain(evidence(), NOW) is chain
+    chain = trust.valid_chain(MADE.leaf, (), NOW)
+    assert trust.valid_chain(MADE.leaf, (), NOW) is chain
     assert chain.valid_until == NOW + 24 * HOUR
     assert len(trust.memory) == 1
 
@@ -65,10 +57,10 @@ def test_crl_that_ends_while_serving_refuses_and_is_told_before(folder: StateFol
     """Row S04: a remembered chain ends with its CRL, and the log says so a day ahead."""
     trust = load_cert_trust(folder, CONFIG)
     assert trust is not None
-    trust.valid_chain(evidence(), NOW)
+    trust.valid_chain(MADE.leaf, (), NOW)
     assert problems_of(trust, NOW + HOUR)[0].startswith("a CRL ends on 2026-05-05")
     with pytest.raises(ChainError) as caught:
-        trust.valid_chain(evidence(), NOW + 25 * HOUR)
+        trust.valid_chain(MADE.leaf, (), NOW + 25 * HOUR)
     assert caught.value.chain_fault is ChainFault.STATUS_UNKNOWN
     assert problems_of(trust, NOW + 25 * HOUR)[0].startswith("a CRL ended on")
 
@@ -123,7 +115,7 @@ def test_an_ocsp_response_is_taken_where_there_is_no_crl(folder: StateFolder) ->
     (folder.ocsp / "leaf.der").write_bytes(lists.response(MADE))
     trust = load_cert_trust(folder, CONFIG)
     assert trust is not None
-    trust.valid_chain(evidence(), NOW)
+    trust.valid_chain(MADE.leaf, (), NOW)
 
 
 def test_cas_named_in_the_configuration_count_too(folder: StateFolder) -> None:
@@ -134,7 +126,7 @@ def test_cas_named_in_the_configuration_count_too(folder: StateFolder) -> None:
     )
     trust = load_cert_trust(folder, config)
     assert trust is not None
-    trust.valid_chain(evidence(), NOW)
+    trust.valid_chain(MADE.leaf, (), NOW)
 
 
 def test_settings_reach_the_profile() -> None:
