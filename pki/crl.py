@@ -45,6 +45,7 @@ REASONS = {
     9: "privilegeWithdrawn",
     10: "aACompromise",
 }
+CERTIFICATE_HOLD = 6
 REMOVE_FROM_CRL = 8
 
 _KNOWN = frozenset(

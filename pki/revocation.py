@@ -7,9 +7,12 @@ Rules
      revoked is revoked; what none calls anything is unknown.
   3. `require`: unknown refuses. `soft`: unknown is a warning. `off`: nobody is asked.
   4. A list counts while thisUpdate <= now <= nextUpdate, with a little patience for clocks before.
+     While there is none, what an older one calls revoked for good stays so: `soft` lets the status
+     be unknown, not be forgotten.
 """
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
@@ -17,7 +20,7 @@ from typing import Literal
 from pki import oids
 from pki.certificate import Certificate
 from pki.chain import Chain, ChainProfile, chain_error
-from pki.crl import REASONS, REMOVE_FROM_CRL, Crl
+from pki.crl import CERTIFICATE_HOLD, REASONS, REMOVE_FROM_CRL, Crl
 from pki.errors import ChainFault, PkiError, RevocationFault
 from pki.extensions import (
     DistributionPoint,
@@ -33,6 +36,9 @@ CLOCK_PATIENCE = timedelta(minutes=5)
 """How far ahead of our clock a thisUpdate may be."""
 SOFT_LIFE = timedelta(minutes=5)
 """How long an unknown status that was let pass is believed."""
+
+_UNDONE = frozenset((CERTIFICATE_HOLD, REMOVE_FROM_CRL))
+"""Reasons that a later list may take back (RFC 5280 5.3.1)."""
 
 ALL_REASONS = 0x7F800000  # ReasonFlags bits 1 to 8, of 32 with bit 0 highest
 
@@ -145,12 +151,15 @@ class RevocationSource:
         why = "no CRL of the issuer"
         chosen: dict[bytes, Crl] = {}
         deltas: list[Crl] = []
+        ended: list[Crl] = []
         points = _points(certificate)
         for crl in self._crls.get(canonical_name(certificate.issuer), ()):
             if not _in_scope(crl, certificate, points):
                 continue
             if not crl.this_update - CLOCK_PATIENCE <= now <= crl.next_update:
                 why = "the issuer's CRL is not current"
+                if now > crl.next_update and not crl.is_delta:
+                    ended.append(crl)
                 continue
             try:
                 self._check(crl, issuer)
@@ -180,10 +189,23 @@ class RevocationSource:
             covered |= ALL_REASONS if some is None else some & ALL_REASONS
             until = end if until is None else min(until, end)
         if until is None:
-            return _Answer(why_unknown=why)
+            return self._ask_ended(ended, certificate, issuer) or _Answer(why_unknown=why)
         if covered != ALL_REASONS:
             return _Answer(why_unknown="the issuer's CRLs do not cover all reasons")
         return _Answer(good_until=until)
+
+    def _ask_ended(
+        self, ended: list[Crl], certificate: Certificate, issuer: Certificate
+    ) -> _Answer | None:
+        """Ask lists that have ended, where no current one speaks: they can only refuse."""
+        for crl in ended:
+            reason = crl.reason_of(certificate.serial_number)
+            if reason is None or reason in _UNDONE:
+                continue
+            with suppress(PkiError):
+                self._check(crl, issuer)
+                return _Answer(reason=reason)
+        return None
 
     # -- responses ---------------------------------------------------------------------------
 

@@ -132,6 +132,28 @@ def test_soft_still_refuses_what_is_revoked_and_off_asks_nobody() -> None:
     assert ask(data, policy="off") == Status()
 
 
+def ended(reason: x509.ReasonFlags, signer: str = "") -> bytes:
+    """Return a list with the leaf whose time is over."""
+    begin, end = NOW - 2 * HOUR, NOW - HOUR
+    listed = {SERIAL: reason}
+    return lists.crl(MADE, revoked=listed, signer=signer, this_update=begin, next_update=end)
+
+
+@pytest.mark.parametrize("policy", ["soft", "require"])
+def test_what_an_ended_list_calls_revoked_stays_so(policy: RevocationPolicy) -> None:
+    """RFC 5280 5.3.1: `soft` lets a status be unknown, not be forgotten."""
+    with pytest.raises(ChainError) as caught:
+        ask(ended(COMPROMISE), policy=policy)
+    assert caught.value.chain_fault is ChainFault.REVOKED
+
+
+def test_an_ended_list_says_nothing_beside_a_current_one_of_a_hold_or_of_another_key() -> None:
+    """RFC 5280 5.3.1: a hold may have ended, and a newer list knows better."""
+    assert not ask(ended(COMPROMISE), lists.crl(MADE), policy="soft").warnings
+    for data in (ended(HOLD), ended(COMPROMISE, signer="stranger")):
+        assert ask(data, policy="soft").warnings
+
+
 def test_the_newest_list_of_a_scope_counts() -> None:
     """crlNumber, 5.2.3: a certificate released from hold."""
     old = lists.crl(MADE, revoked={SERIAL: HOLD}, number=4)
