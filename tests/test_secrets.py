@@ -12,7 +12,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -29,12 +29,25 @@ from kdc.client.mechanism import Hints, Mechanism, SentRequest
 from kdc.client.password import PasswordMechanism
 from kdc.client.pkinit import PkinitMechanism, PkinitOptions
 from kdc.client.transport import KdcAddress
-from kdc.crypto.etypes import ProtocolKey
+from kdc.crypto.etypes import EncType, KeyUsage, ProtocolKey, encrypt
 from kdc.crypto.key_agreement import Group, KeyPair, generate
-from kdc.formats.ccache import decode_ccache
+from kdc.exchange.kpasswd import SERVICE_NAME
+from kdc.formats.ccache import Credential, decode_ccache
 from kdc.state_folder import StateFolder
-from kdc.wire.rfc4120 import AsRep
-from pki import ca
+from kdc.wire.constants import MessageType
+from kdc.wire.rfc3244 import encode_frame
+from kdc.wire.rfc4120 import (
+    ApReq,
+    AsRep,
+    Authenticator,
+    EncKrbPrivPart,
+    EncryptedData,
+    EncryptionKey,
+    HostAddress,
+    KrbPriv,
+    Ticket,
+)
+from pki import asn1, ca
 from tests.e2e.server_process import ask_tcp, ask_udp, wait_until
 from tests.rig import peers
 from tests.rig.leaks import Secrets
@@ -47,6 +60,8 @@ PASSWORDS = {
     "fritz": "alt-und-abgelegt-1",
     "wrong": "never-the-right-one-8",
 }
+CHANGED_PASSWORD = "per-kpasswd-geändert-4410"  # noqa: S105  a test user's
+WEAK_PASSWORD = "kpa-ss"  # noqa: S105  too short for the policy
 NEW_PASSWORD = "frisch-gesetzt-2207"  # noqa: S105  # a test user's
 BAD_CSV_PASSWORD = "in-a-line-that-is-wrong-31"  # noqa: S105
 
@@ -191,6 +206,8 @@ def make_realm(life: Life) -> None:
         life.secrets.add_text(f"password of {name}", password)
     life.secrets.add_text("new password", NEW_PASSWORD)
     life.secrets.add_text("password in a bad line", BAD_CSV_PASSWORD)
+    life.secrets.add_text("password changed by kpasswd", CHANGED_PASSWORD)
+    life.secrets.add_text("password refused by kpasswd", WEAK_PASSWORD)
     kdc, work = life.kdc, life.work
     kdc("init", "--realm", REALM, "--listen", f"127.0.0.1:{life.port}", "--kdc-key", "both")
     kdc("user", "add", "pat", "--password-stdin", stdin=PASSWORDS["pat"])
@@ -401,6 +418,96 @@ def reply_noter(life: Life, user: str) -> Callable[[str, bytes], None]:
     return note
 
 
+def armored_logons(life: Life) -> None:
+    """Log on inside a FAST tunnel, well and badly; note what opens it."""
+    (armor,) = decode_ccache((life.work / "cache-4").read_bytes()).credentials
+    options = ("--armor", "cache-4", "--password-stdin", "--ccache", "cache-fast")
+    life.kdc("logon", "pat", *options, stdin=PASSWORDS["pat"])
+    (credential,) = decode_ccache((life.work / "cache-fast").read_bytes()).credentials
+    life.secrets.add("session key in cache-fast", credential.session_key)
+    life.allow(life.work / "cache-fast", "session key in cache-fast")
+    life.kdc("logon", "pat", *options, stdin=PASSWORDS["wrong"], ok=False)
+    life.kdc("explain", "--last", ok=None)
+    entropy = os.urandom
+
+    def noting(count: int) -> bytes:
+        octets = entropy(count)
+        if count >= 16:  # subkeys, and confounders with them
+            life.secrets.add(f"drawn in the tunnel {len(life.secrets.names)}", octets)
+        return octets
+
+    for password in (PASSWORDS["pat"], PASSWORDS["wrong"]):
+        options_of = AsOptions(client=client_name("pat"), realm=REALM, armor=armor)
+        exchange = AsExchange(options_of, PasswordMechanism(password), noting)
+        with contextlib.suppress(ClientError):
+            run(exchange, KdcAddress(host="127.0.0.1", port=life.port))
+
+
+def password_changes(life: Life) -> None:
+    """Change a password by kpasswd, be refused by policy and by a broken message."""
+    port = int(StateFolder(life.state).load_config().config.kpasswd_addresses()[0].split(":")[-1])
+    changes = [
+        (NEW_PASSWORD, WEAK_PASSWORD, False),
+        (NEW_PASSWORD, CHANGED_PASSWORD, True),
+        (NEW_PASSWORD, CHANGED_PASSWORD, False),
+        (CHANGED_PASSWORD, NEW_PASSWORD, False),  # one that was used before
+    ]
+    for number, (current, password, defect) in enumerate(changes):
+        options = AsOptions(client=client_name("fritz"), realm=REALM, server=SERVICE_NAME)
+        exchange = AsExchange(options, PasswordMechanism(current), os.urandom)
+        result, _ = run(exchange, KdcAddress(host="127.0.0.1", port=life.port))
+        life.secrets.add(f"kpasswd session key {number}", result.credential.session_key)
+        message, subkey = kpasswd_message(result.credential, password)
+        life.secrets.add(f"kpasswd subkey {number}", subkey)
+        if defect:
+            message = message[:-1] + bytes((message[-1] ^ 1,))
+        assert ask_tcp(port, message)
+        life.kdc("explain", "--last", ok=None)
+    life.kdc(
+        "logon", "fritz", "--password-stdin", "--ccache", "cache-fritz", stdin=CHANGED_PASSWORD
+    )
+    (credential,) = decode_ccache((life.work / "cache-fritz").read_bytes()).credentials
+    life.secrets.add("session key in cache-fritz", credential.session_key)
+    life.allow(life.work / "cache-fritz", "session key in cache-fritz")
+    keys_now(life, "fritz, changed")
+
+
+def kpasswd_message(credential: Credential, password: str) -> tuple[bytes, bytes]:
+    """Make a request to change a password (RFC 3244 2); return it and its subkey."""
+    subkey = ProtocolKey(EncType(18), os.urandom(32))
+    session = ProtocolKey(EncType(credential.etype), credential.session_key)
+    now = datetime.now(UTC)
+    authenticator = Authenticator(
+        authenticator_vno=5,
+        crealm=REALM,
+        cname=client_name("fritz"),
+        cusec=now.microsecond,
+        ctime=now.replace(microsecond=0),
+        subkey=EncryptionKey(keytype=18, keyvalue=subkey.value),
+        seq_number=1,
+    )
+    ap_req = ApReq(
+        pvno=5,
+        msg_type=MessageType.AP_REQ,
+        ap_options=0,
+        ticket=asn1.decode(Ticket, credential.ticket),
+        authenticator=seal(session, KeyUsage.AP_REQ_AUTHENTICATOR, asn1.encode(authenticator)),
+    )
+    address = HostAddress(addr_type=2, address=bytes((127, 0, 0, 1)))
+    part = EncKrbPrivPart(user_data=password.encode(), seq_number=1, s_address=address)
+    private = KrbPriv(
+        pvno=5,
+        msg_type=MessageType.KRB_PRIV,
+        enc_part=seal(subkey, KeyUsage.KRB_PRIV_ENC_PART, asn1.encode(part)),
+    )
+    return encode_frame(1, asn1.encode(ap_req), asn1.encode(private)), subkey.value
+
+
+def seal(key: ProtocolKey, usage: KeyUsage, plain: bytes) -> EncryptedData:
+    """Encrypt a part of a message."""
+    return EncryptedData(etype=key.enctype, cipher=encrypt(key, usage, plain, os.urandom(16)))
+
+
 def bad_logons(life: Life) -> None:
     """Be refused in every way that a client can try, and ask why."""
     kdc = life.kdc
@@ -475,6 +582,8 @@ def life(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Life]:
         keytab_secrets(lived)
         lived.start()
         good_logons(lived)
+        armored_logons(lived)
+        password_changes(lived)
         wrong_commands(lived)
         bad_logons(lived)
         troubles(lived)
