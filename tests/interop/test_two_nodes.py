@@ -2,12 +2,13 @@
 stopped, and afterwards both have everything (issue 5.6).
 """
 
+import json
 from collections.abc import Iterator
 from functools import partial
 
 import pytest
 
-from tests.rig import two_nodes
+from tests.rig import services, two_nodes
 from tests.rig.ldap_realm import ATTRIBUTE, until
 from tests.rig.two_nodes import Pair, register
 
@@ -34,6 +35,22 @@ def test_key_enrolled_at_one_node_logs_on_at_the_other(pair: Pair) -> None:
         run = pair.kinit(user, here)
         assert run.status == 0, run.explain()
         until(partial(pair.logs_on, user, there))
+
+
+def test_ticket_of_one_node_is_good_at_the_other(pair: Pair) -> None:
+    """Keys of krbtgt are sealed in the directory: rotated at A, they are B's in a moment."""
+    user = pair.owner()
+    pair.one.enroll(user)
+    pair.one.administer("realm", "rotate-krbtgt")
+    run = pair.kinit(user, pair.one, options=("-r", "1d"))
+    assert run.status == 0, run.explain()
+    until(lambda: services.mit_renew(pair.client(pair.two), run.cache).status == 0)
+    run = pair.kinit(user, pair.two, options=("-r", "1d"))
+    assert run.status == 0, run.explain()
+    assert services.mit_renew(pair.client(pair.one), run.cache).status == 0
+    for node in (pair.one, pair.two):
+        (krbtgt,) = json.loads(node.live.kdc("key", "check", "--json"))
+        assert krbtgt["store"] == krbtgt["source"]
 
 
 def test_directories_cut_apart_each_serve_and_then_both_have_everything(pair: Pair) -> None:

@@ -8,7 +8,7 @@ import contextlib
 import json
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tests.rig import certificates, clients, network, slapd
@@ -58,11 +58,14 @@ class Node:
         return bool(json.loads(self.live.kdc("key", "list", owner.name, "--json")))
 
     def enroll(self, owner: Owner) -> None:
-        """Register a user's key as the directory's administrator, by a command of this node."""
+        """Register a user's key by a command of this node."""
+        self.administer("key", "add", owner.name, str(owner.identity.certificate))
+
+    def administer(self, *command: str) -> str:
+        """Run a command of this node as the directory's administrator."""
         secret = self.live.state.with_name("admin-password")
         who = ("--bind-dn", slapd.ADMIN, "--bind-password-file", str(secret))
-        certificate = str(owner.identity.certificate)
-        self.live.kdc("key", "add", owner.name, certificate, *who)
+        return self.live.kdc(*command, *who)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -80,8 +83,8 @@ class Pair:
         """Take a user that no other test has, with a key that is not registered yet."""
         return make_owner(self.folder, f"user{next(self._users):04d}", self.issuer)
 
-    def kinit(self, owner: Owner, *nodes: Node) -> Run:
-        """Log on with MIT's client that knows these KDCs, in this order."""
+    def client(self, *nodes: Node) -> ClientRealm:
+        """Describe the realm to MIT's client: these KDCs, in this order."""
         folder = self.folder / "clients"
         folder.mkdir(exist_ok=True)
         live = nodes[0].live
@@ -91,14 +94,13 @@ class Pair:
         assert first in path.read_text()
         kdcs = "".join(f"    kdc = {node.live.address}:{node.live.port}\n" for node in nodes)
         path.write_text(path.read_text().replace(first, kdcs))
-        realm = ClientRealm(
-            realm=realm.realm,
-            address=realm.address,
-            anchors=realm.anchors,
-            folder=folder,
-            config=path,
+        return replace(realm, config=path)
+
+    def kinit(self, owner: Owner, *nodes: Node, options: tuple[str, ...] = ()) -> Run:
+        """Log on with MIT's client that knows these KDCs."""
+        return clients.mit_kinit(
+            self.client(*nodes), f"{owner.name}@{REALM}", identity=owner.leaf, options=options
         )
-        return clients.mit_kinit(realm, f"{owner.name}@{REALM}", identity=owner.leaf)
 
     def logs_on(self, owner: Owner, *nodes: Node) -> bool:
         """Tell whether a logon succeeds."""
@@ -128,6 +130,7 @@ def running(folder: Path, *, users: int = 12) -> Iterator[Pair]:
             *("--flavour", "openldap", "--directory-ca", str(first.ca)),
             *("--directory-bind-dn", FOLLOWER),
             *("--directory-bind-password-file", str(folder / "bind-password")),
+            *("--directory-key-source", "ldap-sealed"),
         )
         one = make_realm(
             folder / "kdc1", *options, address=kdc1.address, port=_PORT, prefix=kdc1.prefix
@@ -140,6 +143,8 @@ def running(folder: Path, *, users: int = 12) -> Iterator[Pair]:
         for node in nodes:
             stack.callback(node.stop)
             node.start()
+        # From now on krbtgt's keys are in the directory, sealed, for both nodes.
+        nodes[0].administer("realm", "rotate-krbtgt")
         yield Pair(
             net=net,
             one=nodes[0],
