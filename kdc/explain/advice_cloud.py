@@ -141,7 +141,7 @@ CLOUD_ADVICE: Mapping[str, Advice] = {
     "a read-only DC's TGT armors nothing": _advice(
         Step.AUTH_ARMOR,
         "Who holds the key of a read-only DC, or of the cloud, could read what its armor hides.",
-        "row X09; own rule, as Samba's (KDC_ERR_TGT_REVOKED)",
+        "row X09; own rule (KDC_ERR_TGT_REVOKED): Windows takes it of accounts that are allowed",
         ("the armor is a TGT that a read-only DC or the cloud issued, never shown here",),
         ("let the host ask for krbtgt first: its full TGT is good as armor",),
     ),

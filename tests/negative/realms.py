@@ -22,6 +22,7 @@ from directory.model import AccountKind, LockoutPolicy
 from directory.sealing import MasterKey
 from directory.store import Store
 from tests.negative.cases.key_trust import HOLDERS
+from tests.negative.cloud import add_read_only_dcs
 from tests.negative.pki import ALT_ROLES, LogonPki, alt_security, install, make_pki
 from tests.negative.wire import keycredential
 from tests.negative.wire.certificate import Certificate
@@ -44,12 +45,17 @@ SWITCHES = {
         'strong_mapping = "compatibility"\npkinit_eku_checking = "none"\nlegacy_sha1_cert = true\n'
     ),
     "purposes": 'pkinit_eku_checking = "kpClientAuth"\n',
+    "cloud": 'cloud_trust.key_list = "on"\n',
+    "cloud_off": "",
     "small": "kdc_max_dgram_reply_size = 1465\n",
 }
 """The realms that cases name, and what their kdc.toml says beyond `kdc init`."""
 
 WITH_CERTIFICATES = ("certificates", "compatible", "purposes")
 """The realms that have logon CAs of the tests' own, and people with certificates."""
+
+WITH_READ_ONLY_DCS = ("cloud", "cloud_off")
+"""The realms that have read-only DCs, one of them the cloud's."""
 
 SERVICE = ("host", "web.lab.test")
 _WORKERS_S = 20.0
@@ -321,6 +327,7 @@ def served(folder: Path, realm: str = "main", *, switches: str | None = None) ->
     krbtgt = _odd_accounts(live)
     anchor = x509.load_pem_x509_certificate(live.ca.read_bytes())
     pki = _logon_pki(live) if realm in WITH_CERTIFICATES else None
+    cloud = add_read_only_dcs(live) if realm in WITH_READ_ONLY_DCS else None
     people = _people()
     if pki is not None:
         people |= {name.rstrip("$"): Person(name=name) for name in pki.sids}
@@ -332,6 +339,7 @@ def served(folder: Path, realm: str = "main", *, switches: str | None = None) ->
         address=(live.address, live.port),
         people=people,
         pki=pki,
+        cloud=cloud,
         service=SERVICE,
         anchor=anchor.public_bytes(serialization.Encoding.DER),
         krbtgt=krbtgt,

@@ -30,6 +30,7 @@ def test_every_row_is_tested_or_says_why_not() -> None:
         *(f"E{n:02}" for n in range(1, 8)),
         *(f"W{n:02}" for n in range(1, 9)),
         *(f"T{n:02}" for n in range(1, 21)),
+        *(f"X{n:02}" for n in range(1, 12)),
         "U01",
         *(f"L{n:02}" for n in range(1, 6)),
         *(f"C{n:02}" for n in range(1, 23)),

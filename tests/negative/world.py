@@ -6,6 +6,7 @@ from typing import Any
 
 from tests.negative.pki import LogonPki
 from tests.negative.wire import crypto, kerberos
+from tests.negative.wire.cloud import CloudKeys
 from tests.negative.wire.kerberos import Body, Name
 from tests.negative.wire.logon import Identity, PasswordLogon, PkinitLogon, Plain
 
@@ -43,6 +44,8 @@ class World:
     """(etype, kvno) -> key: to open tickets and to forge freshness tokens."""
     pki: LogonPki | None = None
     """The CAs of a realm whose cases are about certificates."""
+    cloud: CloudKeys | None = None
+    """Keys of read-only DCs, in a realm whose cases are about them."""
     spare: Callable[[str], Identity] | None = None
     """Gives an identity that is registered nowhere, made anew for each name."""
 

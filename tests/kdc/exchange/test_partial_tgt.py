@@ -7,11 +7,14 @@ import pytest
 
 from directory.changes import AccountChanges
 from directory.model import Sid
+from kdc.config import KeyListSwitch
 from kdc.pac import parse_pac, verify_pac
 from kdc.pac.read import VerifiedPac
-from kdc.wire.constants import AdType, KdcOption, TicketFlag
+from kdc.wire.constants import AdType, KdcOption, PaType, TicketFlag
+from kdc.wire.ms_kile import PaPacOptions
 from kdc.wire.rfc4120 import AuthorizationDataElement
-from tests.kdc.builders import NOW, Kdc, body_for, name, random_keys, refused
+from pki import asn1
+from tests.kdc.builders import NOW, Kdc, body_for, key_of, name, padata, random_keys, refused
 from tests.kdc.cloud_builders import (
     NUMBER,
     TO_KRBTGT,
@@ -19,10 +22,12 @@ from tests.kdc.cloud_builders import (
     add_read_only_dc,
     ask_full,
     full,
+    key_list_of,
+    key_list_request,
     put_into,
     sid_of,
 )
-from tests.kdc.fast_builders import Armor, FastAsRequest, ask_fast
+from tests.kdc.fast_builders import Armor, FastAsRequest, FastTgsRequest, ask_fast
 from tests.kdc.s4u_builders import change, delegate
 from tests.kdc.tgs_builders import (
     LATER,
@@ -38,6 +43,8 @@ from tests.kdc.tgs_builders import (
     second_tickets,
     service_ticket,
 )
+
+FORWARD = replace(TO_KRBTGT, kdc_options=KdcOption.FORWARDED)
 
 
 @pytest.fixture
@@ -280,3 +287,60 @@ def test_partial_tgt_armors_nothing(cloud: Kdc) -> None:
     armor = Armor(tgt=Partial(kdc=cloud).build())
     outcome = ask_fast(cloud, FastAsRequest(armor=armor, body=body_for("pat")), LATER)
     assert refused(outcome) == (20, "a read-only DC's TGT armors nothing")
+
+
+def test_partial_tgt_inside_its_own_armor(cloud: Kdc) -> None:
+    """RFC 6113 5.4.2: a client that shows a partial TGT may armor the request with it."""
+    tgt = Partial(kdc=cloud).build()
+    request = FastTgsRequest(tgt=tgt, body=TO_KRBTGT)
+    assert cloud.ask(request.build().message, at=LATER).code == 0
+
+
+# -- key lists -------------------------------------------------------------------------------
+
+
+def test_key_list_is_first_in_encrypted_pa_data(cloud: Kdc) -> None:
+    """There are clients that look at the first element only."""
+    cloud.configure(cloud_trust_key_list="on")
+    options = padata(PaType.PAC_OPTIONS, asn1.encode(PaPacOptions(flags=1 << 28)))
+    outcome, sent = ask_full(Partial(kdc=cloud), more=(options, *key_list_request(18, 18, 23)))
+    opened = open_tgs_reply(outcome, sent, cloud)
+    assert key_list_of(opened) == {18: key_of(18).key}
+    assert [pa.padata_type for pa in opened.part.encrypted_pa_data or ()] == [162, 165, 167]
+    facts = outcome.facts
+    assert (facts["key_list"], facts["key_list_asked"], facts["key_list_given"]) == (
+        "issued",
+        (18, 23),
+        (18,),
+    )
+    assert key_of(18).key.hex() not in repr(facts)
+
+
+def test_key_list_has_the_nt_hash_where_the_realm_keeps_it(cloud: Kdc) -> None:
+    """Windows' clients ask for 23 alone."""
+    cloud.configure(cloud_trust_key_list="on")
+    cloud.add_user("ned", keys=random_keys("ned"), nt_hash=bytes(range(16)))
+    opened = full(Partial(kdc=cloud, who="ned"), more=key_list_request(23))
+    assert key_list_of(opened) == {23: bytes(range(16))}
+
+
+@pytest.mark.parametrize("switch", ["off", "on"])
+def test_key_list_with_a_full_tgt_gives_nothing(cloud: Kdc, switch: KeyListSwitch) -> None:
+    """Row X08: and where it is off nothing is given to anybody; the audit record says which."""
+    cloud.configure(cloud_trust_key_list=switch)
+    sent = TgsRequest(tgt=password_tgt(cloud), body=FORWARD, after=key_list_request(18)).build()
+    outcome = cloud.ask(sent.message, at=LATER)
+    assert key_list_of(open_tgs_reply(outcome, sent, cloud)) is None
+    assert outcome.facts["key_list"] == ("off" if switch == "off" else "not a partial TGT")
+    outcome, sent = ask_full(Partial(kdc=cloud), more=key_list_request(18))
+    assert (key_list_of(open_tgs_reply(outcome, sent, cloud)) is None) == (switch == "off")
+
+
+def test_replayed_authenticator_is_told_before_the_client_is_judged(cloud: Kdc) -> None:
+    """Seed flows 3.4: times, authenticator and replay come first."""
+    request = TgsRequest(tgt=Partial(kdc=cloud).build(), body=TO_KRBTGT)
+    message = request.build().message
+    assert cloud.ask(message, at=LATER).code == 0
+    change(cloud, "pat", disabled=True)
+    later = LATER + timedelta(minutes=2)  # no retransmission any more
+    assert cloud.ask(message, at=later).code == 34

@@ -2,6 +2,7 @@
 
 from tests.negative.cases import as_exchange as as_exchange
 from tests.negative.cases import certificates as certificates
+from tests.negative.cases import cloud as cloud
 from tests.negative.cases import controls as controls
 from tests.negative.cases import diffie_hellman as diffie_hellman
 from tests.negative.cases import encoding as encoding

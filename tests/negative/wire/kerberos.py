@@ -233,6 +233,8 @@ class Opened:
     sname: Name | None
     authtime: datetime
     endtime: datetime
+    padata: tuple[tuple[int, bytes], ...] = field(default=(), repr=False)
+    """encrypted-pa-data, in order."""
 
 
 def _time(node: der.Node) -> datetime:
@@ -259,6 +261,7 @@ def read_client_part(plain: bytes) -> Opened:
         crealm=None,
         cname=None,
         sname=Name.read(part.field(10)),
+        padata=tuple((pa.field(1).number(), pa.field(2).content) for pa in part.optional(12) or ()),
     )
 
 
