@@ -18,6 +18,8 @@ from kdc.config_values import (
     DN,
     DN_HELP,
     DOMAIN,
+    HTTP_URL,
+    HTTP_URL_HELP,
     NETBIOS,
     REALM,
     BadValueError,
@@ -164,7 +166,10 @@ class KdcConfig:
     exempt_sources: tuple[str, ...] = ()
     trusted_secret_paths: tuple[str, ...] = ()
     ca_key: str | None = None
+    ca_renewal: bool = True
+    cdp_url: str | None = None
     http_listen: tuple[str, ...] = ()
+    http_url: str | None = None
     http_tls_certificate: str | None = None
     http_tls_key: str | None = None
     kkdcp_listen: tuple[str, ...] = ()
@@ -304,7 +309,10 @@ KEYS: Mapping[str, Key] = {
         _key("exempt_sources", networks),
         _key("trusted_secret_paths", absolute_paths),
         _key("ca_key", path_text),
+        _key("ca_renewal", boolean),
+        _key("cdp_url", text_like(HTTP_URL, *HTTP_URL_HELP)),
         _key("http.listen", none_or(listen_addresses), "http_listen"),
+        _key("http.url", text_like(HTTP_URL, *HTTP_URL_HELP), "http_url"),
         _key("http.tls_certificate", path_text, "http_tls_certificate"),
         _key("http.tls_key", path_text, "http_tls_key"),
         _key("kkdcp.listen", none_or(listen_addresses), "kkdcp_listen"),

@@ -96,6 +96,22 @@ def enctype_name(etype: int) -> str:
     return next((name for name, number in ENCTYPE_NAMES.items() if number == etype), str(etype))
 
 
+HTTP_URL = re.compile(r"http://[^\s/?#@]{1,255}(/[^\s?#]*)?")
+HTTP_URL_HELP = (
+    "it is a URL of plain HTTP: what is fetched is signed, and TLS would need it first",
+    'write it as "http://pki.lab.test/ca.crl"',
+)
+
+
+def http_urls(value: object) -> tuple[str, ...]:
+    """Read a list of http:// URLs."""
+    found = strings(value, 'write it as ["http://pki.lab.test/ca.crl"]')
+    for url in found:
+        if not HTTP_URL.fullmatch(url):
+            bad_value(*HTTP_URL_HELP)
+    return found
+
+
 def boolean(value: object) -> bool:
     """Read true or false."""
     if not isinstance(value, bool):

@@ -55,6 +55,47 @@ class StateFolder:
         return self.pki / "ca.key"
 
     @property
+    def issuing_certificate(self) -> Path:
+        """The issuing CA's certificate (PEM), in a realm whose root is offline or foreign."""
+        return self.pki / "issuing.pem"
+
+    @property
+    def issuer_certificate(self) -> Path:
+        """The certificate (PEM) of the CA that issues now, whose key is `ca_key`."""
+        issuing = self.issuing_certificate
+        return issuing if issuing.exists() else self.ca_certificate
+
+    @property
+    def root_key(self) -> Path:
+        """The offline root's key, sealed; it is to be put away."""
+        return self.pki / "root.key"
+
+    @property
+    def root_crl(self) -> Path:
+        """The offline root's revocation list: about the issuing CA."""
+        return self.crls / "root.crl"
+
+    @property
+    def own_trusted_root(self) -> Path:
+        """The offline root among the trusted roots."""
+        return self.trusted_roots / "realm-root.pem"
+
+    @property
+    def ca_ledger(self) -> Path:
+        """What the CA has issued and revoked (SQLite)."""
+        return self.pki / "ca.sqlite"
+
+    @property
+    def ca_lock(self) -> Path:
+        """Locked by who publishes a CRL."""
+        return self.pki / "ca.lock"
+
+    @property
+    def ocsp_responder(self) -> tuple[Path, Path]:
+        """The certificate and key that OCSP answers are signed with; the key has mode 0600."""
+        return self.pki / "ocsp.pem", self.pki / "ocsp.key"
+
+    @property
     def logon_cas(self) -> Path:
         """The folder of CA certificates that may issue logon certificates."""
         return self.pki / "logon-cas"

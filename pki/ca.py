@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from pki import der, names, oids
 from pki.certificate import Certificate, encode_time
 from pki.errors import ChainFault, KeyFault, PkiError
+from pki.templates import HTTP, ISSUING_CA, KDC, LOGON, OCSP, Template
 from pki.x500 import Name, encode_name, simple_name
 
 PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
@@ -30,9 +31,6 @@ _Digest = hashes.SHA256 | hashes.SHA384 | hashes.SHA512
 BACKDATE = timedelta(minutes=5)  # a client's clock may be this far behind (RFC 4120: the same skew)
 HELLO_DAYS = 10957  # Windows gives its self-signed Hello certificates 30 years
 ROOT_DAYS = 3650
-KDC_DAYS = 365  # the Kerberos Authentication template of Windows: one year
-CLIENT_DAYS = 365
-TLS_DAYS = 365
 CRL_DAYS = 7
 
 
@@ -52,12 +50,45 @@ class IssuedCertificate:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Pointers:
+    """URLs that a certificate names, for who judges it."""
+
+    crl: str | None = None
+    """Distribution point of the issuer's CRL."""
+    issuer: str | None = None
+    """Where the issuer's own certificate is (AIA caIssuers)."""
+    ocsp: str | None = None
+    """Where the issuer's OCSP responder is."""
+
+
+NOWHERE = Pointers()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RevokedCertificate:
     """One line of a CRL."""
 
     serial_number: int
     date: datetime
     reason: x509.ReasonFlags = x509.ReasonFlags.unspecified
+
+
+_REASON_FLAGS = {
+    0: x509.ReasonFlags.unspecified,
+    1: x509.ReasonFlags.key_compromise,
+    2: x509.ReasonFlags.ca_compromise,
+    3: x509.ReasonFlags.affiliation_changed,
+    4: x509.ReasonFlags.superseded,
+    5: x509.ReasonFlags.cessation_of_operation,
+    6: x509.ReasonFlags.certificate_hold,
+    9: x509.ReasonFlags.privilege_withdrawn,
+    10: x509.ReasonFlags.aa_compromise,
+}
+
+
+def reason_flag(reason: int) -> x509.ReasonFlags:
+    """Return the library's name for a CRLReason (RFC 5280 5.3.1)."""
+    return _REASON_FLAGS[reason]
 
 
 # -- keys and PEM ----------------------------------------------------------------------------
@@ -131,8 +162,8 @@ def _extension(oid: str, value: bytes, *, critical: bool = False) -> bytes:
     return der.sequence(der.encode_oid(oid), flag, der.encode_octet_string(value))
 
 
-def _constraints(*, ca: bool, critical: bool) -> bytes:
-    value = x509.BasicConstraints(ca=ca, path_length=None).public_bytes()
+def _constraints(*, ca: bool, critical: bool, path_length: int | None = None) -> bytes:
+    value = x509.BasicConstraints(ca=ca, path_length=path_length).public_bytes()
     return _extension(oids.ID_CE_BASIC_CONSTRAINTS, value, critical=critical)
 
 
@@ -183,15 +214,22 @@ def _issue(
     now: datetime,
     days: int,
     extensions: Iterable[bytes],
+    latest: datetime | None = None,
 ) -> bytes:
-    """Build and sign a version 3 certificate; issuer and subject are encoded Names."""
+    """Build and sign a version 3 certificate; issuer and subject are encoded Names.
+
+    latest: it ends no later; a certificate that outlives its issuer's is of no use.
+    """
+    end = now + timedelta(days=days)
+    if latest is not None:
+        end = min(end, latest)
     digest, algorithm = _digest_and_algorithm(signer)
     tbs = der.sequence(
         der.explicit(0, der.encode_integer(2)),
         der.encode_integer(x509.random_serial_number()),
         algorithm,
         issuer,
-        der.sequence(encode_time(now - BACKDATE), encode_time(now + timedelta(days=days))),
+        der.sequence(encode_time(now - BACKDATE), encode_time(end)),
         subject,
         _spki(public_key),
         der.explicit(3, der.sequence(*extensions)),
@@ -201,27 +239,33 @@ def _issue(
 
 def _issue_under(
     ca: IssuedCertificate,
+    template: Template,
     public_key: SubjectKey,
     subject: Name,
     now: datetime,
-    days: int,
-    extensions: list[bytes],
+    days: int | None,
+    extensions: Iterable[bytes],
+    pointers: Pointers = NOWHERE,
 ) -> bytes:
     authority = Certificate(ca.certificate_der)
     key_id = authority.subject_key_identifier() or _key_id(ca.private_key.public_key())
+    is_ca = template.is_ca
     return _issue(
         signer=ca.private_key,
         issuer=authority.subject,
         subject=encode_name(subject),
         public_key=public_key,
         now=now,
-        days=days,
+        days=template.days if days is None else days,
         extensions=[
-            _constraints(ca=False, critical=True),
-            _usage(public_key),
+            _constraints(ca=is_ca, critical=True, path_length=0 if is_ca else None),
+            _usage(public_key, ca=is_ca),
+            *([_purposes(*template.purposes)] if template.purposes else []),
             *extensions,
+            *_pointers(pointers),
             *_key_identifiers(public_key, key_id),
         ],
+        latest=authority.validity()[1],
     )
 
 
@@ -266,18 +310,18 @@ def issue_kdc_certificate(
     netbios: str | None,
     key_type: KeyType,
     now: datetime,
-    days: int = KDC_DAYS,
+    days: int = KDC.days,
     *,
     key: PrivateKey | None = None,
-    crl_url: str | None = None,
+    pointers: Pointers = NOWHERE,
     krbtgt_san: bool = True,
 ) -> IssuedCertificate:
     """Issue a KDC certificate that MIT, Heimdal and Windows clients accept.
 
     dns_names: the KDC's host names; the domain's own name (the realm in lower case) and the
-    NetBIOS name are added, as the Kerberos Authentication template of Windows does. crl_url: the
-    CRL distribution point that Windows clients under strict KDC validation fetch. krbtgt_san:
-    without id-pkinit-san it is like a domain controller's, and MIT and Heimdal clients must be
+    NetBIOS name are added, as the Kerberos Authentication template of Windows does. pointers: its
+    CRL is what Windows clients under strict KDC validation fetch. krbtgt_san: without
+    id-pkinit-san it is like a domain controller's, and MIT and Heimdal clients must be
     configured to go by the host name (tools of the impacket family cannot read that SAN).
     Source: RFC 4556 3.2.4; [MS-PKCA] 3.1.5.1.
     """
@@ -285,16 +329,13 @@ def issue_kdc_certificate(
     hosts = dict.fromkeys((*dns_names, realm.lower(), *((netbios,) if netbios else ())))
     krbtgt = (names.pkinit_name(names.krbtgt_name(realm)),) if krbtgt_san else ()
     alternative = names.encode_subject_alt_name(*krbtgt, *map(names.dns_name, hosts))
-    extensions = [
-        _purposes(oids.ID_PKINIT_KP_KDC, oids.ID_KP_SERVER_AUTH, oids.ID_KP_CLIENT_AUTH),
-        _extension(oids.ID_CE_SUBJECT_ALT_NAME, alternative),
-    ]
-    if crl_url is not None:
-        extensions.append(_distribution_point(crl_url))
+    extensions = [_extension(oids.ID_CE_SUBJECT_ALT_NAME, alternative)]
     subject = simple_name(
         (oids.ID_AT_ORGANIZATION, realm), (oids.ID_AT_COMMON_NAME, next(iter(hosts)))
     )
-    certificate = _issue_under(ca, private_key.public_key(), subject, now, days, extensions)
+    certificate = _issue_under(
+        ca, KDC, private_key.public_key(), subject, now, days, extensions, pointers
+    )
     return IssuedCertificate(certificate_der=certificate, private_key=private_key)
 
 
@@ -304,9 +345,10 @@ def issue_tls_certificate(
     dns_names: tuple[str, ...],
     addresses: tuple[str, ...],
     now: datetime,
-    days: int = TLS_DAYS,
+    days: int = HTTP.days,
     *,
     key: PrivateKey | None = None,
+    pointers: Pointers = NOWHERE,
 ) -> IssuedCertificate:
     """Issue the certificate of the realm's own HTTPS: serverAuth, with a P-256 key.
 
@@ -318,12 +360,11 @@ def issue_tls_certificate(
         *map(names.dns_name, dict.fromkeys(dns_names)),
         *map(names.ip_address_name, dict.fromkeys(addresses)),
     )
-    extensions = [
-        _purposes(oids.ID_KP_SERVER_AUTH),
-        _extension(oids.ID_CE_SUBJECT_ALT_NAME, alternative),
-    ]
+    extensions = [_extension(oids.ID_CE_SUBJECT_ALT_NAME, alternative)]
     subject = simple_name((oids.ID_AT_ORGANIZATION, realm), (oids.ID_AT_COMMON_NAME, dns_names[0]))
-    certificate = _issue_under(ca, private_key.public_key(), subject, now, days, extensions)
+    certificate = _issue_under(
+        ca, HTTP, private_key.public_key(), subject, now, days, extensions, pointers
+    )
     return IssuedCertificate(certificate_der=certificate, private_key=private_key)
 
 
@@ -332,67 +373,104 @@ def issue_client_leaf(
     public_key: SubjectKey,
     subject: Name,
     now: datetime,
-    days: int = CLIENT_DAYS,
+    days: int | None = None,
     *,
+    template: Template = LOGON,
     alternative_names: tuple[bytes, ...] = (),
     sid: str | None = None,
     extensions: tuple[bytes, ...] = (),
+    pointers: Pointers = NOWHERE,
 ) -> bytes:
-    """Issue a client certificate for PKINIT and return its DER.
+    """Issue a certificate for a user or a computer and return its DER.
 
-    For key trust no name in it matters and the issuer may be a throwaway one: MIT's kinit sends
-    exactly this leaf. alternative_names: encoded GeneralNames; sid: adds the SID
-    extension; extensions: further encoded ones.
+    Under certificate trust the SID maps it to its account; without one the mapping is weak. For
+    key trust no name in it matters and the issuer may be a throwaway one: MIT's kinit sends exactly
+    this leaf. alternative_names: encoded GeneralNames; sid: adds the SID extension; extensions:
+    further encoded ones. Source: MS-PKCA 3.1.5.2.1; KB5014754.
     """
-    purposes = _purposes(
-        oids.ID_PKINIT_KP_CLIENT_AUTH, oids.ID_MS_KP_SMARTCARD_LOGON, oids.ID_KP_CLIENT_AUTH
-    )
-    all_extensions = [purposes, *extensions]
+    all_extensions = [*extensions]
     if alternative_names:
         value = names.encode_subject_alt_name(*alternative_names)
         all_extensions.append(_extension(oids.ID_CE_SUBJECT_ALT_NAME, value))
     if sid is not None:
         value = names.encode_sid_extension(sid)
         all_extensions.append(_extension(oids.ID_MS_SID_EXTENSION, value))
-    return _issue_under(issuer, public_key, subject, now, days, all_extensions)
+    return _issue_under(issuer, template, public_key, subject, now, days, all_extensions, pointers)
 
 
-def issue_logon_certificate(
-    ca: IssuedCertificate,
-    public_key: SubjectKey,
-    subject: Name,
+def issue_issuing_ca(
+    root: IssuedCertificate,
+    realm: str,
     now: datetime,
-    days: int = CLIENT_DAYS,
+    days: int = ISSUING_CA.days,
     *,
-    upn: str | None = None,
-    dns_names: tuple[str, ...] = (),
-    sid: str | None = None,
-    crl_url: str | None = None,
-) -> bytes:
-    """Issue a certificate that maps to an account by its SID, and return its DER.
-
-    upn: of a user; dns_names: of a computer. sid: the account's; without it the mapping is weak.
-    crl_url: the CRL distribution point. Source: MS-PKCA 3.1.5.2.1; KB5014754.
-    """
-    alternative = [names.upn_name(upn)] if upn is not None else []
-    alternative += map(names.dns_name, dns_names)
-    more = () if crl_url is None else (_distribution_point(crl_url),)
-    return issue_client_leaf(
-        ca,
-        public_key,
-        subject,
-        now,
-        days,
-        alternative_names=tuple(alternative),
-        sid=sid,
-        extensions=more,
+    key: PrivateKey | None = None,
+    common_name: str = "Keytrust issuing CA",
+    pointers: Pointers = NOWHERE,
+) -> IssuedCertificate:
+    """Issue the certificate of a CA below a root: pathLenConstraint 0, so leaves alone."""
+    private_key = key or generate_key(KeyType.RSA_2048)
+    subject = simple_name((oids.ID_AT_ORGANIZATION, realm), (oids.ID_AT_COMMON_NAME, common_name))
+    certificate = _issue_under(
+        root, ISSUING_CA, private_key.public_key(), subject, now, days, (), pointers
     )
+    return IssuedCertificate(certificate_der=certificate, private_key=private_key)
 
 
-def _distribution_point(url: str) -> bytes:
-    # DistributionPoint: distributionPoint [0] { fullName [0] GeneralNames }
-    full_name = der.explicit(0, der.explicit(0, names.uri_name(url)))
-    return _extension(oids.ID_CE_CRL_DISTRIBUTION_POINTS, der.sequence(der.sequence(full_name)))
+def issue_ocsp_certificate(
+    ca: IssuedCertificate, realm: str, now: datetime, days: int = OCSP.days
+) -> IssuedCertificate:
+    """Issue the certificate of an OCSP responder that answers for this CA (RFC 6960 4.2.2.2).
+
+    It has id-pkix-ocsp-nocheck, for nobody could say whether it is revoked: keep it short-lived.
+    """
+    private_key = generate_key(KeyType.EC_P256)
+    subject = simple_name(
+        (oids.ID_AT_ORGANIZATION, realm), (oids.ID_AT_COMMON_NAME, "Keytrust OCSP responder")
+    )
+    extensions = [_extension(oids.ID_PKIX_OCSP_NOCHECK, der.tlv(der.NULL, b""))]
+    certificate = _issue_under(ca, OCSP, private_key.public_key(), subject, now, days, extensions)
+    return IssuedCertificate(certificate_der=certificate, private_key=private_key)
+
+
+def public_key_from_csr(data: bytes) -> SubjectKey:
+    """Take the key out of a PKCS#10 request (PEM or DER) whose signature proves its possession.
+
+    Nothing else of the request counts: names are the CA's to decide.
+    Raises PkiError(KeyFault).
+    """
+    try:
+        is_pem = b"-----BEGIN" in data
+        request = (x509.load_pem_x509_csr if is_pem else x509.load_der_x509_csr)(data)
+        signed = request.is_signature_valid
+        key = request.public_key()
+    except (ValueError, TypeError, x509.InvalidVersion):
+        raise PkiError(KeyFault.MALFORMED, "certificate request") from None
+    except UnsupportedAlgorithm:
+        raise PkiError(KeyFault.UNSUPPORTED, "certificate request") from None
+    if not signed:
+        raise PkiError(KeyFault.MALFORMED, "the request is not signed with its own key")
+    if not isinstance(key, rsa.RSAPublicKey | ec.EllipticCurvePublicKey):
+        raise PkiError(KeyFault.UNSUPPORTED, "certificate request")
+    return key
+
+
+def _pointers(pointers: Pointers) -> list[bytes]:
+    out = []
+    if pointers.crl is not None:
+        # DistributionPoint: distributionPoint [0] { fullName [0] GeneralNames }
+        full_name = der.explicit(0, der.explicit(0, names.uri_name(pointers.crl)))
+        points = der.sequence(der.sequence(full_name))
+        out.append(_extension(oids.ID_CE_CRL_DISTRIBUTION_POINTS, points))
+    places = ((oids.ID_AD_OCSP, pointers.ocsp), (oids.ID_AD_CA_ISSUERS, pointers.issuer))
+    access = [
+        der.sequence(der.encode_oid(method), names.uri_name(url))
+        for method, url in places
+        if url is not None
+    ]
+    if access:
+        out.append(_extension(oids.ID_PE_AUTHORITY_INFO_ACCESS, der.sequence(*access)))
+    return out
 
 
 def self_signed_hello_certificate(
@@ -436,6 +514,7 @@ def create_crl(
 ) -> bytes:
     """Create a CRL (RFC 5280 5) and return its DER. The caller keeps `number` rising."""
     authority = x509.load_der_x509_certificate(ca.certificate_der)
+    key_id = Certificate(ca.certificate_der).subject_key_identifier()
     builder = (
         x509.CertificateRevocationListBuilder()
         .issuer_name(authority.subject)
@@ -443,7 +522,7 @@ def create_crl(
         .next_update(now.astimezone(UTC) + timedelta(days=days))
         .add_extension(x509.CRLNumber(number), critical=False)
         .add_extension(
-            x509.AuthorityKeyIdentifier(_key_id(ca.private_key.public_key()), None, None),
+            x509.AuthorityKeyIdentifier(key_id or _key_id(ca.private_key.public_key()), None, None),
             critical=False,
         )
     )

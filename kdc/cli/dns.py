@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import click
 
 from directory.ldap.settings import LdapUrl
-from kdc.cli.cert import kdc_hosts
+from kdc.cli.cert_renew import kdc_hosts
 from kdc.cli.options import HostName, is_host_name, json_option, state_option
 from kdc.cli.output import print_json
 from kdc.cli.state import open_realm

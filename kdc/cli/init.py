@@ -11,9 +11,18 @@ from directory.model import PrincipalKey, Sid
 from directory.sealing import MasterKey
 from directory.store import Store
 from kdc.cli.accounts import add_password_service
+from kdc.cli.authority import (
+    KDC_KEYS,
+    Authority,
+    has_krbtgt_san,
+    issue_http_certificate,
+    issue_kdc_certificates,
+    issue_ocsp_certificate,
+    open_ledger,
+)
 from kdc.cli.client_files import kdc_toml, krb5_conf
 from kdc.cli.errors import CliError, ExitCode, cannot_write
-from kdc.cli.https_certificate import default_names, issue_http_certificate
+from kdc.cli.https_certificate import default_names
 from kdc.cli.init_directory import (
     DirectoryChoice,
     directory_options,
@@ -24,6 +33,8 @@ from kdc.cli.init_directory import (
 from kdc.cli.options import HostName, ListenAddress, state_option
 from kdc.cli.state import (
     CA_KEY_AAD,
+    ROOT_CRL_DAYS,
+    ROOT_KEY_AAD,
     RealmState,
     not_a_folder,
     now,
@@ -45,11 +56,6 @@ from kdc.state_folder import StateFolder
 from pki import ca
 
 MAX_PORT = 65535
-KDC_KEYS = {
-    "rsa2048": (ca.KeyType.RSA_2048,),
-    "ec-p256": (ca.KeyType.EC_P256,),
-    "both": (ca.KeyType.RSA_2048, ca.KeyType.EC_P256),
-}
 
 
 @click.command("init")
@@ -104,6 +110,14 @@ KDC_KEYS = {
     metavar="NAME",
     help="Host name of the KDC; else kdc.<domain>.",
 )
+@click.option(
+    "--ca",
+    "authority",
+    type=click.Choice(["root", "offline-root"]),
+    default="root",
+    show_default=True,
+    help="offline-root: an issuing CA below a root whose key is to be put away.",
+)
 @click.option("--crl-url", metavar="URL", help="Where the CA's CRL will be fetched from.")
 @click.option("--force", is_flag=True, help="Replace the realm that is there.")
 @directory_options
@@ -120,6 +134,7 @@ def command(
     kdc_key: str,
     compat: str,
     dns: tuple[str, ...],
+    authority: str,
     crl_url: str | None,
     force: bool,
     choice: DirectoryChoice,
@@ -159,7 +174,15 @@ def command(
             path.unlink(missing_ok=True)
     hosts = dns or (f"kdc.{config.domain}",)
     domain_sid = there.facts.sid if there is not None else None
-    _make(folder, config, KDC_KEYS[kdc_key], hosts, crl_url, domain_sid)
+    _make(
+        folder,
+        config,
+        KDC_KEYS[kdc_key],
+        hosts,
+        crl_url,
+        domain_sid,
+        offline_root=authority == "offline-root",
+    )
     keep_password(folder, choice)
     write_private(
         folder.krb5_conf,
@@ -178,6 +201,11 @@ def command(
     write_private(folder.kdc_toml, text.encode())
     click.echo(f"realm {config.realm} is in {folder.root}")
     click.echo(f"  clients use {folder.krb5_conf}")
+    if folder.root_key.exists():
+        click.echo(f"  put {folder.root_key} away, and master.key with it: only a new issuing CA")
+        click.echo(
+            "  and the root's yearly revocation list need them (kdc cert issuing-ca, kdc cert crl)"
+        )
     if not has_krbtgt_san(config):
         click.echo("  its KDC certificate has no id-pkinit-san, on purpose: compat = tools")
     if choice.urls:
@@ -234,7 +262,9 @@ def _files(folder: StateFolder) -> Iterator[Path]:
             yield store.with_name(stem + end)
     yield folder.master_key
     yield from (folder.ca_certificate, folder.pki / "ca.key", folder.crl)
-    yield folder.own_logon_ca
+    yield from (folder.issuing_certificate, folder.root_key, folder.root_crl)
+    yield from (folder.own_logon_ca, folder.own_trusted_root)
+    yield from (folder.ca_ledger, folder.ca_lock, *folder.ocsp_responder)
     yield from (folder.kdc_certificate, folder.kdc_key)
     yield from (folder.kdc_ec_certificate, folder.kdc_ec_key)
     yield from folder.own_http_tls
@@ -249,6 +279,8 @@ def _make(
     hosts: tuple[str, ...],
     crl_url: str | None,
     domain_sid: Sid | None,
+    *,
+    offline_root: bool,
 ) -> None:
     moment = now()
     try:
@@ -278,58 +310,35 @@ def _make(
         add_password_service(store, config, moment)
     store.close()
     root = ca.create_root(config.realm, moment)
-    key_pem = ca.private_key_to_pem(root.private_key)
-    write_private(folder.pki / "ca.key", master_key.seal(CA_KEY_AAD, key_pem))
     write_public(folder.ca_certificate, ca.certificate_to_pem(root.certificate_der))
-    write_public(folder.crl, ca.create_crl(root, 1, (), moment))
+    issuer = _below_offline_root(folder, config, root, master_key) if offline_root else root
+    key_pem = ca.private_key_to_pem(issuer.private_key)
+    write_private(folder.pki / "ca.key", master_key.seal(CA_KEY_AAD, key_pem))
     # The realm's own CA may issue logon certificates; removing this file takes that away.
     folder.logon_cas.mkdir(exist_ok=True)
     folder.logon_cas.chmod(0o700)
-    write_public(folder.own_logon_ca, ca.certificate_to_pem(root.certificate_der))
-    issue_kdc_certificates(folder, config, root, key_types, hosts, crl_url)
-    issue_http_certificate(folder, config, root, *default_names(config, hosts))
+    write_public(folder.own_logon_ca, ca.certificate_to_pem(issuer.certificate_der))
+    with open_ledger(folder) as ledger:
+        authority = Authority(folder=folder, config=config, issuer=issuer, ledger=ledger)
+        authority.publish_crl()
+        issue_kdc_certificates(authority, key_types, hosts, crl_url)
+        issue_http_certificate(authority, *default_names(config, hosts))
+        issue_ocsp_certificate(authority)
 
 
-def has_krbtgt_san(config: KdcConfig) -> bool:
-    """Tell whether the KDC certificate names krbtgt/REALM (id-pkinit-san).
-
-    Clients of the impacket family fail on a certificate with that SAN, which domain controllers
-    do not have: under `tools` ours is like a domain controller's.
-    """
-    return config.compat != "tools"
-
-
-def issue_kdc_certificates(
-    folder: StateFolder,
-    config: KdcConfig,
-    issuer: ca.IssuedCertificate,
-    key_types: tuple[ca.KeyType, ...],
-    hosts: tuple[str, ...],
-    crl_url: str | None,
-) -> tuple[Path, ...]:
-    """Issue and write the KDC's certificates, one of each key type; return their paths.
-
-    The first takes kdc.pem, the second kdc-ec.pem; a second one from earlier is removed.
-    """
-    places = (
-        (folder.kdc_certificate, folder.kdc_key),
-        (folder.kdc_ec_certificate, folder.kdc_ec_key),
-    )
-    names = (*hosts, config.domain)
-    for key_type, (certificate, key) in zip(key_types, places, strict=False):
-        issued = ca.issue_kdc_certificate(
-            issuer,
-            config.realm,
-            names,
-            config.netbios,
-            key_type,
-            now(),
-            crl_url=crl_url,
-            krbtgt_san=has_krbtgt_san(config),
-        )
-        write_private(key, ca.private_key_to_pem(issued.private_key))
-        write_public(certificate, ca.certificate_to_pem(issued.certificate_der))
-    for certificate, key in places[len(key_types) :]:
-        certificate.unlink(missing_ok=True)
-        key.unlink(missing_ok=True)
-    return tuple(certificate for certificate, _ in places[: len(key_types)])
+def _below_offline_root(
+    folder: StateFolder, config: KdcConfig, root: ca.IssuedCertificate, master_key: MasterKey
+) -> ca.IssuedCertificate:
+    """Make the issuing CA, and put the root where it is trusted but issues no logons."""
+    root_pem = ca.certificate_to_pem(root.certificate_der)
+    root_key = ca.private_key_to_pem(root.private_key)
+    write_private(folder.root_key, master_key.seal(ROOT_KEY_AAD, root_key))
+    for place in (folder.trusted_roots, folder.crls):
+        place.mkdir(exist_ok=True)
+        place.chmod(0o700)
+    write_public(folder.own_trusted_root, root_pem)
+    moment = now()
+    issuing = ca.issue_issuing_ca(root, config.realm, moment)
+    write_public(folder.issuing_certificate, ca.certificate_to_pem(issuing.certificate_der))
+    write_public(folder.root_crl, ca.create_crl(root, 1, (), moment, ROOT_CRL_DAYS))
+    return issuing

@@ -21,6 +21,7 @@ from kdc.server.supervisor import Supervisor
 HANDLER = "kdc.server.build:build_handler"
 HTTP_PROCESS = "kdc.server.http.process:run"
 FOLLOWER = "kdc.cli.directory_ticket:run"
+RENEWAL = "kdc.server.renewal:run"
 
 log = logging.getLogger(__name__)
 
@@ -139,6 +140,8 @@ def companions(config: KdcConfig) -> list[Companion]:
         )
     if config.directory_url:
         found.append(Companion(name="follower", factory=FOLLOWER))
+    if config.ca_renewal:
+        found.append(Companion(name="renewal", factory=RENEWAL, must_be_ready=False))
     return found
 
 

@@ -22,6 +22,8 @@ from kdc.state_folder import StateFolder
 from pki.ca import IssuedCertificate, certificates_from_pem, private_key_from_pem
 
 CA_KEY_AAD = b"keytrust CA key"
+ROOT_KEY_AAD = b"keytrust offline root key"
+ROOT_CRL_DAYS = 400  # its key is fetched out of the safe once a year
 MAX_PEM_BYTES = 64 * 1024
 
 
@@ -81,10 +83,21 @@ class RealmState:
     def ca(self) -> IssuedCertificate:
         """Open the CA's sealed key. Only commands that issue certificates do this."""
         path = self.folder.ca_key(self.config)
+        return self.open_authority_key(path, self.folder.issuer_certificate, CA_KEY_AAD)
+
+    def open_authority_key(self, path: Path, certificate: Path, aad: bytes) -> IssuedCertificate:
+        """Open a sealed key of a CA. Raises CliError when it is not here."""
         trusted = tuple(Path(p) for p in self.config.trusted_secret_paths)
+        if not path.exists():
+            raise CliError(
+                f"the CA's key is not in {path}",
+                "it has been put away, or never was here",
+                "put it back for this command; ca_key in kdc.toml names another place",
+                ExitCode.NOT_FOUND,
+            )
         sealed = read_secret_file(path, MAX_PEM_BYTES, trusted)
         try:
-            pem = self.master_key().open(CA_KEY_AAD, sealed)
+            pem = self.master_key().open(aad, sealed)
         except DirectoryError as error:
             if error.kind is not DirectoryFault.CORRUPT:
                 raise
@@ -94,8 +107,8 @@ class RealmState:
                 "the file is damaged, or sealed under another master.key",
                 f"restore {path.name} and master.key from one backup",
             ) from None
-        certificate = certificates_from_pem(self.folder.ca_certificate.read_bytes())[0]
-        return IssuedCertificate(certificate_der=certificate, private_key=private_key_from_pem(pem))
+        found = certificates_from_pem(certificate.read_bytes())[0]
+        return IssuedCertificate(certificate_der=found, private_key=private_key_from_pem(pem))
 
 
 def open_realm(ctx: click.Context) -> RealmState:
@@ -186,6 +199,12 @@ def _write_whole(path: Path, data: bytes, *, replace: bool) -> None:
         else:
             os.link(name, path)
             os.unlink(name)
+        # The name as well as the content is to survive a lost power supply.
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise

@@ -25,6 +25,7 @@ from kdc.exchange.stages import Stages, Untimed
 from kdc.explain.recorder import RefusalRecorder
 from kdc.outcome import Outcome, Peer
 from kdc.server.certificates import CertificateWatch, serve_cert_trust
+from kdc.server.key_files import MAX_PEM_BYTES, key_file
 from kdc.server.replay import FileReplayMemory
 from kdc.server.retransmit import FileRetransmitMemory
 from kdc.state_folder import StateFolder
@@ -42,8 +43,6 @@ with it, and who is told to try later loses nothing."""
 
 ALARM_PAUSE = timedelta(hours=1)
 MAX_ALARMS = 1024  # different ones kept apart; a flood of more repeats some sooner
-
-MAX_PEM_BYTES = 64 * 1024  # a key or a chain of ten certificates
 
 GROUP_PREFERENCE = ("modp14", "modp16", "p256", "p384", "p521")
 """The order of TD-DH-PARAMETERS (row D01)."""
@@ -77,7 +76,8 @@ def load_signers(folder: StateFolder, config: KdcConfig) -> KdcSigners:
     for certificate_path, key_path in folder.kdc_certificates():
         leaf_name = certificate_path.name
         leaf, *chain = certificates_from_pem(certificate_path.read_bytes())
-        key = private_key_from_pem(read_secret_file(key_path, MAX_PEM_BYTES, trusted))
+        found = key_file(certificate_path, key_path, trusted)
+        key = private_key_from_pem(read_secret_file(found, MAX_PEM_BYTES, trusted))
         signer = CmsSigner(key, leaf, tuple(chain))
         for problem in check_kdc_certificate(leaf, config.realm, config.domain):
             if config.compat == "tools" and problem.startswith(NO_KRBTGT_SAN):

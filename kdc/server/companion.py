@@ -25,6 +25,7 @@ from pathlib import Path
 from directory.backend import DirectoryError
 from kdc.config import ConfigError
 from kdc.server.control import (
+    ASK_RELOAD,
     DRAIN,
     MAX_CONTROL_BYTES,
     READY,
@@ -77,6 +78,10 @@ class Control:
     def reloaded(self, taken: bool) -> None:
         """Answer an order to reload. taken: False when the old configuration stays in use."""
         say(self._sock, RELOADED if taken else RELOAD_FAILED)
+
+    def ask_reload(self) -> None:
+        """Ask that every process reads its files again, as SIGHUP to the supervisor does."""
+        say(self._sock, ASK_RELOAD)
 
     def failed(self, error: StartError) -> None:
         """Say why the work cannot begin."""

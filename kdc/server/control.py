@@ -18,6 +18,8 @@ READY: Final = b"ready"
 RELOADED: Final = b"reloaded"
 RELOAD_FAILED: Final = b"reload failed"
 FAILED: Final = b"failed "
+ASK_RELOAD: Final = b"ask reload"
+"""From a companion that has changed files which the others hold in memory."""
 
 # Supervisor to worker.
 DRAIN: Final = b"drain"

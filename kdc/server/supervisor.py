@@ -28,6 +28,7 @@ from typing import Final
 from kdc.server.child import Child
 from kdc.server.companion import Companion, run_companion
 from kdc.server.control import (
+    ASK_RELOAD,
     DRAIN,
     FAILED,
     MAX_CONTROL_BYTES,
@@ -263,13 +264,16 @@ class Supervisor:
         if signal.SIGCHLD in received:
             self._reap()
         if signal.SIGHUP in received:
-            log.info("reloading")
-            self._reload_refused = False
-            reloading()
-            for child in self._children:
-                if child.control is not None:
-                    self._reloading.add(child.name)
-                    say(child.control, RELOAD)
+            self._reload_all()
+
+    def _reload_all(self) -> None:
+        log.info("reloading")
+        self._reload_refused = False
+        reloading()
+        for child in self._children:
+            if child.control is not None:
+                self._reloading.add(child.name)
+                say(child.control, RELOAD)
 
     def _on_control(self, child: Child) -> None:
         if child.control is None:
@@ -287,6 +291,8 @@ class Supervisor:
             child.ready = True
             self._count_ready()
             self._announce()
+        elif message == ASK_RELOAD:
+            self._reload_all()
         elif message in (RELOADED, RELOAD_FAILED):
             self._note_reload(child, message == RELOADED)
         elif message.startswith(FAILED):

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from pki import ca, names, oids
-from pki.ca import IssuedCertificate, KeyType
+from pki.ca import IssuedCertificate, KeyType, Pointers
 from pki.certificate import Certificate
 from pki.errors import ChainFault, KeyFault, PkiError
 from pki.kdc_certificate import check_kdc_certificate
@@ -94,7 +94,7 @@ def test_crl_distribution_point_is_the_url_given() -> None:
     """RFC 5280 4.2.1.13: fullName with one URI, read by the library."""
     url = "http://dc1.lab.test/ca.crl"
     made = ca.issue_kdc_certificate(
-        issued.root(), REALM, (HOST,), None, KeyType.EC_P256, NOW, crl_url=url
+        issued.root(), REALM, (HOST,), None, KeyType.EC_P256, NOW, pointers=Pointers(crl=url)
     )
     points = _parsed(made.certificate_der).extensions.get_extension_for_class(
         x509.CRLDistributionPoints

@@ -167,9 +167,17 @@ def make_realm(
     address: str = "127.0.0.1",
     port: int | None = None,
     prefix: tuple[str, ...] = (),
+    renewal: bool = False,
 ) -> LiveRealm:
-    """Make a realm with `kdc init`; options are added to the command."""
+    """Make a realm with `kdc init`; options are added to the command.
+
+    renewal: let the server run its process that renews certificates; tests that count the server's
+    processes do without.
+    """
     port = free_port(address) if port is None else port
     live = LiveRealm(state=state, address=address, port=port, prefix=prefix)
     live.kdc("init", "--realm", REALM, "--listen", f"{address}:{port}", *options)
+    if not renewal:
+        toml = state / "kdc.toml"
+        toml.write_text("ca_renewal = false\n" + toml.read_text())
     return live

@@ -11,6 +11,7 @@ from directory.backend import DirectoryError, DirectoryFault
 from directory.model import Account, AccountKind
 from directory.store import Store
 from directory.store_schema import connect, unavailable
+from kdc.cli.authority import with_certificates
 from kdc.cli.checks.finding import Finding, Patient, command_or, fail, listed, ok, warn
 from kdc.cli.output import progress
 from kdc.config import KdcConfig
@@ -208,6 +209,9 @@ def _walk(patient: Patient, store: Store, limit: int) -> _Tally:
                 if account is not None:
                     tally.add(account, patient.config)
             done(tally.looked_at)
+    if tally.no_way:
+        certified = with_certificates(patient.folder, patient.now)
+        tally.no_way = [name for name in tally.no_way if name not in certified]
     return tally
 
 

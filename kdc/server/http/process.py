@@ -32,6 +32,7 @@ from kdc.server.http.listener import (
     text_response,
 )
 from kdc.server.http.metrics import KdcCollector
+from kdc.server.http.pki import pki_routes
 from kdc.server.http.relay_client import RelayClient
 from kdc.server.http.tls import tls_context
 from kdc.server.worker import audit_path
@@ -99,7 +100,12 @@ class HttpProcess:
 
     def http_routes(self) -> Mapping[str, Answer]:
         """Return path -> answer of the plain listeners. What is to be fetched by HTTP goes here."""
-        return {"/livez": self._livez, "/readyz": self._readyz, "/metrics": self._metrics}
+        return {
+            "/livez": self._livez,
+            "/readyz": self._readyz,
+            "/metrics": self._metrics,
+            **pki_routes(self._folder),
+        }
 
     def _connections(
         self, listener: str, answer: Answer, is_proxy: Callable[[str], bool]

@@ -8,6 +8,7 @@ from cryptography import x509
 
 from directory.sealing import read_secret_file
 from kdc.config import ConfigError, KdcConfig
+from kdc.server.key_files import key_file
 from kdc.state_folder import StateFolder
 
 MAX_PEM_BYTES = 64 * 1024  # a key or a chain of ten certificates
@@ -20,7 +21,9 @@ def tls_context(folder: StateFolder, config: KdcConfig) -> ssl.SSLContext:
     """
     certificate, key = folder.http_tls(config)
     # Read here for the rules on secret files; OpenSSL itself takes only paths.
-    read_secret_file(key, MAX_PEM_BYTES, tuple(Path(p) for p in config.trusted_secret_paths))
+    trusted = tuple(Path(p) for p in config.trusted_secret_paths)
+    key = key_file(certificate, key, trusted)
+    read_secret_file(key, MAX_PEM_BYTES, trusted)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     # A session ticket's key would live as long as the context; clients come once in ten hours.

@@ -18,9 +18,9 @@ from directory.changes import AccountChanges
 from directory.sealing import MasterKey
 from directory.store import Store
 from kdc.cli import doctor
+from kdc.cli.authority import Authority, issue_kdc_certificates, open_ledger
 from kdc.cli.checks import accounts, files, logons, machine
 from kdc.cli.errors import ExitCode
-from kdc.cli.init import issue_kdc_certificates
 from kdc.cli.main import root
 from kdc.cli.state import RealmState, write_private, write_public
 from kdc.state_folder import StateFolder
@@ -475,7 +475,11 @@ def test_key_of_another_certificate(realm: Shell, look: Look) -> None:
 
 def issue_from(shell: Shell, issuer: ca.IssuedCertificate, host: str = "kdc.lab.test") -> None:
     realm = realm_of(shell)
-    issue_kdc_certificates(realm.folder, realm.config, issuer, (ca.KeyType.EC_P256,), (host,), None)
+    with open_ledger(realm.folder) as ledger:
+        authority = Authority(
+            folder=realm.folder, config=realm.config, issuer=issuer, ledger=ledger
+        )
+        issue_kdc_certificates(authority, (ca.KeyType.EC_P256,), (host,))
 
 
 def test_certificate_of_another_ca(realm: Shell, look: Look) -> None:

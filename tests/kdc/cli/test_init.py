@@ -41,7 +41,8 @@ def test_ca_key_is_sealed(realm: Shell) -> None:
     """The CA's key is not in the folder in the clear; it opens under the master key alone."""
     folder = StateFolder(realm.state)
     for path, data in snapshot(realm.state).items():
-        if path not in (str(folder.kdc_key), str(folder.own_http_tls[1])):
+        own = (folder.kdc_key, folder.own_http_tls[1], folder.ocsp_responder[1])
+        if path not in map(str, own):
             assert b"PRIVATE KEY" not in data, path
     assert realm("cert", "issue-kdc").code == 0
     folder.master_key.unlink()

@@ -215,7 +215,10 @@ def _logon_certificate(realm: Shell, upn: str, sid: str | None) -> bytes:
     opened = RealmState(folder=folder, loaded=folder.load_config())
     key = ca.generate_key(ca.KeyType.EC_P256)
     name = simple_name((oids.ID_AT_COMMON_NAME, "pat"))
-    return ca.issue_logon_certificate(opened.ca(), key.public_key(), name, now(), upn=upn, sid=sid)
+    alternative = (names.upn_name(upn),)
+    return ca.issue_client_leaf(
+        opened.ca(), key.public_key(), name, now(), alternative_names=alternative, sid=sid
+    )
 
 
 def test_certificate_of_the_realms_ca_would(realm: Shell, tmp_path: Path) -> None:
@@ -249,7 +252,7 @@ def test_certificate_of_an_unknown_ca_names_what_is_at_fault(realm: Shell, tmp_p
     other = ca.create_root("OTHER.TEST", now(), KEY)
     key = ca.generate_key(ca.KeyType.EC_P256)
     name = simple_name((oids.ID_AT_COMMON_NAME, "pat"))
-    (tmp_path / "c").write_bytes(ca.issue_logon_certificate(other, key.public_key(), name, now()))
+    (tmp_path / "c").write_bytes(ca.issue_client_leaf(other, key.public_key(), name, now()))
     assert verdict(realm, tmp_path / "c")[2] == "KDC_ERR_CANT_VERIFY_CERTIFICATE"
     told = realm.ok("cert", "show", tmp_path / "c").out
     assert "unknown issuer: no certificate of the issuer is known" in told
