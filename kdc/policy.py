@@ -7,6 +7,7 @@ from directory.model import PROTECTED_USERS_RID, Account, Sid
 from kdc.crypto.etypes import EncType
 from kdc.errors import KdcError
 from kdc.wire.constants import ErrorCode, KdcOption, TicketFlag
+from kdc.wire.ms_kile import NtStatus, extended_error
 from kdc.wire.rfc4120 import EncTicketPart, KdcReqBody
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -72,20 +73,37 @@ def check_as_options(kdc_options: int) -> None:
 def check_account_state(account: Account, now: datetime) -> None:
     """Refuse accounts that may not log on at all, whatever they prove.
 
-    Raises KdcError: KDC_ERR_CLIENT_REVOKED (disabled, locked, expired), KDC_ERR_POLICY (hours).
-    Source: MS-KILE 3.3.5.7.1 and Windows' codes for each state.
+    Raises KdcError: KDC_ERR_CLIENT_REVOKED (disabled, locked, expired), KDC_ERR_POLICY (hours); all
+    with their NTSTATUS, by which Windows' clients know what to say.
+    Source: MS-KILE 3.3.5.7.1, 2.2.1 and Windows' codes for each state.
     """
     if account.disabled:
-        raise KdcError(ErrorCode.KDC_ERR_CLIENT_REVOKED, "the account is disabled")
+        raise KdcError(
+            ErrorCode.KDC_ERR_CLIENT_REVOKED,
+            "the account is disabled",
+            e_data=extended_error(NtStatus.ACCOUNT_DISABLED),
+        )
     if account.locked_until is not None and now < account.locked_until:
-        raise KdcError(ErrorCode.KDC_ERR_CLIENT_REVOKED, "the account is locked")
+        raise KdcError(
+            ErrorCode.KDC_ERR_CLIENT_REVOKED,
+            "the account is locked",
+            e_data=extended_error(NtStatus.ACCOUNT_LOCKED_OUT),
+        )
     if account.expires_at is not None and now >= account.expires_at:
-        raise KdcError(ErrorCode.KDC_ERR_CLIENT_REVOKED, "the account has expired")
+        raise KdcError(
+            ErrorCode.KDC_ERR_CLIENT_REVOKED,
+            "the account has expired",
+            e_data=extended_error(NtStatus.ACCOUNT_EXPIRED),
+        )
     if account.logon_hours is not None:
         # Bit 0 of octet 0 is Sunday 00:00-01:00 UTC (MS-SAMR 2.2.6.5); weekday() has Monday = 0.
         hour = (now.weekday() + 1) % 7 * 24 + now.hour
         if not account.logon_hours[hour // 8] >> (hour % 8) & 1:
-            raise KdcError(ErrorCode.KDC_ERR_POLICY, "outside the account's logon hours")
+            raise KdcError(
+                ErrorCode.KDC_ERR_POLICY,
+                "outside the account's logon hours",
+                e_data=extended_error(NtStatus.INVALID_LOGON_HOURS),
+            )
 
 
 def may_be_delegated(account: Account, groups: tuple[Sid, ...], domain: Sid) -> bool:
@@ -108,9 +126,17 @@ def check_password_state(account: Account, now: datetime) -> None:
     if account.smartcard_required:
         return
     if account.must_change_password:
-        raise KdcError(ErrorCode.KDC_ERR_KEY_EXPIRED, "the password must be changed first")
+        raise KdcError(
+            ErrorCode.KDC_ERR_KEY_EXPIRED,
+            "the password must be changed first",
+            e_data=extended_error(NtStatus.PASSWORD_MUST_CHANGE),
+        )
     if account.password_expires_at is not None and now >= account.password_expires_at:
-        raise KdcError(ErrorCode.KDC_ERR_KEY_EXPIRED, "the password has expired")
+        raise KdcError(
+            ErrorCode.KDC_ERR_KEY_EXPIRED,
+            "the password has expired",
+            e_data=extended_error(NtStatus.PASSWORD_EXPIRED),
+        )
 
 
 PASSWORD_TICKET_LIFE_S = 300

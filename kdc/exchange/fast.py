@@ -186,7 +186,12 @@ def _open_armor(armor: KrbFastArmor, arrival: Arrival) -> ProtocolKey:
     subkey = subkey_of(authenticator)
     if subkey is None:
         raise KdcError(ErrorCode.KDC_ERR_POLICY, "the FAST armor's authenticator has no subkey")
-    owner = verify_requester(tgt, realm, now)
+    try:
+        owner = verify_requester(tgt, realm, now)
+    except KdcError as refusal:
+        # An NTSTATUS would be taken for the client's own state: it speaks of the armor's account.
+        refusal.e_data = None
+        raise
     arrival.facts["fast_armor"] = owner.account.sam_account_name
     return ticket_armor_key(subkey, tgt.session_key)
 
