@@ -5,6 +5,7 @@ of a Windows domain controller is the tests' vector.
 """
 
 import struct
+from codecs import utf_16_le_encode
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import IntEnum
@@ -88,7 +89,7 @@ def from_filetime(value: int) -> datetime | None:
 
 def _utf16(text: str) -> bytes:
     """Encode as UTF-16LE. What no name of ours can be (surrogates, over-long) raises ValueError."""
-    data = text.encode("utf-16-le")
+    data = utf_16_le_encode(text)[0]
     if len(data) > 2 * MAX_NAME_UNITS:
         raise ValueError("name too long for a PAC")
     return data

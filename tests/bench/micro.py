@@ -17,21 +17,33 @@ from pathlib import Path
 
 from kdc.outcome import Peer
 from kdc.server.build import RealmHandler
-from tests.bench.realm import make_realm
-from tests.bench.requests import KeyUsers, password_requests, plain_requests
+from tests.bench.realm import kdc, make_realm
+from tests.bench.requests import KeyUsers, password_requests, plain_requests, tgs_requests
 
 ROUND = 100
+ALL_WORK = "plain,password,p256,p256+nonce,modp14,modp14+nonce,tgs,tgs+new"
 PEER = Peer(address="127.0.0.1", port=40000, transport="udp")
 
 
-def requests_of(folder: Path, work: str, number: int) -> list[bytes]:
-    """Make requests of one kind: plain, password, or a group, with +nonce for clientDHNonce."""
+def requests_of(handler: RealmHandler, folder: Path, work: str, number: int) -> list[bytes]:
+    """Make requests of one kind: plain, password, or a group, with +nonce for clientDHNonce.
+
+    Or tgs: service tickets with one TGT; tgs+new: each with a TGT of its own.
+    """
+    if work.startswith("tgs"):
+        tgts = number if work == "tgs+new" else 1
+        return tgs_requests(lambda m: answer(handler, m), number, tgts)
     if work == "plain":
         return plain_requests(number)
     if work == "password":
         return password_requests(number)
     group, _, nonce = work.partition("+")
     return KeyUsers(folder, group=group, dh_nonce=bool(nonce)).requests(number)
+
+
+def answer(handler: RealmHandler, message: bytes) -> bytes:
+    """Return the reply to a message."""
+    return handler.handle(message, PEER, datetime.now(UTC)).reply or b""
 
 
 def costs_us(handler: RealmHandler, messages: list[bytes]) -> list[float]:
@@ -50,15 +62,20 @@ def main() -> int:
     """Run it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, required=True)
-    parser.add_argument("--work", default="plain,password,p256,p256+nonce,modp14,modp14+nonce")
+    parser.add_argument(
+        "--work", default="plain,password,p256,p256+nonce,modp14,modp14+nonce,tgs,tgs+new"
+    )
     parser.add_argument("--number", type=int, default=600)
     parser.add_argument("--profile", type=int, default=0, help="lines of a profile to print")
     parser.add_argument("--sort", default="tottime")
     options = parser.parse_args()
     make_realm(options.folder)
+    if not (options.folder / "micro").exists():
+        kdc("service", "add", "host/web.lab.test", "--state", str(options.folder))
+        (options.folder / "micro").touch()
     handler = RealmHandler(options.folder)
     for work in options.work.split(","):
-        messages = requests_of(options.folder, work, options.number)
+        messages = requests_of(handler, options.folder, work, options.number)
         outcomes = [handler.handle(m, PEER, datetime.now(UTC)) for m in messages[:ROUND]]
         if work != "plain" and any(outcome.code for outcome in outcomes):
             print(f"{work}: refused: {outcomes[0].why}", file=sys.stderr)
@@ -67,7 +84,7 @@ def main() -> int:
         print(f"{work:14} {statistics.median(found):8.0f} us  (best {min(found):.0f})")
         if options.profile:
             profile = cProfile.Profile(time.thread_time)
-            extra = requests_of(options.folder, work, 200)
+            extra = requests_of(handler, options.folder, work, 200)
             profile.enable()
             for message in extra:
                 handler.handle(message, PEER, datetime.now(UTC))

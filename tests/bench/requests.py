@@ -1,15 +1,18 @@
 """Honest AS-REQs, made in advance, all distinct."""
 
 import os
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from itertools import count, cycle
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
-from kdc.client.as_exchange import client_name
+from kdc.client.as_exchange import AsExchange, AsOptions, client_name
 from kdc.client.mechanism import Hints
+from kdc.client.password import PasswordMechanism
 from kdc.client.pkinit import PkinitMechanism, PkinitOptions
+from kdc.client.tgs_exchange import TgsExchange, TgsOptions, service_name
 from kdc.crypto.etypes import EncType, KeyUsage, encrypt, string_to_key
 from kdc.crypto.key_agreement import GROUPS, Group, KeyPair, generate
 from kdc.wire.constants import PVNO, KdcOption, MessageType, NameType, PaType
@@ -67,6 +70,33 @@ def password_requests(number: int) -> list[bytes]:
         proof = PaData(padata_type=PaType.ENC_TIMESTAMP, padata_value=value)
         out.append(_as_req(_body("pat", now), proof))
     return out
+
+
+class _KnownSalt(PasswordMechanism):
+    """A password whose salt is the usual one, so that no hints are asked for first."""
+
+    asks_first = False
+
+
+def tgs_requests(answer: Callable[[bytes], bytes], number: int, tgts: int = 1) -> list[bytes]:
+    """Ask for tickets of `host/web.lab.test` with TGTs of `pat`, in turn.
+
+    answer: what the KDC answers to a message; the logons go there.
+    """
+    now = datetime.now(UTC)
+    options = AsOptions(client=client_name("pat"), realm=REALM)
+    held = []
+    for _ in range(tgts):
+        logon = AsExchange(options, _KnownSalt(PASSWORD), os.urandom)
+        got = logon.receive(answer(logon.start(now)), now)
+        if isinstance(got, bytes):
+            raise TypeError("the KDC asks for another proof")
+        held.append(got.credential)
+    wanted = TgsOptions(server=service_name("host/web.lab.test"), realm=REALM)
+    return [
+        TgsExchange(wanted, held[turn % tgts], os.urandom).start(datetime.now(UTC))
+        for turn in range(number)
+    ]
 
 
 class KeyUsers:
