@@ -60,6 +60,7 @@ _KDC_CONF = """[kdcdefaults]
     db_library = db2
     database_name = {folder}/principal
     disable_lockout = true
+    disable_last_success = true
   }}
 [logging]
   kdc = FILE:{folder}/kdc.log
@@ -84,7 +85,8 @@ def _san(name: kerberos.Name) -> bytes:
     return extension("2.5.29.17", der.sequence(der.tlv(0xA0, other)))
 
 
-def _pem_key(key: RsaKey) -> bytes:
+def pem_of_key(key: RsaKey) -> bytes:
+    """Return a private key as PEM."""
     p, q = rsa.rsa_recover_prime_factors(key.n, key.e, key.d)
     numbers = RSAPrivateNumbers(
         p=p,
@@ -102,7 +104,8 @@ def _pem_key(key: RsaKey) -> bytes:
     )
 
 
-def _pem(certificate: bytes) -> bytes:
+def pem_of_certificate(certificate: bytes) -> bytes:
+    """Return a certificate's DER as PEM."""
     found = x509.load_der_x509_certificate(certificate)
     return found.public_bytes(serialization.Encoding.PEM)
 
@@ -119,7 +122,8 @@ def _issue(ca_key: RsaKey, key: SigningKey, name: str, *extensions: bytes) -> Id
     return Identity(key=key, certificate=made.encode())
 
 
-def _world(folder: Path, port: int) -> World:
+def mit_world(folder: Path, port: int) -> World:
+    """Make a PKI in a folder (ca.pem, kdc.pem, kdc.key), and say who is in the realm."""
     ca_key, kdc_key = new_rsa(), new_rsa()
     ca = Certificate(
         key=ca_key,
@@ -127,9 +131,9 @@ def _world(folder: Path, port: int) -> World:
         extensions=(basic_constraints(ca=True), _CA_SIGNING),
     ).encode()
     kdc = _issue(ca_key, kdc_key, "kdc", eku(_KDC_EKU), _san(kerberos.krbtgt(REALM)))
-    (folder / "ca.pem").write_bytes(_pem(ca.der))
-    (folder / "kdc.pem").write_bytes(_pem(kdc.certificate.der))
-    (folder / "kdc.key").write_bytes(_pem_key(kdc_key))
+    (folder / "ca.pem").write_bytes(pem_of_certificate(ca.der))
+    (folder / "kdc.pem").write_bytes(pem_of_certificate(kdc.certificate.der))
+    (folder / "kdc.key").write_bytes(pem_of_key(kdc_key))
     keys: dict[str, SigningKey] = {"alice": new_rsa(), "bob": new_rsa(), "eve": new_ec()}
     people = {
         name: Person(
@@ -156,7 +160,7 @@ def _world(folder: Path, port: int) -> World:
 def served_by_mit(folder: Path) -> Iterator[World]:
     """Make a realm of MIT's in a folder and serve it on a loopback port."""
     port = free_port()
-    world = _world(folder, port)
+    world = mit_world(folder, port)
     names = {"realm": REALM, "port": port, "folder": folder}
     (folder / "krb5.conf").write_text(_KRB5_CONF.format(**names))
     (folder / "kdc.conf").write_text(_KDC_CONF.format(**names))

@@ -1,0 +1,190 @@
+"""AS and TGS replies per second of a KDC's own processor time: ours beside MIT's and Heimdal's.
+
+    python -m tests.bench.compare --folder F [--rounds 3] [--heimdal ROOT] [--json F] [--markdown F]
+
+All KDCs run at the same time, each one process on core 0, and are loaded in turn by `kdc load`,
+which sits on the other cores: every request distinct and made beforehand, 16 outstanding, UDP, a
+sample of the replies verified fully. Before each load `openssl speed` says what the core can do at
+this moment; R is the rate divided by its RSA-2048 signatures per second. Our server runs complete:
+replay and retransmit memory, audit, store, PAC. A KDC that is not on the machine is left out, and
+the output says so. Compare ratios: they are medians over rounds of figures taken in one round.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import re
+import statistics
+import subprocess
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final
+
+from tests.bench.rivals import KDC_CORE, SERVICE, MissingError, Rival, heimdal_in, keytrust, mit
+
+OURS: Final = "Keytrust"
+_ROOT: Final = Path(__file__).parents[2]
+
+WORK: Final = {"modp14": 400, "p256": 600, "password": 3000, "tgs": 2500}
+"""Kinds of work and how many requests a round has of each: about a second for each KDC."""
+
+GOALS: Final = {("modp14", "MIT"): 3.0, ("password", "MIT"): 0.35, ("tgs", "MIT"): 0.3}
+"""The ratios that must be reached (issue 8)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """One load of one KDC."""
+
+    kdc: str
+    work: str
+    round: int
+    per_cpu_s: float
+    """Tickets per second of the KDC's processor time."""
+    signs_per_s: float
+    """RSA-2048 signatures per second of `openssl speed` on the same core, just before."""
+
+
+def signs_per_s() -> float:
+    """Measure RSA-2048 signatures per second of processor time on the KDC's core."""
+    command = ["openssl", "speed", "-seconds", "1", "rsa2048"]
+    if (os.cpu_count() or 1) > 1:
+        command = ["taskset", "-c", str(KDC_CORE), *command]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    found = re.search(r"^rsa +2048 bits +\S+ +\S+ +([\d.]+)", done.stdout, re.MULTILINE)
+    if found is None:
+        raise SystemExit(f"openssl speed said: {done.stdout}")
+    return float(found[1])
+
+
+def load(rival: Rival, work: str, count: int) -> float:
+    """Put a load on a KDC; return tickets per second of its processor time."""
+    if work == "tgs":
+        what = ["tgs", "--service", SERVICE]
+    else:
+        what = ["as", "--mix", work if work == "password" else f"{rival.trust}-{work}"]
+    command = [sys.executable, "-m", "kdc", "load", *what, *rival.options, "--json"]
+    if work not in ("tgs", "password"):
+        command += ["--keys", str(rival.keys)]
+    command += ["--closed", "16", "--count", str(count), "--kdc-pid", str(rival.pid)]
+    cores = {*range(os.cpu_count() or 1)} - {KDC_CORE} or {KDC_CORE}
+    done = subprocess.run(
+        command,
+        cwd=_ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+        preexec_fn=lambda: os.sched_setaffinity(0, cores),
+    )
+    if done.returncode:
+        raise SystemExit(f"{rival.name}, {work}: {done.stderr.strip()}")
+    result = json.loads(done.stdout)
+    total, rate = result["total"], result["kdc"]["tickets_per_cpu_s"]
+    if rate is None or total["tickets"] < 0.99 * total["requests"]:
+        raise SystemExit(f"{rival.name}, {work}: not all got tickets: {total['ends']}")
+    return float(rate)
+
+
+def can(rival: Rival, work: str) -> bool:
+    """Tell whether a KDC knows the groups of some work."""
+    return work in ("password", "tgs") or work in rival.groups
+
+
+def table(rivals: list[Rival], works: list[str], found: list[Measured]) -> list[list[str]]:
+    """Make the rows of the table: for each work the medians, R, and our ratio to each other KDC."""
+
+    def of(kdc: str, work: str) -> dict[int, Measured]:
+        return {one.round: one for one in found if (one.kdc, one.work) == (kdc, work)}
+
+    others = [rival.name for rival in rivals if rival.name != OURS]
+    names = [*others, OURS]
+    head = ["work", *(f"{n} per CPU s (R)" for n in names), *(f"ours / {n}" for n in others)]
+    rows = [[*head, "must"]]
+    for work in works:
+        row = [work]
+        for name in names:
+            got = list(of(name, work).values())
+            rate = statistics.median(one.per_cpu_s for one in got) if got else 0.0
+            r = statistics.median(one.per_cpu_s / one.signs_per_s for one in got) if got else 0.0
+            row.append(f"{rate:.0f} ({r:.3g})" if got else "-")
+        ours = of(OURS, work)
+        for name in others:
+            theirs = of(name, work)
+            both = [ours[n].per_cpu_s / theirs[n].per_cpu_s for n in ours if n in theirs]
+            row.append(f"{statistics.median(both):.2f}" if both else "-")
+        goals = [f"{goal:g} x {kdc}" for (kind, kdc), goal in GOALS.items() if kind == work]
+        rows.append([*row, ", ".join(goals) or "-"])
+    return rows
+
+
+def markdown(rows: list[list[str]]) -> str:
+    """Write the table as Markdown."""
+    lines = ["| " + " | ".join(row) + " |" for row in rows]
+    return "\n".join([lines[0], "|" + "---|" * len(rows[0]), *lines[1:]]) + "\n"
+
+
+def main() -> int:
+    """Run it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--folder", type=Path, required=True)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--work", default=",".join(WORK))
+    parser.add_argument("--heimdal", type=Path, help="where Heimdal's packages are unpacked")
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--markdown", type=Path)
+    options = parser.parse_args()
+    options.folder.mkdir(parents=True, exist_ok=True)
+    folder = options.folder.resolve()
+    works = options.work.split(",")
+    found: list[Measured] = []
+    left_out: list[str] = []
+    rivals: list[Rival] = []
+    heimdal = heimdal_in(options.heimdal.resolve() if options.heimdal else None)
+    with contextlib.ExitStack() as stack:
+        for name, serve in (("mit", mit), ("heimdal", heimdal), ("keytrust", keytrust)):
+            try:
+                rivals.append(stack.enter_context(serve(folder / name)))
+            except MissingError as error:
+                left_out.append(str(error))
+                print(f"left out: {error}", file=sys.stderr)
+        for number in range(options.rounds):
+            for work in works:
+                # Every other round in the other order, so that no KDC always comes first.
+                for rival in rivals if number % 2 == 0 else reversed(rivals):
+                    if not can(rival, work):
+                        continue
+                    signs = signs_per_s()
+                    rate = load(rival, work, WORK[work])
+                    found.append(
+                        Measured(
+                            kdc=rival.name,
+                            work=work,
+                            round=number,
+                            per_cpu_s=round(rate, 1),
+                            signs_per_s=signs,
+                        )
+                    )
+                    said = f"round {number + 1}: {rival.name} {work} {rate:.0f} per CPU second"
+                    print(f"{said}, R {rate / signs:.3g}", file=sys.stderr)
+    shown = markdown(table(rivals, works, found))
+    shown += "".join(f"\nLeft out: {why}\n" for why in left_out)
+    print(shown, end="")
+    if options.markdown:
+        options.markdown.write_text(shown)
+    if options.json:
+        about = {rival.name: rival.version for rival in rivals}
+        result = {
+            "format": "keytrust-compare/1",
+            "kdcs": about,
+            "left_out": left_out,
+            "measured": [asdict(one) for one in found],
+        }
+        options.json.write_text(json.dumps(result, indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
