@@ -38,11 +38,13 @@ _MAX_PACKETS = 16  # with a larger threshold, a packet resent after 16 others co
 class LockoutBook:
     """The counters of wrong passwords; one connection, opened at the first use."""
 
-    __slots__ = ("_connection", "path")
+    __slots__ = ("_connection", "_unfailed", "path")
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._connection: sqlite3.Connection | None = None
+        self._unfailed: int | None = None
+        """The account of the last `locked_until`, when nothing was on record for it."""
 
     def close(self) -> None:
         """Close the connection; the next use opens it again."""
@@ -83,6 +85,7 @@ class LockoutBook:
             )
         except sqlite3.Error as error:
             raise self._failed(error) from error
+        self._unfailed = account_id if row is None else None
         return from_micros(row[0]) if row is not None else None
 
     def failures(self, account_id: int) -> int:
@@ -109,6 +112,7 @@ class LockoutBook:
         """
         if policy.threshold <= 0:
             return None
+        self._unfailed = None
         connection = self._begin()
         try:
             row = connection.execute(
@@ -144,8 +148,13 @@ class LockoutBook:
         return until
 
     def record_success(self, account_id: int, now: datetime) -> None:
-        """Forget the wrong passwords of an account that is not locked now."""
-        if not self.failures(account_id):
+        """Forget the wrong passwords of an account that is not locked now.
+
+        Right after a `locked_until` that found nothing on record for it, as in a logon, nothing is
+        asked again. What another worker counts between the two stays until the next success.
+        """
+        unfailed, self._unfailed = self._unfailed, None
+        if unfailed == account_id or not self.failures(account_id):
             return
         try:
             self._open().execute(
@@ -158,6 +167,7 @@ class LockoutBook:
 
     def lock(self, account_id: int, until: datetime) -> None:
         """Lock an account, whatever is on record."""
+        self._unfailed = None
         try:
             self._open().execute(
                 "INSERT OR REPLACE INTO lockout (account_id, failures, last_failure, locked_until)"

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 from directory.model import PROTECTED_USERS_RID, Account, Sid
 from kdc.crypto.etypes import EncType
@@ -53,9 +54,9 @@ INHERITED_FLAGS = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class TicketGrant:
-    """What policy agreed to put into a ticket."""
+    """What policy agreed to put into a ticket. Treated as frozen."""
 
     flags: int
     authtime: datetime
@@ -115,7 +116,12 @@ def may_be_delegated(account: Account, groups: tuple[Sid, ...], domain: Sid) -> 
     """
     if account.not_delegated:
         return False
-    return domain.with_rid(PROTECTED_USERS_RID) not in groups
+    return _protected_users(domain) not in groups
+
+
+@lru_cache(maxsize=8)
+def _protected_users(domain: Sid) -> Sid:
+    return domain.with_rid(PROTECTED_USERS_RID)
 
 
 def check_password_state(account: Account, now: datetime) -> None:

@@ -17,9 +17,9 @@ from typing import Literal
 from pki.keys import PublicKey
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class SignerEvidence:
-    """A public key that provably signed the AuthPack of this very request."""
+    """A public key that provably signed the AuthPack of this very request. Treated as frozen."""
 
     public_key: PublicKey
     certificate: bytes
@@ -30,9 +30,9 @@ class SignerEvidence:
     """Whether the certificate names its subject as its issuer: no CA stands behind it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class TrustVerdict:
-    """The account that the evidence stands for."""
+    """The account that the evidence stands for. Treated as frozen."""
 
     model: Literal["key", "certificate"]
     account_id: int
