@@ -32,6 +32,8 @@ _SEALED_PADATA = re.compile(
     rb"(?=\xa2)(?!\xa2\x03\x02\x01[\x0a\x0c])",
     re.DOTALL,
 )
+MAX_SEALED = 64
+"""Shapes that are taken out one by one, as many as a request has padata; after them all goes."""
 _MIN_SEALED_BYTES = 24
 """No ciphertext is shorter; names of keys and checksums of 16 and 20 octets are."""
 
@@ -47,9 +49,13 @@ def redact(message: bytes) -> bytes:
     if found is None:
         return message
     out = bytearray(message)
-    while found is not None:
-        _blank_padata_value(message, out, found.end())
-        found = _SEALED_PADATA.search(message, found.end())
+    for _ in range(MAX_SEALED):
+        # On from its end: each octet is looked at once, however many shapes begin in it.
+        end = _blank_padata_value(message, out, found.end())
+        found = _SEALED_PADATA.search(message, end)
+        if found is None:
+            return bytes(out)
+    out[found.end() :] = bytes(len(message) - found.end())
     return bytes(out)
 
 
@@ -58,8 +64,11 @@ def is_blank(cipher: bytes) -> bool:
     return len(cipher) > 0 and not any(cipher)
 
 
-def _blank_padata_value(message: bytes, out: bytearray, at: int) -> None:
-    """Blank the cipher of the EncryptedData in padata-value [2], whose tag stands at `at`."""
+def _blank_padata_value(message: bytes, out: bytearray, at: int) -> int:
+    """Blank the cipher of the EncryptedData in padata-value [2], whose tag stands at `at`.
+
+    Returns where it ends.
+    """
     try:
         _, start, whole = der.read_tlv(message, at)
         _, start, end = der.read_tlv(message, start, whole)
@@ -72,6 +81,7 @@ def _blank_padata_value(message: bytes, out: bytearray, at: int) -> None:
         # The cipher is the last field, so the value ends with it.
         start = end - len(asn1.decode(EncryptedData, message[start:end]).cipher)
     out[start:end] = bytes(end - start)
+    return end
 
 
 def without_ciphers(message: bytes) -> bytes:

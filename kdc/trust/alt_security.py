@@ -20,6 +20,7 @@ MAX_VALUE_CHARS = 8192
 
 _PREFIX = "X509:"
 _TAG = re.compile(r"<(I|S|SR|SKI|SHA1-PUKEY|SHA256-PUKEY|SID|RFC822)>", re.IGNORECASE)
+_TAGS = 8  # one more than these must be one of them again
 _STRONG = (
     frozenset(("I", "SR")),
     frozenset(("SKI",)),
@@ -34,7 +35,7 @@ def split_value(value: str) -> dict[str, str]:
     """Split a value into tag -> text; {} for one that is not of this form or has a tag twice."""
     if len(value) > MAX_VALUE_CHARS or value[: len(_PREFIX)].upper() != _PREFIX:
         return {}
-    parts = _TAG.split(value[len(_PREFIX) :])
+    parts = _TAG.split(value[len(_PREFIX) :], maxsplit=_TAGS + 1)
     if parts[0].strip() or len(parts) < 3:
         return {}
     tags = [tag.upper() for tag in parts[1::2]]

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from kdc.explain import redact as redact_module
 from kdc.explain.redact import is_blank, redact
 from kdc.wire.constants import MessageType, PaType
 from kdc.wire.rfc4120 import AsReq, EncryptedData, PaData, Ticket
@@ -34,6 +35,25 @@ def test_all_of_several_are_blanked() -> None:
     """Two timestamps in one request are refused, and both are taken out."""
     message = as_req(BODY, timestamp(), timestamp())
     assert redact(message) == message.replace(CIPHER, bytes(len(CIPHER)))
+
+
+@pytest.mark.parametrize("length", [b"\x80", b"\x84\0\0\0\x08"])
+def test_a_message_full_of_shapes_is_looked_at_once(
+    length: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Row E04: the cost of a refusal grows with its size, whatever is in it."""
+    looked = []
+
+    def counting(message: bytes, out: bytearray, at: int) -> int:
+        looked.append(at)
+        return blank(message, out, at)
+
+    blank = redact_module._blank_padata_value
+    monkeypatch.setattr(redact_module, "_blank_padata_value", counting)
+    shape = b"\xa1\x03\x02\x01\x02\xa2" + length + bytes(range(1, 9))
+    kept = redact(b"\x6a\x83\x03\xff\xff" + shape * 1000)
+    assert 0 < len(looked) <= redact_module.MAX_SEALED
+    assert not any(kept[-len(shape) * 900 :])
 
 
 def test_a_token_sealed_with_key_version_2_takes_nothing_else_with_it() -> None:
