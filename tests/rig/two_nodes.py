@@ -79,6 +79,10 @@ class Pair:
     issuer: Identity
     _users: Iterator[int]
 
+    def nodes(self, which: int) -> tuple[Node, Node]:
+        """Return one of the nodes, and the other."""
+        return (self.one, self.two) if which == 0 else (self.two, self.one)
+
     def owner(self) -> Owner:
         """Take a user that no other test has, with a key that is not registered yet."""
         return make_owner(self.folder, f"user{next(self._users):04d}", self.issuer)
@@ -113,7 +117,7 @@ def register(server: Slapd, owner: Owner) -> None:
 
 
 @contextlib.contextmanager
-def running(folder: Path, *, users: int = 12) -> Iterator[Pair]:
+def running(folder: Path, *, users: int = 24) -> Iterator[Pair]:
     """Run both nodes; every process and namespace is gone afterwards."""
     issuer = certificates.throwaway_issuer(folder)
     with contextlib.ExitStack() as stack:
