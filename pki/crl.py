@@ -232,6 +232,11 @@ class Crl:
             self.key_identifier = identifier.key_identifier
 
     @property
+    def is_verified(self) -> bool:
+        """Whether the signature was checked and is an issuer's."""
+        return self._tbs is None
+
+    @property
     def is_delta(self) -> bool:
         """Whether the list holds only what changed since another."""
         return self.base_number is not None

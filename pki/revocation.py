@@ -94,6 +94,25 @@ class RevocationSource:
                     problems.append(f"CRL: {error.fault.value} ({error.detail})")
         return tuple(problems)
 
+    def keep_newer(self, before: "RevocationSource") -> tuple[str, ...]:
+        """Keep the lists of the snapshot before whose place lists with lower numbers took.
+
+        Only before the snapshot is used. A list that is gone for good is no list with a lower
+        number; a new key of an issuer begins to count anew. Returns what fell, a phrase each.
+        Source: RFC 5280 5.2.3 (CRL numbers increase); rows S04, Q04.
+        """
+        fell = []
+        for issuer, old_lists in before._crls.items():
+            for old in old_lists:
+                found = [c.number for c in self._crls.get(issuer, ()) if _same_series(c, old)]
+                newest = max((number for number in found if number is not None), default=None)
+                if old.number is None or not old.is_verified or newest is None:
+                    continue
+                if newest < old.number:
+                    self._crls[issuer].append(old)
+                    fell.append(f"CRL number fell from {old.number} to {newest}: the newer is kept")
+        return tuple(fell)
+
     def next_expiry(self) -> datetime | None:
         """Return when the first complete list stops being current."""
         complete = (c.next_update for crls in self._crls.values() for c in crls if not c.is_delta)
@@ -240,6 +259,15 @@ class RevocationSource:
             return
         if self._ask_lists(signer, issuer, now).good_until is None:
             raise PkiError(RevocationFault.NOT_ALLOWED, "the responder's own status is not known")
+
+
+def _same_series(one: Crl, other: Crl) -> bool:
+    """Tell whether two lists of an issuer are numbered together."""
+    return (one.scope_bytes, one.is_delta, one.key_identifier) == (
+        other.scope_bytes,
+        other.is_delta,
+        other.key_identifier,
+    )
 
 
 def _age(crl: Crl) -> tuple[int, datetime]:

@@ -24,7 +24,7 @@ from kdc.exchange.realm import DhKeys, KdcSigners, LongTermKeys, Realm
 from kdc.exchange.stages import Stages, Untimed
 from kdc.explain.recorder import RefusalRecorder
 from kdc.outcome import Outcome, Peer
-from kdc.server.certificates import CertificateWatch, serve_cert_trust
+from kdc.server.certificates import CertificateWatch, keep_newer_crls, serve_cert_trust
 from kdc.server.key_files import MAX_PEM_BYTES, key_file
 from kdc.server.replay import FileReplayMemory
 from kdc.server.retransmit import FileRetransmitMemory
@@ -257,6 +257,7 @@ class RealmHandler:
         except ConfigError as error:
             log.error("certificate trust stays as it was: %s", error)
             return
+        keep_newer_crls(certificates, realm.certificates)
         self._core.realm = replace(realm, certificates=certificates)
 
     def _switch_recorder(self, config: KdcConfig) -> None:
@@ -294,6 +295,7 @@ class RealmHandler:
                 "PKINIT would end with it",
                 "put it back or issue one: kdc cert issue-kdc",
             )
+        keep_newer_crls(realm.certificates, old.certificates)
         self._switch_recorder(config)
         self._core.realm = realm
         self._watch = CertificateWatch(self._folder, config)

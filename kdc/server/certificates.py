@@ -155,6 +155,18 @@ def serve_cert_trust(folder: StateFolder, config: KdcConfig) -> CertTrust | None
     return trust
 
 
+def keep_newer_crls(trust: CertTrust | None, before: CertTrust | None) -> None:
+    """Refuse CRLs in changed files whose number fell: what is loaded stays, and the log says so.
+
+    trust: just loaded and not in use yet. The memory is the worker's own: it ends with it, and
+    with the newer list.
+    """
+    if trust is None or before is None:
+        return
+    for fallen in trust.revocation.keep_newer(before.revocation):
+        log.error("alarm: %s", fallen)
+
+
 def _tell(trust: CertTrust, now: datetime) -> None:
     for problem in problems_of(trust, now):
         log.warning("certificate trust: %s", problem)

@@ -6,15 +6,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from cryptography import x509
 
 from kdc.config import ConfigError, KdcConfig
 from kdc.server.certificates import (
     CertificateWatch,
     chain_profile,
+    keep_newer_crls,
     load_cert_trust,
     problems_of,
 )
 from kdc.state_folder import StateFolder
+from kdc.trust.cert_trust import CertTrust
+from pki.certificate import Certificate
 from pki.errors import ChainError, ChainFault
 from pki.signatures import Digest
 from tests.pki import chains, lists
@@ -107,6 +111,59 @@ def test_a_logon_ca_without_its_root_is_said(folder: StateFolder) -> None:
     trust = load_cert_trust(folder, CONFIG)
     assert trust is not None
     assert any("leads to no trusted root" in problem for problem in problems_of(trust, NOW))
+
+
+REVOKED = {Certificate(MADE.leaf).serial_number: x509.ReasonFlags.key_compromise}
+
+
+def _replaced(folder: StateFolder, caplog: pytest.LogCaptureFixture, **crl: object) -> CertTrust:
+    """Load list 7, which revokes the leaf; then another in its place, as the watch does."""
+    (folder.crls / "ca.crl").write_bytes(lists.crl(MADE, number=7, revoked=REVOKED))
+    before = load_cert_trust(folder, CONFIG)
+    assert before is not None
+    assert problems_of(before, NOW) == ()  # verified, as before serving
+    (folder.crls / "ca.crl").write_bytes(lists.crl(MADE, **crl))  # type: ignore[arg-type]  # its own
+    after = load_cert_trust(folder, CONFIG)
+    assert after is not None
+    with caplog.at_level(logging.ERROR):
+        keep_newer_crls(after, before)
+    return after
+
+
+def test_crl_whose_number_fell_is_refused(
+    folder: StateFolder, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Row Q04, S04: an older list in a file's place revokes nothing back; the alarm says it."""
+    trust = _replaced(folder, caplog, number=6)
+    with pytest.raises(ChainError) as caught:
+        trust.valid_chain(MADE.leaf, (), NOW)
+    assert caught.value.chain_fault is ChainFault.REVOKED
+    assert "alarm: CRL number fell from 7 to 6: the newer is kept" in caplog.text
+
+
+@pytest.mark.parametrize("number", [7, 8])
+def test_crl_whose_number_did_not_fall_counts(
+    folder: StateFolder, caplog: pytest.LogCaptureFixture, number: int
+) -> None:
+    """The control: the list in the file is the one that is asked."""
+    trust = _replaced(folder, caplog, number=number)
+    trust.valid_chain(MADE.leaf, (), NOW)
+    assert caplog.text == ""
+
+
+def test_unverified_crl_keeps_no_other_out(
+    folder: StateFolder, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A list that somebody made up, with a high number, does not stay."""
+    (folder.crls / "ca.crl").write_bytes(lists.crl(MADE, number=7, signer="leaf"))
+    before = load_cert_trust(folder, CONFIG)
+    assert before is not None
+    problems_of(before, NOW)
+    (folder.crls / "ca.crl").write_bytes(lists.crl(MADE, number=6))
+    after = load_cert_trust(folder, CONFIG)
+    assert after is not None
+    keep_newer_crls(after, before)
+    after.valid_chain(MADE.leaf, (), NOW)
 
 
 def test_an_ocsp_response_is_taken_where_there_is_no_crl(folder: StateFolder) -> None:
