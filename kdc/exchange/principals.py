@@ -44,6 +44,9 @@ def is_our_realm(text: str, config: KdcConfig) -> bool:
     """Tell whether a realm name is ours: DNS or NetBIOS domain name in any case."""
     if text == config.realm:
         return True
+    # The key of a name is as long as the name: of a long one it is not even made.
+    if len(text) not in (len(config.realm), len(config.netbios)):
+        return False
     key = match_key(text)
     return key in (match_key(config.realm), match_key(config.netbios))
 
