@@ -239,6 +239,9 @@ def _read_group(entry: Entry, guid: UUID, version: str) -> Record:
 def _read_account(entry: Entry, guid: UUID, version: str, facts: DomainFacts) -> Record:
     control = _number(entry, "useraccountcontrol")
     if control is None:
+        if facts.flavour != "openldap":
+            # Every account has one there: not to see it is not to see who is disabled.
+            raise _UnreadableError("its userAccountControl is not shown to us")
         control = _NORMAL_ACCOUNT
     if control & UF_INTERDOMAIN_TRUST_ACCOUNT:
         return Gone(guid=guid)  # a trust's account logs nobody on

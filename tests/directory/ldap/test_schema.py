@@ -1,5 +1,6 @@
 """Entries of OpenLDAP, Samba and Active Directory, read to what decisions need of them."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -58,6 +59,14 @@ def unusable(entry: Entry) -> Unusable:
     found = record(entry)
     assert isinstance(found, Unusable), found
     return found
+
+
+def test_account_whose_state_is_not_shown_is_unusable() -> None:
+    """Rights that hide userAccountControl would hide who is disabled: not an account that may."""
+    shown = {k: v for k, v in SAMBA.attributes.items() if k != "useraccountcontrol"}
+    found = read_entry(replace(SAMBA, attributes=shown), samba_facts())
+    assert isinstance(found, Unusable)
+    assert found.why == "its userAccountControl is not shown to us"
 
 
 def test_computer_as_samba_gives_it() -> None:
