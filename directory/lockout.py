@@ -72,7 +72,15 @@ class LockoutBook:
         return self._connection
 
     def _failed(self, error: sqlite3.Error) -> DirectoryError:
-        self.close()
+        connection = self._connection
+        if connection is not None and getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_FULL:
+            # Reading goes on: a new connection would find no room for its -shm, and then one wrong
+            # password would stop everybody's logons, those by key as well.
+            with contextlib.suppress(sqlite3.Error):
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+        else:
+            self.close()
         return unavailable(error)
 
     def locked_until(self, account_id: int) -> datetime | None:
