@@ -4,9 +4,18 @@ from collections.abc import Sequence
 from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
+from uuid import UUID
 
 from directory.changes import AccountChanges
-from directory.model import Account, Domain, LockoutPolicy, PrincipalKey, ReadOnlyDc, Sid
+from directory.model import (
+    Account,
+    Device,
+    Domain,
+    LockoutPolicy,
+    PrincipalKey,
+    ReadOnlyDc,
+    Sid,
+)
 
 
 class DirectoryFault(StrEnum):
@@ -95,6 +104,12 @@ class Directory(Protocol):
 
     def read_only_dc(self, number: int) -> ReadOnlyDc | None:
         """Find a read-only domain controller by its msDS-SecondaryKrbTgtNumber, 1 to 65535."""
+
+    def device(self, device_id: UUID) -> Device | None:
+        """Find the device object that a key credential's DeviceId names.
+
+        Costs nothing in a realm without any device object.
+        """
 
     def domain(self) -> Domain:
         """Return the domain that the realm's accounts belong to."""

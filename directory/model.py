@@ -124,6 +124,25 @@ class Group:
     guid: UUID | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Device:
+    """A device object: msDS-Device, made when a device is registered (MS-ADSC msDS-Device)."""
+
+    device_id: UUID
+    """msDS-DeviceID: what the DeviceId of a key credential names."""
+    name: str
+    """displayName."""
+    enabled: bool
+    """msDS-IsEnabled."""
+    owner: Sid | None = None
+    """msDS-RegisteredOwner: the account that registered it."""
+    dn: str | None = None
+    """As a directory gave it; None in an embedded realm."""
+    guid: UUID
+    """objectGUID."""
+    created_at: datetime | None = None
+
+
 class AccountKind(StrEnum):
     """What an account stands for."""
 

@@ -22,8 +22,22 @@ from uuid import UUID
 from directory.backend import DirectoryError, DirectoryFault
 from directory.changes import UNCHANGED, AccountChanges, NewAccount
 from directory.keycredential import MAX_VALUES, decode_key_credential
-from directory.model import MAX_OWN_KVNO, AccountKind, KeyCredential, PrincipalKey, Sid, match_key
+from directory.model import (
+    MAX_OWN_KVNO,
+    AccountKind,
+    Device,
+    KeyCredential,
+    PrincipalKey,
+    Sid,
+    match_key,
+)
 from directory.sealing import MasterKey, sync_folder
+from directory.store_devices import (
+    DEVICE_TABLES,
+    delete_device_rows,
+    enable_device,
+    insert_device,
+)
 from directory.store_groups import (
     FIRST_OWN_RID,
     GROUP_TABLES,
@@ -141,7 +155,12 @@ class Store(StoreReader):
         )
         connection = create_file(
             draft,
-            ACCOUNT_TABLES + NT_HASH_TABLE + GROUP_TABLES + VALUE_TABLES + READ_ONLY_DC_INDEX,
+            ACCOUNT_TABLES
+            + NT_HASH_TABLE
+            + GROUP_TABLES
+            + VALUE_TABLES
+            + READ_ONLY_DC_INDEX
+            + DEVICE_TABLES,
         )
         try:
             connection.execute("BEGIN IMMEDIATE")
@@ -495,6 +514,23 @@ class Store(StoreReader):
         """Take a direct member out of a group. Raises DirectoryError(NOT_FOUND)."""
         with self._transaction() as connection:
             delete_member(connection, group_id, account_id, member_group)
+
+    # -- devices -----------------------------------------------------------------------------
+
+    def add_device(self, device: Device) -> None:
+        """Add a device object. Raises DirectoryError: EXISTS (its DeviceId or GUID), INVALID."""
+        with self._transaction() as connection:
+            insert_device(connection, device)
+
+    def set_device_enabled(self, device_id: UUID, *, enabled: bool) -> None:
+        """Enable or disable a device. Raises DirectoryError(NOT_FOUND)."""
+        with self._transaction() as connection:
+            enable_device(connection, device_id, enabled=enabled)
+
+    def delete_device(self, device_id: UUID) -> None:
+        """Delete a device object. Raises DirectoryError(NOT_FOUND)."""
+        with self._transaction() as connection:
+            delete_device_rows(connection, device_id)
 
     def _row(self, connection: sqlite3.Connection, account_id: int) -> "_AccountRow":
         row = connection.execute(

@@ -23,6 +23,7 @@ from directory.model import (
     NOBODY,
     Account,
     AccountKind,
+    Device,
     Domain,
     Group,
     LockoutPolicy,
@@ -32,6 +33,12 @@ from directory.model import (
     match_key,
 )
 from directory.sealing import MasterKey, wrong_master_key
+from directory.store_devices import (
+    Devices,
+    read_device_owners,
+    read_devices,
+    read_devices_named,
+)
 from directory.store_groups import (
     GroupGraph,
     count_members,
@@ -101,6 +108,7 @@ class StoreReader:
         self._graph = GroupGraph(self._all)
         self._decoder = AccountDecoder(self._all, master_key, check_keyid=check_keyid)
         self._read_only_dcs = ReadOnlyDcs(self._all)
+        self._devices = Devices(self._all)
         self._memberships = 0
         self._check_store()
 
@@ -202,6 +210,7 @@ class StoreReader:
         self._forget_groups()
         self._graph.forget()
         self._read_only_dcs.forget()
+        self._devices.forget()
 
     def _forget_groups(self) -> None:
         self._groups.clear()
@@ -286,6 +295,14 @@ class StoreReader:
     def read_only_dc_numbers(self) -> tuple[int, ...]:
         """List the numbers of all read-only domain controllers."""
         return self._read_only_dcs.numbers()
+
+    def device(self, device_id: UUID) -> Device | None:
+        """Find a device object by its msDS-DeviceID."""
+        return self._devices.find(device_id)
+
+    def has_devices(self) -> bool:
+        """Tell whether there is any device object."""
+        return self._devices.any()
 
     def domain(self) -> Domain:
         """Return the domain that the realm's accounts belong to."""
@@ -440,6 +457,18 @@ class StoreReader:
     def count_group_members(self, group_id: int) -> int:
         """Count a group's direct members; not those it is the primary group of."""
         return count_members(self._all, group_id)
+
+    def list_devices(self, *, after: UUID | None = None, limit: int = 500) -> tuple[Device, ...]:
+        """List device objects in order of their GUIDs, after `after`."""
+        return read_devices(self._all, after, limit)
+
+    def device_owners(self) -> dict[Sid, str]:
+        """Name the accounts that registered devices. Reads the whole table of accounts."""
+        return read_device_owners(self._all)
+
+    def devices_named(self, name: str, limit: int = 100) -> tuple[Device, ...]:
+        """List device objects with this name. Reads the whole table."""
+        return read_devices_named(self._all, name, limit)
 
     def list_accounts(
         self,

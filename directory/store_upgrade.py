@@ -4,6 +4,7 @@ import sqlite3
 from pathlib import Path
 
 from directory.model import Sid
+from directory.store_devices import DEVICE_TABLES
 from directory.store_groups import GROUP_TABLES, insert_well_known_groups
 from directory.store_schema import (
     NT_HASH_TABLE,
@@ -35,6 +36,11 @@ CREATE INDEX groups_by_dn ON groups (dn_key) WHERE dn_key IS NOT NULL;
 CREATE UNIQUE INDEX groups_by_guid ON groups (guid) WHERE guid IS NOT NULL;
 """
 # Schema 4: an index that finds read-only domain controllers.
+# Schema 5: device objects. Whoever follows a directory passed over those that were there already:
+# without the place to go on from it compares everything once.
+_FOLLOW_ANEW_5 = """
+DELETE FROM settings WHERE name = 'directory cookie' OR name LIKE 'directory usn %';
+"""
 
 
 def upgrade_store(path: Path) -> None:
@@ -49,18 +55,20 @@ def upgrade_store(path: Path) -> None:
         connection.execute("BEGIN IMMEDIATE")
         settings = dict(connection.execute("SELECT name, value FROM settings").fetchall())
         found = settings.get("schema_version")
-        if found in (1, 2, 3):
+        if found in (1, 2, 3, 4):
             if found == 1:
                 # The tables of groups in today's form: schema 3 has nothing to add to them.
                 _run(connection, _ACCOUNT_COLUMNS_2 + NT_HASH_TABLE + GROUP_TABLES)
             elif found == 2:
                 _run(connection, _GROUP_COLUMNS_3)
-            if found != 3:
+            if found < 3:
                 _run(connection, _ACCOUNT_COLUMNS_3 + VALUE_TABLES)
                 insert_well_known_groups(connection, Sid.parse(str(settings["domain_sid"])))
                 # SQLite's lower() takes ASCII letters only, as match_key does.
                 connection.execute("UPDATE accounts SET dn_key = lower(dn) WHERE dn IS NOT NULL")
-            _run(connection, READ_ONLY_DC_INDEX)
+            if found < 4:
+                _run(connection, READ_ONLY_DC_INDEX)
+            _run(connection, DEVICE_TABLES + _FOLLOW_ANEW_5)
             connection.execute(
                 "UPDATE settings SET value = ? WHERE name = 'schema_version'", (SCHEMA_VERSION,)
             )

@@ -30,16 +30,24 @@ from directory.ldap.rows import (
     set_members,
     taken_names,
 )
-from directory.ldap.schema import AccountEntry, Gone, GroupEntry, Record, Unusable
+from directory.ldap.schema import (
+    AccountEntry,
+    DeviceEntry,
+    Gone,
+    GroupEntry,
+    Record,
+    Unusable,
+)
 from directory.model import AccountKind, PrincipalKey, match_key
 from directory.store import Store
+from directory.store_devices import delete_device_object, put_device
 from directory.store_insert import Inserter
 from directory.store_schema import to_micros
 
 # replica_entries: every entry that was looked at, in which version. account_id and group_id are
-# NULL when it is unusable; problem says why. locked_until: what lockoutTime says. replica_names:
-# names that several entries have, or an unusable one, as `kind:key`. replica_pending: members that
-# are no entry of ours, yet or ever.
+# NULL when it is a device, or unusable; problem says why. locked_until: what lockoutTime says.
+# replica_names: names that several entries have, or an unusable one, as `kind:key`.
+# replica_pending: members that are no entry of ours, yet or ever.
 TABLES = """
 CREATE TABLE IF NOT EXISTS replica_entries (
     guid BLOB PRIMARY KEY,
@@ -223,6 +231,11 @@ class ReplicaWriter:
         )
         return [UUID(bytes=cast(bytes, row[0])) for row in rows]
 
+    def guids_of_device(self, device_id: UUID) -> list[UUID]:
+        """List the device objects that have an msDS-DeviceID."""
+        rows = self.store.rows("SELECT guid FROM devices WHERE device_id = ?", device_id.bytes)
+        return [UUID(bytes=cast(bytes, row[0])) for row in rows]
+
     def groups_of_dn(self, dn: str) -> set[UUID]:
         """List the groups that an account is a direct member of, by its DN."""
         rows = self.store.rows(
@@ -309,12 +322,18 @@ class _Batch:
             self._done.problems.append((dn[:MAX_SHOWN_DN], problem))
 
     def _write(
-        self, record: AccountEntry | GroupEntry | Unusable, known: _Known | None, dn_key: str
+        self,
+        record: AccountEntry | GroupEntry | DeviceEntry | Unusable,
+        known: _Known | None,
+        dn_key: str,
     ) -> tuple[int | None, int | None, str | None, Sequence[str]]:
         """Write the rows of an entry: (account, group, problem, the names with it)."""
         if isinstance(record, Unusable):
             self._unusable(record.guid.bytes, known)
             return None, None, record.why, record.names
+        if isinstance(record, DeviceEntry):
+            put_device(self._connection, record.device)
+            return None, None, None, ()
         if known is not None and known.dn_key != dn_key and not self._writer.links_follow_names:
             leave_groups(
                 self._connection, known.dn_key, known.account_id, known.group_id, wait=True
@@ -412,6 +431,8 @@ class _Batch:
             else:
                 self._sql("DELETE FROM accounts WHERE id = ?", (known.account_id,))
                 self._done.locks[known.account_id] = None
+        if known.account_id is None and known.group_id is None:
+            delete_device_object(self._connection, UUID(bytes=guid))
         if known.group_id is not None:
             self._sql("DELETE FROM groups WHERE id = ?", (known.group_id,))
         self._retry(freed, guid)

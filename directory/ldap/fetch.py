@@ -10,6 +10,7 @@ Rules
 """
 
 import logging
+import re
 import time
 from collections.abc import Callable, Iterable
 from uuid import UUID
@@ -45,6 +46,9 @@ _ATTRIBUTES = {
     Ask.UPN: "userPrincipalName",
     Ask.SPN: "servicePrincipalName",
 }
+_DEVICE_ID = re.compile(r"[0-9a-f]{32}")
+_Names = list[tuple[str, str | bytes]]
+"""(attribute, value); octets for a device's number."""
 
 
 class Fetcher:
@@ -132,14 +136,17 @@ class Fetcher:
         there = {record.guid for record in records}
         # What the store has under these names, or these numbers, and the directory did not show.
         for _, name in names:
-            guids.update(self._writer.guids_of_name(match_key(name)))
+            if isinstance(name, bytes):
+                guids.update(self._writer.guids_of_device(UUID(bytes_le=name)))
+            else:
+                guids.update(self._writer.guids_of_name(match_key(name)))
         records += fetch(session, sorted(guids - there), self._left(end))
         changed = self._write(session, records)
         changed |= self._groups(session, records, end)
         return Told.CHANGED if changed else Told.SAME
 
-    def _wanted(self, questions: Iterable[Question]) -> tuple[list[tuple[str, str]], set[UUID]]:
-        names: list[tuple[str, str]] = []
+    def _wanted(self, questions: Iterable[Question]) -> tuple[_Names, set[UUID]]:
+        names: _Names = []
         guids: set[UUID] = set()
         for kind, value in questions:
             if kind in (Ask.ACCOUNT, Ask.KEY):
@@ -149,9 +156,11 @@ class Fetcher:
                     guids.add(guid)
             elif kind in (Ask.NAME, Ask.UPN, Ask.SPN) and 0 < len(value) <= MAX_NAME_CHARS:
                 names.append((_ATTRIBUTES[Ask(kind)], value))
+            elif kind == Ask.DEVICE and _DEVICE_ID.fullmatch(value):
+                names.append(("msDS-DeviceID", UUID(value).bytes_le))
         return names, guids
 
-    def _by_names(self, session: Session, names: list[tuple[str, str]], end: float) -> list[Record]:
+    def _by_names(self, session: Session, names: _Names, end: float) -> list[Record]:
         if not names:
             return []
         flavour = session.facts.flavour

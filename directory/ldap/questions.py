@@ -31,6 +31,8 @@ class Ask(StrEnum):
     """The account of this number in the store, as it is now."""
     KEY = "key"
     """The same, since a key is not on it: `number:digest`."""
+    DEVICE = "device"
+    """A device object of this msDS-DeviceID, as 32 hexadecimal digits."""
 
 
 class Told(StrEnum):

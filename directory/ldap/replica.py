@@ -14,12 +14,21 @@ import time
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
+from uuid import UUID
 
 from directory.backend import DirectoryError, DirectoryFault, NeedsFetch
 from directory.ldap.apply import problem_names
 from directory.ldap.questions import MAX_NAME_CHARS, MAX_QUESTIONS, STATUS_NAME, Ask, Question
 from directory.ldap.status import StatusFile
-from directory.model import Account, Domain, LockoutPolicy, ReadOnlyDc, Sid, match_key
+from directory.model import (
+    Account,
+    Device,
+    Domain,
+    LockoutPolicy,
+    ReadOnlyDc,
+    Sid,
+    match_key,
+)
 from directory.store_read import StoreReader
 
 
@@ -150,6 +159,20 @@ class ReplicaDirectory:
     def read_only_dc(self, number: int) -> ReadOnlyDc | None:
         """Find a read-only domain controller by its number."""
         return self._store.read_only_dc(number)
+
+    def device(self, device_id: UUID) -> Device | None:
+        """Find the device object that a DeviceId names."""
+        question = (Ask.DEVICE.value, device_id.hex)
+        asked = question in self._validated
+        # A realm's first device object comes with the follower, within a second.
+        if self.reads_through and not asked and self._store.has_devices():
+            self._missed.append(question)
+            self.is_interrupted = True
+            raise NeedsFetch
+        device = self._store.device(device_id)
+        if (device is None or not device.enabled) and len(self._missed) < MAX_QUESTIONS:
+            self._missed.append(question)
+        return device
 
     def domain(self) -> Domain:
         """Return the domain that the realm's accounts belong to."""

@@ -21,7 +21,8 @@ from directory.ldap import filters
 from directory.ldap.filters import Filter
 from directory.ldap.messages import Entry
 from directory.ldap.settings import Flavour
-from directory.model import AccountKind, Sid, match_key
+from directory.model import AccountKind, Device, Sid, match_key
+from directory.store_devices import MAX_DEVICE_NAME_CHARS
 from directory.store_names import check_spn, check_upn
 
 KRBTGT_RID = 502
@@ -81,6 +82,10 @@ _COMMON = (
     "msDS-RevealOnDemandGroup",
     "msDS-NeverRevealGroup",
     "adminCount",
+    "msDS-DeviceID",
+    "msDS-IsEnabled",
+    "msDS-RegisteredOwner",
+    "displayName",
 )
 _ACTIVE_DIRECTORY = (
     "objectGUID",
@@ -93,7 +98,7 @@ _OPENLDAP = ("entryUUID", "entryCSN", "createTimestamp")
 
 
 def attributes_of(flavour: Flavour) -> tuple[str, ...]:
-    """List the attributes that are read of each account and group."""
+    """List the attributes that are read of each account, group and device."""
     return _COMMON + (_OPENLDAP if flavour == "openldap" else _ACTIVE_DIRECTORY)
 
 
@@ -103,12 +108,13 @@ def version_attributes(flavour: Flavour) -> tuple[str, str]:
 
 
 def entries_filter(flavour: Flavour) -> Filter:
-    """Match accounts and groups."""
+    """Match accounts, groups and devices."""
+    device = filters.equal("objectClass", "msDS-Device")
     if flavour == "openldap":
-        return filters.present("sAMAccountName")
+        return filters.any_of(filters.present("sAMAccountName"), device)
     # A computer is a user as well, and so is a managed service account.
     return filters.any_of(
-        filters.equal("objectClass", "user"), filters.equal("objectClass", "group")
+        filters.equal("objectClass", "user"), filters.equal("objectClass", "group"), device
     )
 
 
@@ -156,6 +162,16 @@ class GroupEntry:
 
 
 @dataclass(slots=True, kw_only=True)
+class DeviceEntry:
+    """A device object."""
+
+    guid: UUID
+    version: str
+    dn: str
+    device: Device
+
+
+@dataclass(slots=True, kw_only=True)
 class Unusable:
     """An entry that cannot be read."""
 
@@ -175,7 +191,7 @@ class Gone:
     guid: UUID
 
 
-Record = AccountEntry | GroupEntry | Unusable | Gone
+Record = AccountEntry | GroupEntry | DeviceEntry | Unusable | Gone
 
 
 class _UnreadableError(Exception):
@@ -199,7 +215,7 @@ def version_of(entry: Entry, flavour: Flavour) -> str:
 
 
 def read_entry(entry: Entry, facts: DomainFacts) -> Record | None:
-    """Read an account or group. None: it shows no number, so nothing can be kept of it."""
+    """Read an account, group or device. None: it shows no number: nothing can be kept of it."""
     guid = guid_of(entry, facts.flavour)
     if guid is None:
         return None
@@ -210,6 +226,8 @@ def read_entry(entry: Entry, facts: DomainFacts) -> Record | None:
         if len(entry.dn) > MAX_DN_CHARS:
             raise _UnreadableError("its DN is too long")
         classes = {value.lower() for value in entry.values("objectclass")}
+        if b"msds-device" in classes:
+            return _read_device(entry, guid, version, facts.flavour)
         if b"group" in classes or entry.values("grouptype") or b"groupofnames" in classes:
             return _read_group(entry, guid, version)
         return _read_account(entry, guid, version, facts)
@@ -234,6 +252,33 @@ def _read_group(entry: Entry, guid: UUID, version: str) -> Record:
         sid=_sid(entry),
         members=tuple(_decoded(value) for value in members),
     )
+
+
+def _read_device(entry: Entry, guid: UUID, version: str, flavour: Flavour) -> Record:
+    values = entry.values("msds-deviceid")
+    # Zeros are what a key credential without a device has.
+    if len(values) != 1 or len(values[0]) != 16 or not any(values[0]):
+        raise _UnreadableError("its msDS-DeviceID is not 16 octets, or zeros")
+    owner = _octets(entry, "msds-registeredowner")
+    device = Device(
+        device_id=UUID(bytes_le=values[0]),
+        name=_text(entry, "displayname")[:MAX_DEVICE_NAME_CHARS],
+        # What cannot be read does not switch a device on.
+        enabled=_text(entry, "msds-isenabled").upper() == "TRUE",
+        owner=None if owner is None else _owner_sid(owner),
+        dn=entry.dn,
+        guid=guid,
+        created_at=_created(entry, flavour),
+    )
+    return DeviceEntry(guid=guid, version=version, dn=entry.dn, device=device)
+
+
+def _owner_sid(value: bytes) -> Sid | None:
+    """Read msDS-RegisteredOwner, for display only: a malformed one is as good as none."""
+    try:
+        return Sid.from_bytes(value)
+    except ValueError:
+        return None
 
 
 def _read_account(entry: Entry, guid: UUID, version: str, facts: DomainFacts) -> Record:

@@ -29,6 +29,7 @@ TABLES_OF = {
     2: ("group_members", "account_members", "groups", "nt_hashes"),
     3: ("account_values", "password_history"),
     4: (),
+    5: ("devices",),
 }
 INDEXES_OF_3 = ("accounts_by_dn", "accounts_by_guid", "groups_by_dn", "groups_by_guid")
 
@@ -36,9 +37,13 @@ INDEXES_OF_3 = ("accounts_by_dn", "accounts_by_guid", "groups_by_dn", "groups_by
 def to_schema(version: int, path: Path) -> None:
     """Take away from a store what later schemas added."""
     connection = sqlite3.connect(path)
-    connection.execute("DROP INDEX read_only_dcs")
-    if version == 3:
-        connection.execute("UPDATE settings SET value = 3 WHERE name = 'schema_version'")
+    if version < 4:
+        connection.execute("DROP INDEX read_only_dcs")
+    if version >= 3:
+        connection.execute("DROP TABLE devices")
+        connection.execute(
+            "UPDATE settings SET value = ? WHERE name = 'schema_version'", (version,)
+        )
         connection.commit()
         connection.close()
         return
@@ -69,7 +74,7 @@ def layout(path: Path) -> dict[str, list[tuple[object, ...]]]:
 
 
 @pytest.mark.parametrize("read_only", [False, True])
-@pytest.mark.parametrize("old", [1, 2, 3])
+@pytest.mark.parametrize("old", [1, 2, 3, 4])
 def test_store_of_an_older_schema_is_upgraded_when_it_is_opened(
     store: Store, old: int, read_only: bool
 ) -> None:
@@ -97,6 +102,18 @@ def test_upgrade_finds_accounts_of_a_directory_by_their_dn(store: Store) -> None
     to_schema(2, store.path)
     opened = Store.open(store.path, master_key())
     assert opened.account_id_by_dn("cn=Ärmel,ou=Süd,dc=lab,dc=test") == aermel
+    opened.close()
+
+
+def test_upgrade_makes_a_follower_look_at_everything_again(store: Store) -> None:
+    """Schema 4 passed over device objects: going on from its place would never read them."""
+    for name in ("directory cookie", "directory usn 0123", "directory load"):
+        store.set_setting(name, 7)
+    store.close()
+    to_schema(4, store.path)
+    opened = Store.open(store.path, master_key())
+    names = ("directory cookie", "directory usn 0123", "directory load")
+    assert [opened.setting(name) for name in names] == [None, None, 7]
     opened.close()
 
 

@@ -4,11 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from directory.backend import DirectoryError
+from directory.backend import DirectoryError, NeedsFetch
 from directory.ldap.apply import ReplicaWriter, problem_names
+from directory.ldap.messages import Entry
+from directory.ldap.replica import ReplicaDirectory
 from directory.ldap.schema import Gone
 from directory.model import PrincipalKey
 from directory.store import Store
+from tests.directory.builders import DEVICE
 from tests.directory.ldap.builders import (
     BASE,
     DOMAIN,
@@ -17,6 +20,7 @@ from tests.directory.ldap.builders import (
     guid,
     new_store,
     new_writer,
+    openldap,
     record,
     user,
 )
@@ -304,3 +308,95 @@ def test_store_that_cannot_be_written_says_so(store: Store, writer: ReplicaWrite
     store.path.rename(store.path.with_name("gone.sqlite"))
     with pytest.raises(DirectoryError):
         writer.apply([record(user(1, "alice"))])
+
+
+def device(number: int, **attributes: str | bytes | list[str] | list[bytes]) -> Entry:
+    base: dict[str, str | bytes | list[str] | list[bytes]] = {
+        "objectClass": ["msDS-Device"],
+        "msDS-DeviceID": DEVICE.bytes_le,
+        "msDS-IsEnabled": "TRUE",
+        "displayName": "laptop",
+    }
+    return openldap(number, f"cn={number},cn=RegisteredDevices,{BASE}", **(base | attributes))
+
+
+def test_device_comes_is_disabled_and_goes(store: Store, writer: ReplicaWriter) -> None:
+    """MS-ADSC msDS-Device; the number is in the octets of a Windows GUID."""
+    assert store.device(DEVICE) is None
+    owner = DOMAIN.with_rid(1001)
+    writer.apply([record(device(20, **{"msDS-RegisteredOwner": owner.to_bytes()}))])
+    store.refresh()
+    found = store.device(DEVICE)
+    assert found is not None
+    assert (found.enabled, found.name, found.owner) == (True, "laptop", owner)
+    assert found.guid == guid(20) and found.dn == f"cn=20,cn=RegisteredDevices,{BASE}"
+    done = writer.apply([record(device(20, **{"msDS-IsEnabled": "FALSE"}, entryCSN="2"))])
+    assert done.changed == 1
+    store.refresh()
+    found = store.device(DEVICE)
+    assert found is not None and not found.enabled
+    assert writer.guids_of_device(DEVICE) == [guid(20)]
+    assert writer.apply([Gone(guid=guid(20))]).removed == 1
+    store.refresh()
+    assert store.device(DEVICE) is None
+
+
+def test_device_of_two_objects_is_enabled_only_if_both_are(
+    store: Store, writer: ReplicaWriter
+) -> None:
+    """A directory does not keep msDS-DeviceID unique: a copy must not switch a device on."""
+    off = device(20, **{"msDS-IsEnabled": "FALSE"})
+    for entries in ([off, device(21)], [device(22)]):
+        writer.apply([record(entry) for entry in entries])
+        store.refresh()
+        found = store.device(DEVICE)
+        assert found is not None and not found.enabled
+
+
+@pytest.mark.parametrize("value", ["false", "", "1", []])
+def test_device_that_does_not_say_true_is_disabled(
+    store: Store, writer: ReplicaWriter, value: str | list[str]
+) -> None:
+    """What cannot be read does not switch a device on."""
+    writer.apply([record(device(20, **{"msDS-IsEnabled": value}))])
+    store.refresh()
+    found = store.device(DEVICE)
+    assert found is not None and not found.enabled
+
+
+@pytest.mark.parametrize("value", [bytes(16), b"short", []])
+def test_device_without_a_number_is_a_problem_and_no_device(
+    store: Store, writer: ReplicaWriter, value: bytes | list[bytes]
+) -> None:
+    """Zeros are what a key credential without a device has; a device that had one loses it."""
+    writer.apply([record(device(20))])
+    done = writer.apply([record(device(20, **{"msDS-DeviceID": value}, entryCSN="2"))])
+    assert [why for _, why in done.problems] == ["its msDS-DeviceID is not 16 octets, or zeros"]
+    store.refresh()
+    assert not store.has_devices()
+
+
+def test_worker_asks_the_follower_about_a_device(
+    store: Store, writer: ReplicaWriter, tmp_path: Path
+) -> None:
+    """Before a refusal that rests on a device is believed; with read_through before any answer."""
+    directory = ReplicaDirectory(store, tmp_path, max_staleness_s=0)
+    question = ("device", DEVICE.hex)
+    directory.begin()
+    assert directory.device(DEVICE) is None
+    assert directory.questions() == (question,)
+    through = ReplicaDirectory(store, tmp_path, max_staleness_s=0, read_through=True)
+    through.begin()
+    assert through.device(DEVICE) is None  # a realm without devices asks nobody first
+    writer.apply([record(device(20))])
+    through.refresh()
+    through.begin()
+    with pytest.raises(NeedsFetch):
+        through.device(DEVICE)
+    assert through.questions() == (question,) and through.is_interrupted
+    through.begin({question})
+    assert through.device(DEVICE) is not None
+    directory.refresh()
+    directory.begin()
+    assert directory.device(DEVICE) is not None
+    assert directory.questions() == ()

@@ -8,9 +8,9 @@ import pytest
 from directory.ldap.messages import Entry
 from directory.ldap.schema import (
     FOREVER,
+    AccountEntry,
     DomainFacts,
     Gone,
-    GroupEntry,
     Unusable,
     guid_of,
     interval,
@@ -72,7 +72,7 @@ def test_account_whose_state_is_not_shown_is_unusable() -> None:
 def test_computer_as_samba_gives_it() -> None:
     """MS-ADTS 2.2.16: WORKSTATION_TRUST_ACCOUNT; its password never expires."""
     found = read_entry(SAMBA, samba_facts())
-    assert found is not None and not isinstance(found, (Unusable, Gone, GroupEntry))
+    assert isinstance(found, AccountEntry)
     made = found.account
     assert (made.kind, made.name, made.primary_group_id) == (AccountKind.COMPUTER, "PC1$", 515)
     assert made.spns == ("HOST/PC1", "HOST/pc1.lab.example")
@@ -137,7 +137,7 @@ def test_password_expires_by_the_domains_age() -> None:
     entry = user(1, "alice", pwdLastSet="134388000000000000")
     aged = DomainFacts(flavour="openldap", sid=DOMAIN, max_password_age=timedelta(days=42))
     found = read_entry(entry, aged)
-    assert found is not None and not isinstance(found, (Unusable, Gone, GroupEntry))
+    assert isinstance(found, AccountEntry)
     set_at = found.account.password_set_at
     assert set_at is not None
     assert found.account.password_expires_at == set_at + timedelta(days=42)
@@ -157,7 +157,7 @@ def test_lockout_time_locks_for_the_domains_duration() -> None:
     assert account(entry).locked_until == datetime(2026, 11, 10, 16, 30, tzinfo=UTC)
     forever = DomainFacts(flavour="openldap", sid=DOMAIN, lockout_duration=None)
     found = read_entry(entry, forever)
-    assert found is not None and not isinstance(found, (Unusable, Gone, GroupEntry))
+    assert isinstance(found, AccountEntry)
     assert found.locked_until == FOREVER
     assert account(user(1, "alice", lockoutTime="0")).locked_until is None
 
