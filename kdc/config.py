@@ -41,6 +41,7 @@ from kdc.config_values import (
     zero_or,
 )
 
+PrivilegedKeys = Literal["any", "device"]
 Compat = Literal["strict", "windows", "tools"]
 DhReuse = Literal["off", "keys", "replies"]
 RocaPolicy = Literal["block", "audit", "ignore"]
@@ -131,6 +132,7 @@ class KdcConfig:
     roca_policy: RocaPolicy = "block"
     keycredential_check_keyid: bool = True
     require_device_object: bool = False
+    privileged_keys: PrivilegedKeys = "any"
     implicit_dollar: bool = True
     pac: bool = True
     logon_cas: tuple[str, ...] = ()
@@ -272,6 +274,7 @@ KEYS: Mapping[str, Key] = {
         _key("roca_policy", one_of(RocaPolicy)),
         _key("keycredential_check_keyid", boolean),
         _key("require_device_object", boolean),
+        _key("privileged_keys", one_of(PrivilegedKeys)),
         _key("implicit_dollar", boolean),
         _key("pac", boolean),
         _key("logon_cas", path_texts),

@@ -15,6 +15,7 @@ from kdc.errors import FAULT_CODES, KdcError
 from kdc.policy import check_account_state, check_password_state
 from kdc.trust import SignerEvidence
 from kdc.trust.cert_trust import CertTrust
+from kdc.trust.device import DevicePolicy, device_policy
 from kdc.trust.named_by_certificate import accounts_named
 from kdc.trust.verdict import judge
 from kdc.wire.constants import ErrorCode
@@ -157,7 +158,7 @@ def judge_certificate(
     account = store.account_by_id(owners[0]) if owners else None
     evidence = SignerEvidence(public_key=key, certificate=certificate.der, intermediates=sent)
     if account is None and trust is not None and certificate.subject != certificate.issuer:
-        return _judge_chain(evidence, trust, store)
+        return _judge_chain(evidence, trust, store, device_policy(config))
     if account is None:
         no_ca = "this realm has no logon CA" if trust is None else "it is its own issuer"
         return _refused(
@@ -166,7 +167,7 @@ def judge_certificate(
             *_unusable(key, store),
         )
     try:
-        verdict = judge(evidence, account, store, None, now())
+        verdict = judge(evidence, account, store, None, device_policy(config), now())
         check_account_state(account, now())
         check_password_state(account, now())
     except KdcError as refusal:
@@ -186,7 +187,9 @@ def judge_certificate(
     )
 
 
-def _judge_chain(evidence: SignerEvidence, trust: CertTrust, store: Store) -> Verdict:
+def _judge_chain(
+    evidence: SignerEvidence, trust: CertTrust, store: Store, devices: DevicePolicy
+) -> Verdict:
     """Judge a certificate of a CA: its chain, then the account that it names."""
     try:
         chain = trust.valid_chain(evidence.certificate, evidence.intermediates, now())
@@ -207,7 +210,7 @@ def _judge_chain(evidence: SignerEvidence, trust: CertTrust, store: Store) -> Ve
             "an account whose altSecurityIdentities point at it could log on with it",
         )
     try:
-        verdict = judge(evidence, account, store, trust, now())
+        verdict = judge(evidence, account, store, trust, devices, now())
         check_account_state(account, now())
         check_password_state(account, now())
     except KdcError as refusal:

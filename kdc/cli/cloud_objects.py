@@ -5,51 +5,23 @@ from datetime import datetime
 
 from directory.changes import NewAccount
 from directory.model import (
-    DOMAIN_ADMINS_RID,
-    DOMAIN_CONTROLLERS_RID,
     AccountKind,
     Group,
     PrincipalKey,
     ReadOnlyDc,
-    Sid,
 )
 from directory.store import Store
 from directory.store_read_only_dc import dn_of_group
 from directory.store_schema import embedded_dn
+from kdc.trust.privileged import READ_ONLY_CONTROLLERS_RID, is_privileged_group
 
 COMPUTER = "AzureADKerberos"
 """What Entra's own tool calls it."""
-READ_ONLY_CONTROLLERS_RID = 521
 KEPT_GENERATIONS = 1  # tickets under the last key live on until they expire
 
 _PAGE = 500
-_BUILTIN = Sid(5, (32,))
-# MS-ADTS 3.1.1.6.1.2, and the groups that a new read-only DC is denied in Windows.
-_PRIVILEGED_RIDS = frozenset(
-    {
-        DOMAIN_ADMINS_RID,
-        DOMAIN_CONTROLLERS_RID,
-        498,  # Enterprise Read-only Domain Controllers
-        517,  # Cert Publishers
-        518,  # Schema Admins
-        519,  # Enterprise Admins
-        520,  # Group Policy Creator Owners
-        READ_ONLY_CONTROLLERS_RID,
-        526,  # Key Admins
-        527,  # Enterprise Key Admins
-        572,  # Denied RODC Password Replication Group
-    }
-)
-_PRIVILEGED_BUILTIN_RIDS = frozenset(
-    {
-        544,  # Administrators
-        548,  # Account Operators
-        549,  # Server Operators
-        550,  # Print Operators
-        551,  # Backup Operators
-        552,  # Replicator
-    }
-)
+# The groups that a new read-only DC is denied in Windows: the privileged ones, and this one.
+_DENIED_REPLICATION_RID = 572  # Denied RODC Password Replication Group
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,13 +78,12 @@ def all_groups(store: Store) -> list[Group]:
 
 
 def default_deny(store: Store) -> list[Group]:
-    """List the privileged groups that the domain has."""
+    """List the groups of the domain that a new read-only DC is denied."""
     domain = store.domain_sid
     return [
         group
         for group in all_groups(store)
-        if (group.sid.is_in(domain) and group.sid.rid in _PRIVILEGED_RIDS)
-        or (group.sid.is_in(_BUILTIN) and group.sid.rid in _PRIVILEGED_BUILTIN_RIDS)
+        if is_privileged_group(group.sid) or group.sid == domain.with_rid(_DENIED_REPLICATION_RID)
     ]
 
 

@@ -23,7 +23,14 @@ from kdc.cli.errors import CliError, ExitCode
 from kdc.cli.key_places import KeyPlace, Owner, open_place
 from kdc.cli.options import json_option, not_found, read_input_file, state_option
 from kdc.cli.output import print_fields, print_json, print_table, read_time
-from kdc.cli.state import check_writable, find_account, now, open_realm, write_private
+from kdc.cli.state import (
+    RealmState,
+    check_writable,
+    find_account,
+    now,
+    open_realm,
+    write_private,
+)
 from kdc.config import KdcConfig
 from pki import ca, oids
 from pki.errors import KeyFault, PkiError
@@ -51,6 +58,13 @@ command.add_command(key_check.command)
 
 # -- enroll ----------------------------------------------------------------------------------
 
+device_option = click.option(
+    "--device",
+    type=click.UUID,
+    metavar="ID",
+    help="DeviceId of the device that the key is on (kdc device).",
+)
+
 
 @command.command("enroll")
 @click.argument("user")
@@ -72,6 +86,7 @@ command.add_command(key_check.command)
     is_flag=True,
     help="Leave keyUsage out, exactly as Windows does; Heimdal's kinit then signs nothing.",
 )
+@device_option
 @caller_options
 @state_option
 @click.pass_context
@@ -82,6 +97,7 @@ def enroll(
     days: int,
     throwaway_issuer: Path | None,
     no_key_usage: bool,
+    device: uuid.UUID | None,
     caller: Caller,
 ) -> None:
     """Make and register a key as Windows Hello does.
@@ -101,6 +117,7 @@ def enroll(
             )
         if path is not None:
             check_writable(path)
+    _check_device(realm, device)
     with open_place(realm, caller, write=True) as place:
         owner = place.find(user)
         _check_owner(owner)
@@ -126,7 +143,7 @@ def enroll(
         write_private(out, pem, replace=False)
         try:
             public_key = public_key_from_cryptography(private_key.public_key())
-            credential = _register(place, owner, public_key, moment)
+            credential = _register(place, owner, public_key, moment, device)
         except BaseException:
             out.unlink()
             raise
@@ -155,8 +172,20 @@ def _check_owner(owner: Owner) -> None:
         )
 
 
+def _check_device(realm: RealmState, device: uuid.UUID | None) -> None:
+    """Check that the device of a new key is there, as far as this node knows. Raises CliError."""
+    if device is not None:
+        with realm.store() as store:
+            if store.device(device) is None:
+                raise not_found(f"no device {device}", "kdc device list")
+
+
 def _register(
-    place: KeyPlace, owner: Owner, public_key: PublicKey, moment: datetime
+    place: KeyPlace,
+    owner: Owner,
+    public_key: PublicKey,
+    moment: datetime,
+    device: uuid.UUID | None,
 ) -> KeyCredential:
     """Register a public key on an account, in the form that Windows writes for its kind."""
     form = MaterialForm.BCRYPT
@@ -164,7 +193,7 @@ def _register(
         form = MaterialForm.SPKI
     elif owner.kind is AccountKind.COMPUTER:
         form = MaterialForm.RSA_PUBLIC_KEY
-    new = NewKeyCredential(public_key=public_key, material=form, created=moment)
+    new = NewKeyCredential(public_key=public_key, material=form, created=moment, device_id=device)
     return place.add(owner, encode_key_credential(new, owner.dn))
 
 
@@ -174,10 +203,13 @@ def _register(
 @command.command("add")
 @click.argument("user")
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@device_option
 @caller_options
 @state_option
 @click.pass_context
-def add(ctx: click.Context, user: str, file: Path, caller: Caller) -> None:
+def add(
+    ctx: click.Context, user: str, file: Path, device: uuid.UUID | None, caller: Caller
+) -> None:
     """Register the public key in FILE on a user.
 
     FILE holds a certificate or public key (PEM or DER), a BCRYPT or TPM key blob, or the text of
@@ -185,17 +217,21 @@ def add(ctx: click.Context, user: str, file: Path, caller: Caller) -> None:
     whoever the options say.
     """
     data = read_input_file(file, MAX_KEY_FILE_BYTES)
-    with open_place(open_realm(ctx), caller, write=True) as place:
+    text = _dn_binary(data)
+    if text is not None and device is not None:
+        raise click.UsageError("the value in FILE names its device itself: leave --device out")
+    realm = open_realm(ctx)
+    _check_device(realm, device)
+    with open_place(realm, caller, write=True) as place:
         owner = place.find(user)
         _check_owner(owner)
-        text = _dn_binary(data)
         if text is not None:
             place.check_free(owner, decode_key_credential(text, owner_dn=owner.dn).public_key)
             credential = place.add(owner, text)
         else:
             public_key = read_public_key(data, file)
             place.check_free(owner, public_key)
-            credential = _register(place, owner, public_key, now())
+            credential = _register(place, owner, public_key, now(), device)
         click.echo(f"registered key {credential.key_id.hex()[:16]} on {owner.name}")
         for warning in credential.warnings:
             click.echo(f"  note: {warning}", err=True)

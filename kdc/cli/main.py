@@ -22,6 +22,7 @@ NOUNS: dict[str, tuple[str, str]] = {
     "key": ("kdc.cli.key", "Keys registered on accounts: what key trust trusts."),
     "cert": ("kdc.cli.cert", "Certificates of the realm's own CA."),
     "service": ("kdc.cli.service", "Service principals."),
+    "device": ("kdc.cli.device", "Devices that registered keys are on."),
     "group": ("kdc.cli.group", "Groups of the domain."),
     "delegation": ("kdc.cli.delegation", "Which services may act for users, and where."),
     "cloud-trust": ("kdc.cli.cloud_trust", "Trust in tickets of the cloud or a read-only DC."),

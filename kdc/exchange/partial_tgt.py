@@ -29,11 +29,13 @@ from kdc.exchange.principals import account_by_parts
 from kdc.exchange.realm import Realm
 from kdc.pac import PacError, PartialPac, parse_pac, verify_partial_pac
 from kdc.policy import check_account_state, check_password_state
+from kdc.trust.privileged import (
+    ENTERPRISE_READ_ONLY_CONTROLLERS_RID,
+    READ_ONLY_CONTROLLERS_RID,
+)
 from kdc.wire.constants import ErrorCode
 from kdc.wire.rfc4120 import PrincipalName
 
-READ_ONLY_CONTROLLERS_RID = 521
-ENTERPRISE_READ_ONLY_CONTROLLERS_RID = 498
 CONTROLLERS = (
     DOMAIN_CONTROLLERS_RID,
     READ_ONLY_CONTROLLERS_RID,

@@ -81,7 +81,14 @@ def _verify_pkinit(context: AsContext, value: bytes) -> Proven:
     body = context.request.req_body
     proof = verify_pk_as_req(value, body, context.krbtgt, realm, now)
     realm.stages.enter("trust")
-    verdict = judge(proof.evidence, context.account, realm.directory, realm.certificates, now)
+    verdict = judge(
+        proof.evidence,
+        context.account,
+        realm.directory,
+        realm.certificates,
+        realm.device_policy,
+        now,
+    )
     context.facts.update(
         trust=verdict.model, key_id=verdict.key_id, fresh=proof.fresh, kex=proof.group.name
     )

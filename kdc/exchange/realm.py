@@ -17,6 +17,7 @@ from kdc.exchange.memory import ReplayMemory, RetransmitMemory
 from kdc.exchange.open_tgt import OpenTgts
 from kdc.exchange.stages import Stages, Untimed
 from kdc.trust.cert_trust import CertTrust
+from kdc.trust.device import DevicePolicy
 from pki.cms import CmsPolicy
 from pki.cms_sign import CmsSigner
 from pki.keys import KeyPolicy
@@ -111,6 +112,8 @@ class Realm:
     signers: KdcSigners
     cms_policy: CmsPolicy
     key_policy: KeyPolicy
+    device_policy: DevicePolicy
+    """Which registered keys need a device object."""
     groups: tuple[Group, ...]
     """Key-agreement groups accepted, most preferred first."""
     dh_keys: DhKeys

@@ -4,7 +4,8 @@ Rules (design requirements 9 and 11; rows T01 to T08, T20)
   1. The client's name leads to the account by exactly that name: no "$" is added, no UPN tried
      (CVE-2021-42278). The SID in the TGT's PAC must be that account's (CVE-2021-42287).
   2. The account is judged as at a logon, however old the TGT is.
-  3. A TGT of a key-trust logon ends with the last key of its account.
+  3. A TGT of a key-trust logon ends with the last key of its account that is on no disabled device.
+     Which key it was is not in the ticket. Policies of the logon are not asked again.
   4. Where tickets have no PAC (a realm without, an account without a SID), the account must be
      older than the TGT.
 """
@@ -32,6 +33,7 @@ from kdc.pac import (
     verify_pac,
 )
 from kdc.policy import check_account_state, may_be_delegated
+from kdc.trust.device import is_on_disabled_device
 from kdc.wire.constants import ErrorCode
 from kdc.wire.rfc4120 import (
     AuthorizationDataElement,
@@ -93,7 +95,7 @@ def verify_requester(tgt: OpenTgt, realm: Realm, now: datetime) -> Requester:
         if account.created_at.replace(microsecond=0) > part.authtime:
             raise KdcError(ErrorCode.KDC_ERR_TGT_REVOKED, "the account is younger than the TGT")
     else:
-        check_keys_remain(carried, account)
+        check_keys_remain(carried, account, realm.directory)
     return Requester(account=account, name=part.cname, pac=facts, delegable=tgt.delegable)
 
 
@@ -114,11 +116,18 @@ def _verify_partial(tgt: OpenTgt, dc: ReadOnlyDc, realm: Realm, now: datetime) -
     return Requester(account=account, name=tgt.part.cname, pac=facts, delegable=delegable)
 
 
-def check_keys_remain(carried: Carried, account: Account) -> None:
-    """Refuse a ticket of a key-trust logon when the account's last key is gone (rule 3)."""
-    if KEY_TRUST in carried.asserted_sids and not any(c.usable for c in account.key_credentials):
+def check_keys_remain(carried: Carried, account: Account, directory: Directory) -> None:
+    """Refuse a ticket of a key-trust logon when no key of the account could be its own (rule 3)."""
+    if KEY_TRUST not in carried.asserted_sids:
+        return
+    usable = [credential for credential in account.key_credentials if credential.usable]
+    if not usable:
         raise KdcError(
             ErrorCode.KDC_ERR_TGT_REVOKED, "the keys of a key-trust logon were removed since"
+        )
+    if all(is_on_disabled_device(credential, directory) for credential in usable):
+        raise KdcError(
+            ErrorCode.KDC_ERR_TGT_REVOKED, "the devices of a key-trust logon were disabled since"
         )
 
 

@@ -84,7 +84,7 @@ def speak_by_evidence(
         )
     facts["s4u_account"] = user.sam_account_name
     check_account_state(user, now)
-    check_keys_remain(carried, user)
+    check_keys_remain(carried, user, realm.directory)
     if not part.flags & TicketFlag.FORWARDABLE:
         raise _restricted("the evidence ticket is not forwardable")
     if not is_delegable(user, realm):

@@ -11,6 +11,7 @@ from dataclasses import replace
 from directory.backend import DirectoryFault
 from kdc.explain.advice_chain import CHAIN_ADVICE
 from kdc.explain.advice_cloud import CLOUD_ADVICE
+from kdc.explain.advice_device import DEVICE_ADVICE
 from kdc.explain.advice_directory import DIRECTORY_ADVICE
 from kdc.explain.advice_fast import FAST_ADVICE
 from kdc.explain.advice_kpasswd import KPASSWD_ADVICE
@@ -228,6 +229,7 @@ ADVICE: Mapping[str, Advice] = {
     **PAC_ADVICE,
     **KPASSWD_ADVICE,
     **CHAIN_ADVICE,
+    **DEVICE_ADVICE,
     **DIRECTORY_ADVICE,
 }
 """Everything we can say, by the reason."""

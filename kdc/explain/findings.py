@@ -300,6 +300,7 @@ _ABOUT: dict[Step, Callable[[_Case], list[str]]] = {
     Step.KEY: _key,
     Step.SIGNATURE: _key,
     Step.TRUST: _trust,
+    Step.DEVICE: _trust,
     Step.PK_REPLAY: _replay,
     Step.PASSWORD_ALLOWED: _account,
     Step.TS_ETYPE: _sealed,

@@ -41,6 +41,7 @@ class Step(Enum):
     KEY = "the signer's key meets the key policy"
     SIGNATURE = "digest and signature are right"
     TRUST = "the key is registered on this account, and on no other"
+    DEVICE = "the key's device, if it has one, may log on"
     CHAIN = "the certificate leads to a logon CA, is valid and not revoked"
     MAPPING = "the certificate stands for this account"
     PK_REPLAY = "the AuthPack was not used before"
@@ -122,11 +123,13 @@ _PKINIT = (
     Step.KEY,
     Step.SIGNATURE,
     Step.TRUST,
+    Step.DEVICE,
     Step.PK_REPLAY,
 )
 _CERTIFICATE = tuple(
     part
     for step in _PKINIT
+    if step is not Step.DEVICE
     for part in ((Step.CHAIN, Step.MAPPING) if step is Step.TRUST else (step,))
 )
 """PKINIT with a key that no account has: its certificate is judged instead."""

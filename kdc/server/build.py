@@ -29,6 +29,7 @@ from kdc.server.key_files import MAX_PEM_BYTES, key_file
 from kdc.server.replay import FileReplayMemory
 from kdc.server.retransmit import FileRetransmitMemory
 from kdc.state_folder import StateFolder
+from kdc.trust.device import device_policy
 from pki.ca import certificates_from_pem, private_key_from_pem
 from pki.cms import CmsPolicy
 from pki.cms_sign import CmsSigner
@@ -114,6 +115,7 @@ def build_realm(
             require_content_type_attribute=config.cms_require_content_type,
         ),
         key_policy=KeyPolicy(roca=config.roca_policy),
+        device_policy=device_policy(config),
         groups=accepted_groups(config),
         certificates=serve_cert_trust(folder, config),
         service_keys=LongTermKeys(),

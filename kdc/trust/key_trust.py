@@ -11,19 +11,21 @@ from directory.backend import Directory
 from directory.model import Account, AccountKind
 from kdc.errors import KdcError
 from kdc.trust import SignerEvidence, TrustVerdict
+from kdc.trust.device import DevicePolicy, check_device
 from kdc.wire.constants import ErrorCode
 
 KINDS = (AccountKind.USER, AccountKind.COMPUTER)
 
 
 def judge_key_trust(
-    evidence: SignerEvidence, account: Account, directory: Directory
+    evidence: SignerEvidence, account: Account, directory: Directory, devices: DevicePolicy
 ) -> TrustVerdict | None:
     """Judge a signer by the keys registered on accounts; None: the key is registered nowhere.
 
     account: the one the request names.
     Raises KdcError: KDC_ERR_CLIENT_NOT_TRUSTED when the key is on two accounts,
-    KDC_ERR_CLIENT_NAME_MISMATCH when it is on another account than the named one.
+    KDC_ERR_CLIENT_NAME_MISMATCH when it is on another account than the named one; that of
+    `check_device`.
     """
     digest = evidence.public_key.digest
     owners = directory.accounts_by_key(digest)
@@ -46,6 +48,7 @@ def judge_key_trust(
     for credential in account.key_credentials:
         key = credential.public_key
         if credential.usable and key is not None and hmac.compare_digest(key.digest, digest):
+            check_device(credential, account, directory, devices)
             return TrustVerdict(
                 model="key",
                 account_id=account.account_id,

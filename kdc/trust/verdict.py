@@ -7,6 +7,7 @@ from directory.model import Account
 from kdc.errors import KdcError
 from kdc.trust import SignerEvidence, TrustVerdict
 from kdc.trust.cert_trust import CertTrust, judge_certificate_trust
+from kdc.trust.device import DevicePolicy
 from kdc.trust.key_trust import judge_key_trust
 from kdc.wire.constants import ErrorCode
 
@@ -16,6 +17,7 @@ def judge(
     account: Account,
     directory: Directory,
     certificates: CertTrust | None,
+    devices: DevicePolicy,
     now: datetime,
 ) -> TrustVerdict:
     """Decide whether this signer may log on as `account`.
@@ -25,7 +27,7 @@ def judge(
     KDC_ERR_CLIENT_NOT_TRUSTED for a key that no account has and no CA stands behind.
     Source: MS-PKCA 3.1.5.2.1.
     """
-    verdict = judge_key_trust(evidence, account, directory)
+    verdict = judge_key_trust(evidence, account, directory, devices)
     if verdict is not None:
         return verdict
     if certificates is None or evidence.self_issued:

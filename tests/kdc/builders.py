@@ -20,7 +20,7 @@ from directory.keymaterial import MaterialForm
 from directory.model import AccountKind, PrincipalKey, Sid
 from directory.sealing import MasterKey
 from directory.store import Store
-from kdc.config import DhReuse, KdcConfig, KeyListSwitch, RocaPolicy
+from kdc.config import DhReuse, KdcConfig, KeyListSwitch, PrivilegedKeys, RocaPolicy
 from kdc.core import Core
 from kdc.crypto.etypes import (
     KEY_BYTES,
@@ -138,6 +138,8 @@ class Settings(TypedDict, total=False):
     kpasswd_admin_reset: bool
     cloud_trust_key_list: KeyListSwitch
     cloud_trust_deny_admin_count: bool
+    require_device_object: bool
+    privileged_keys: PrivilegedKeys
 
 
 def config(**settings: Unpack[Settings]) -> KdcConfig:

@@ -31,6 +31,8 @@ CERTIFICATE = {
     "reasons",
 }  # fmt: skip
 
+DEVICE = {"device_id", "name", "enabled", "owner", "owner_sid", "dn", "created"}
+
 
 @pytest.mark.parametrize(
     ("arguments", "keys"),
@@ -42,6 +44,7 @@ CERTIFICATE = {
         (("service", "list"), {"name", "service_principal_names", "kvno", "disabled"}),
         (("service", "show", "host/web.lab.test"), ACCOUNT),
         (("delegation", "show", "alice"), DELEGATION | {"name"}),
+        (("device", "list"), DEVICE),
         (("group", "list"), {"name", "sid", "members"}),
         (("group", "show", "Domain Admins"), {"name", "sid", "members"}),
         (("keytab", "show", "kt"), {"principal", "kvno", "enctype", "timestamp"}),
@@ -52,6 +55,7 @@ def test_json_keys_are_stable_and_documented(
 ) -> None:
     """Scripts rely on them: adding one changes this test, removing one breaks somebody."""
     realm.ok("service", "add", "host/web.lab.test", "--keytab", tmp_path / "kt")
+    realm.ok("device", "add", "laptop")
     realm.monkeypatch.chdir(realm.state.parent)
     value = realm.ok(*arguments, "--json").json
     row = value[0] if isinstance(value, list) else value
@@ -72,4 +76,4 @@ def test_every_read_takes_json() -> None:
             if name in ("list", "show", "logon"):
                 assert any(p.name == "as_json" for p in sub.params), f"{noun} {name}"
                 checked += 1
-    assert checked == 17
+    assert checked == 19

@@ -18,6 +18,7 @@ from directory.store import Store
 from kdc.errors import KdcError
 from kdc.outcome import Outcome
 from kdc.trust import SignerEvidence
+from kdc.trust.device import DevicePolicy
 from kdc.trust.key_trust import judge_key_trust
 from kdc.trust.verdict import judge
 from kdc.wire.constants import ErrorCode
@@ -576,14 +577,17 @@ def account(kdc: Kdc, name: str) -> Account:
 def test_verdict_names_account_and_key(kdc: Kdc) -> None:
     """MS-PKCA 3.1.5.2.1.5: key trust is a strong mapping."""
     alice = account(kdc, "alice")
-    verdict = judge(evidence("alice"), alice, kdc.store, None, NOW)
+    verdict = judge(evidence("alice"), alice, kdc.store, None, DevicePolicy(), NOW)
     assert (verdict.model, verdict.account_id, verdict.strong) == ("key", alice.account_id, True)
     assert verdict.key_id == alice.key_credentials[0].key_id.hex()
 
 
 def test_unregistered_key_is_left_to_the_next_trust_model(kdc: Kdc) -> None:
     """Architecture 3: key trust has no opinion on a key that is registered nowhere."""
-    assert judge_key_trust(evidence("stranger"), account(kdc, "alice"), kdc.store) is None
+    assert (
+        judge_key_trust(evidence("stranger"), account(kdc, "alice"), kdc.store, DevicePolicy())
+        is None
+    )
 
 
 class _Index:
@@ -603,7 +607,7 @@ def test_index_without_the_credential_is_no_ticket(kdc: Kdc) -> None:
     pat = account(kdc, "pat")
     with pytest.raises(KdcError) as caught:
         index = _Index(pat.account_id)
-        judge(evidence("alice"), pat, index, None, NOW)  # type: ignore[arg-type]  # enough of a Directory
+        judge(evidence("alice"), pat, index, None, DevicePolicy(), NOW)  # type: ignore[arg-type]  # enough of a Directory
     assert (caught.value.code, caught.value.why) == (
         ErrorCode.KDC_ERR_CLIENT_NOT_TRUSTED,
         "the key index and the account's key credentials disagree",
@@ -621,6 +625,7 @@ def test_unusable_credential_of_the_same_key_is_no_ticket(kdc: Kdc) -> None:
             replace(alice, key_credentials=(spoiled,)),
             _Index(alice.account_id),  # type: ignore[arg-type]  # enough of a Directory
             None,
+            DevicePolicy(),
             NOW,
         )
     assert caught.value.why == "the key index and the account's key credentials disagree"
@@ -630,7 +635,7 @@ def test_service_account_never_logs_on_by_key(kdc: Kdc) -> None:
     """MS-PKCA 3.1.5.2.1.4 speaks of users and computers."""
     service = replace(account(kdc, "alice"), kind=AccountKind.SERVICE)
     with pytest.raises(KdcError) as caught:
-        judge(evidence("alice"), service, kdc.store, None, NOW)
+        judge(evidence("alice"), service, kdc.store, None, DevicePolicy(), NOW)
     assert (caught.value.code, caught.value.why) == ANOTHERS
 
 
