@@ -15,7 +15,7 @@ Rules
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 from directory.backend import Directory
@@ -29,6 +29,7 @@ StrongMapping = Literal["full", "compatibility", "none"]
 Strength = Literal["strong", "weak"]
 
 MAX_UPN_CHARS = 1024
+_UNKNOWN = datetime(1970, 1, 1, tzinfo=UTC)
 
 _MISMATCH = ErrorCode.KDC_ERR_CERTIFICATE_MISMATCH
 _NAME_MISMATCH = ErrorCode.KDC_ERR_CLIENT_NAME_MISMATCH
@@ -268,7 +269,9 @@ def gather(
 
 
 def _is_older(not_before: datetime, created_at: datetime, backdating: timedelta) -> bool:
-    return not_before + backdating < created_at
+    # A directory that does not show when an account was made gives it the epoch: nothing is known,
+    # so every certificate may be older.
+    return created_at <= _UNKNOWN or not_before + backdating < created_at
 
 
 def judge_mapping(

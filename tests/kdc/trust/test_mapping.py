@@ -1,7 +1,7 @@
 """Which account a certificate stands for: the table, the forms, and the names that lie."""
 
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -149,6 +149,13 @@ def test_backdating_is_allowed_for() -> None:
     """KB5014754, CertificateBackdatingCompensation: a CA dates its certificates back."""
     names = replace(NO_SID, not_before=CAROL.created_at - timedelta(minutes=9))
     assert judge(names, mode="compatibility").strength == "weak"
+
+
+def test_account_of_unknown_age_is_older_than_no_certificate() -> None:
+    """KB5014754, row C20: a directory that does not show whenCreated lets nothing weak pass."""
+    hidden = replace(CAROL, created_at=datetime(1970, 1, 1, tzinfo=UTC))
+    code, why = refusal(NO_SID, hidden, "compatibility")
+    assert (code, why.endswith("older than it")) == (66, True)
 
 
 def test_weak_in_full_mode_says_why_it_is_not_enough() -> None:
