@@ -79,6 +79,11 @@ class ReplicaDirectory:
             asked += [question for question in found if question not in self._validated]
         return tuple(dict.fromkeys(asked))[:MAX_QUESTIONS]
 
+    @property
+    def has_found(self) -> bool:
+        """Whether any name of this request was an account's."""
+        return bool(self._found)
+
     def has_changed_since(self, version: int) -> bool:
         """Tell whether anything was committed since the store was in that version."""
         try:

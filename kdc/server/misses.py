@@ -37,6 +37,8 @@ log = logging.getLogger(__name__)
 
 MAX_WAITING: Final = 512
 """Requests of one worker that wait at a time; at 10 KiB each 5 MiB."""
+MAX_UNAWAITED: Final = MAX_WAITING // 4
+"""Open questions past which nobody's are asked: requests that wait have the rest."""
 RECONNECT_PAUSE_S: Final = 0.2
 
 _REPLY = msgspec.json.Decoder(Reply)
@@ -80,6 +82,10 @@ class DeferringHandler(Protocol):
         ...
 
 
+def _nobody(told: Told) -> None:
+    """Nobody waits for the answer."""
+
+
 class MissClient:
     """A worker's end of the socket to the follower. Owner: the worker's loop."""
 
@@ -117,6 +123,14 @@ class MissClient:
             return
         self._callbacks[number].append(answered)
         self._waiting += 1
+
+    def ask_soon(self, questions: tuple[Question, ...]) -> None:
+        """Ask for nobody: after what is being answered now, and only where there is much room.
+
+        What the follower finds is in the store for the next attempt.
+        """
+        if questions and self._waiting < MAX_UNAWAITED and questions not in self._ids:
+            self._loop.call_soon(self.ask, questions, _nobody)
 
     def close(self) -> None:
         """Close the socket; all who wait are told that the directory is away."""

@@ -2,8 +2,8 @@
 believed only after the follower has asked the directory.
 
 Only refusals that a newer store could turn around are looked into (ASKED): an unknown name, or a
-key that is not where the request says. With `hide_unknown` an unknown client is none of them, on
-purpose: the time it takes would tell names apart.
+key that is not where the request says. With `hide_unknown` no logon waits for that: the time it
+takes would tell names apart. The follower is asked afterwards, so that the next attempt is right.
 """
 
 import asyncio
@@ -57,9 +57,12 @@ class ReplicaHandler(RealmHandler):
             read_through=config.consistency == "read_through",
         )
 
+    _client: MissClient | None = None
+
     def asker(self, loop: asyncio.AbstractEventLoop) -> MissClient | None:
         """Return who asks the follower."""
-        return MissClient(loop, self._folder.root)
+        self._client = MissClient(loop, self._folder.root)
+        return self._client
 
     def handle(self, message: bytes, peer: Peer, now: datetime) -> Outcome:
         """Answer one message for a caller who cannot wait: what has to be asked is 29."""
@@ -73,7 +76,11 @@ class ReplicaHandler(RealmHandler):
         self._replica.begin()
         outcome = self._core.handle(message, peer, now)
         questions = self._open_questions(outcome)
-        if questions:
+        if self._is_hidden(outcome):
+            # Every answer is given at once, also 24 and 25 to a name that is nobody's yet.
+            if self._client is not None and (questions or not self._replica.has_found):
+                self._client.ask_soon(questions or self._replica.questions())
+        elif questions:
             return Waiting(
                 message=message,
                 peer=peer,
@@ -109,6 +116,12 @@ class ReplicaHandler(RealmHandler):
         if outcome.code in ASKED or self._replica.is_interrupted:
             return self._replica.questions()
         return ()
+
+    def _is_hidden(self, outcome: Outcome) -> bool:
+        """Tell whether names may not be told by how long the answer takes."""
+        hides = self._core.realm.config.hide_unknown and outcome.exchange == "AS"
+        # With read_through every name is asked about first, whosever it is.
+        return hides and not self._replica.is_interrupted
 
     def _finish(self, waiting: Waiting, outcome: Outcome, now: datetime) -> Outcome:
         self._note(waiting.message, waiting.peer, now, outcome)

@@ -163,3 +163,20 @@ async def test_follower_that_comes_back_is_asked_again(
     await settled()
     assert told == [Told.AWAY, Told.SAME]
     client.close()
+
+
+async def test_what_nobody_waits_for_leaves_room(
+    folder: Path, follower: FakeFollower, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Questions about hidden names: asked after the answer, never twice, and a few at a time."""
+    monkeypatch.setattr(misses, "MAX_UNAWAITED", 1)
+    client = MissClient(asyncio.get_running_loop(), folder)
+    client.ask_soon(ALICE)
+    assert not client._waiting, "it is asked after what is being answered"
+    await settled()
+    client.ask_soon(ALICE)
+    client.ask_soon(BOB)
+    await settled()
+    assert [question["ask"] for question in follower.asked()] == [[["name", "alice"]]]
+    client.close()
+    await settled()

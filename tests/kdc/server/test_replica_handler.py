@@ -2,25 +2,28 @@
 
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from directory.ldap.questions import STATUS_NAME, Told
+from directory.ldap.questions import STATUS_NAME, Question, Told
 from directory.ldap.status import FollowerState, FollowerStatus, StatusFile
 from directory.sealing import MasterKey
 from directory.store import Store
 from kdc.cli.main import run
 from kdc.outcome import Outcome, Peer
 from kdc.server.build import build_handler
-from kdc.server.misses import Waiting
+from kdc.server.misses import MissClient, Waiting
 from kdc.server.replica_handler import ReplicaHandler
 from kdc.state_folder import StateFolder
 from kdc.wire.constants import ErrorCode, NameType
 from kdc.wire.rfc4120 import AsReq, KdcReqBody, KrbError, PrincipalName
 from pki import asn1
 from tests.directory.ldap.builders import new_writer, record, user
+from tests.kdc.builders import PkinitRequest, body_for
+from tests.pki import issued
 
 PEER = Peer(address="192.0.2.7", port=50123, transport="udp")
 UNKNOWN = int(ErrorCode.KDC_ERR_C_PRINCIPAL_UNKNOWN)
@@ -241,12 +244,63 @@ def test_name_of_two_entries_is_29(folder: StateFolder, handler: ReplicaHandler)
     assert code(outcome) == UNAVAILABLE
 
 
-def test_hidden_unknown_client_asks_nobody(folder: StateFolder) -> None:
-    """hide_unknown: the time of a question would tell that the name is unknown."""
+class Asked(MissClient):
+    """Notes what is asked for nobody."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[Question, ...]] = []
+
+    def ask_soon(self, questions: tuple[Question, ...]) -> None:
+        """See MissClient."""
+        self.seen.append(questions)
+
+
+@pytest.fixture
+def hiding(folder: StateFolder, monkeypatch: pytest.MonkeyPatch) -> Iterator[ReplicaHandler]:
+    """A handler with hide_unknown, and an `Asked` for its asker."""
     set_key(folder, "hide_unknown = true")
-    handler = open_handler(folder)
-    assert code(handler.begin(as_req("alice"), PEER, now())) == PREAUTH_REQUIRED
-    handler.close()
+    made = open_handler(folder)
+    monkeypatch.setattr(made, "_client", Asked())
+    yield made
+    made.close()
+
+
+def asked_for_nobody(handler: ReplicaHandler) -> list[tuple[Question, ...]]:
+    assert isinstance(handler._client, Asked)
+    return handler._client.seen
+
+
+def test_hidden_unknown_client_is_answered_first(hiding: ReplicaHandler) -> None:
+    """Row A08: the time of a question would tell the name apart; it is asked about afterwards."""
+    assert code(hiding.begin(as_req("alice"), PEER, now())) == PREAUTH_REQUIRED
+    names = (("name", "alice"), ("name", "alice$"), ("upn", "alice@lab.test"))
+    assert asked_for_nobody(hiding) == [names]
+
+
+def test_hidden_known_client_asks_nobody(folder: StateFolder, hiding: ReplicaHandler) -> None:
+    """Its other names are looked up as well, and are no reason to ask."""
+    add(folder, "alice")
+    assert code(hiding.begin(as_req("alice"), PEER, now())) == PREAUTH_REQUIRED
+    assert asked_for_nobody(hiding) == []
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_hidden_name_with_a_strange_key_is_answered_first(
+    folder: StateFolder, hiding: ReplicaHandler, known: bool
+) -> None:
+    """Row A08: 62 at once, whoever is named; the key may be the account's in a moment."""
+    if known:
+        add(folder, "alice")
+    at = now()
+    request = PkinitRequest(
+        body=replace(body_for("alice"), till=at + timedelta(hours=1)),
+        signer=issued.hello("stranger"),
+        ctime=at,
+    )
+    found = hiding.begin(request.build().message, PEER, at)
+    assert code(found) == ErrorCode.KDC_ERR_CLIENT_NOT_TRUSTED, found
+    (questions,) = asked_for_nobody(hiding)
+    assert (questions[-1][0] == "key") == known
 
 
 def test_read_through_asks_about_every_name_first(folder: StateFolder) -> None:
