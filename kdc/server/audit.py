@@ -180,6 +180,8 @@ def event_id(outcome: Outcome) -> int:
 
 def _shown(name: str, value: object) -> object:
     """Return a fact in a form that is safe to write."""
+    if type(value) is str:  # most are; an enumeration that is a str goes on
+        return escape(value)
     if isinstance(value, Enum):
         value = value.value
     if isinstance(value, bool) or value is None:

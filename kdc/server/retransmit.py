@@ -30,6 +30,8 @@ _RECORD = struct.Struct("<16sqq16s")
 _SLOT = struct.Struct("<16sq")
 _SLOTS: Final = 8
 _BUCKET_BYTES: Final = _SLOTS * _SLOT.size
+_POSITIONS = struct.Struct("<" + "16xq" * _SLOTS)
+"""The positions of a bucket."""
 
 MAX_REPLY_SHARE: Final = 8
 """A reply over this part of the ring is not kept: one reply must not push out all the others."""
@@ -133,7 +135,7 @@ class FileRetransmitMemory:
         bucket = self._file.map[at : at + _BUCKET_BYTES]
         hit = bucket.find(name)
         if hit < 0 or hit % _SLOT.size:
-            positions = [stored for _, stored in _SLOT.iter_unpack(bucket)]
+            positions = _POSITIONS.unpack(bucket)
             hit = positions.index(min(positions)) * _SLOT.size
         self._file.map[at + hit : at + hit + _SLOT.size] = _SLOT.pack(name, position)
 
