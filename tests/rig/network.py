@@ -36,6 +36,8 @@ class Network:
     """The hosts, and who cannot reach whom."""
 
     router: str
+    outside: str
+    """Our own address there: what the tests serve on it, the hosts reach."""
     hosts: tuple[Host, ...]
     _cut: set[tuple[str, str]] = field(default_factory=set)
 
@@ -127,7 +129,7 @@ def network(names: Sequence[str]) -> Iterator[Network]:
             _ip("-n", space, "route", "add", "default", "via", gate)
             hosts.append(host)
         _ip("route", "add", f"{block}.0/24", "via", f"{block}.2")
-        yield Network(router=router, hosts=tuple(hosts))
+        yield Network(router=router, outside=f"{block}.1", hosts=tuple(hosts))
     finally:
         # Both ends of every link go with a namespace, and our route with our end; ours first, so
         # that it is gone when this returns.
