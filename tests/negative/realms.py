@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
+from uuid import UUID
 
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
@@ -21,7 +22,7 @@ from directory.changes import AccountChanges, NewAccount
 from directory.model import AccountKind, LockoutPolicy
 from directory.sealing import MasterKey
 from directory.store import Store
-from tests.negative.cases.key_trust import HOLDERS
+from tests.negative.cases.key_trust import DEVICES, GROUPS, HOLDERS, PRIVILEGED
 from tests.negative.cloud import add_read_only_dcs
 from tests.negative.pki import ALT_ROLES, LogonPki, alt_security, install, make_pki
 from tests.negative.wire import keycredential
@@ -47,6 +48,8 @@ SWITCHES = {
     "purposes": 'pkinit_eku_checking = "kpClientAuth"\n',
     "cloud": 'cloud_trust.key_list = "on"\n',
     "cloud_off": "",
+    "devices": "require_device_object = true\n",
+    "tier0": 'privileged_keys = "device"\n',
     "small": "kdc_max_dgram_reply_size = 1465\n",
 }
 """The realms that cases name, and what their kdc.toml says beyond `kdc init`."""
@@ -202,6 +205,16 @@ def _delegation(live: LiveRealm) -> None:
     live.kdc("delegation", "add-service", "svc$", "/".join(SERVICE))
 
 
+def _devices(live: LiveRealm) -> None:
+    """Add device objects, and privileged accounts by their groups."""
+    for name, device_id in DEVICES.items():
+        live.kdc("device", "add", name, "--id", str(UUID(bytes_le=device_id)))
+    live.kdc("device", "disable", "disabled")
+    for name, parent in GROUPS.items():
+        live.kdc("group", "add", name)
+        live.kdc("group", "member-add", parent, name)
+
+
 def _odd_accounts(live: LiveRealm) -> dict[tuple[int, int], bytes]:
     """Give accounts what no command gives them; return the krbtgt keys."""
     state = live.state
@@ -224,6 +237,13 @@ def _odd_accounts(live: LiveRealm) -> dict[tuple[int, int], bytes]:
             owner = number(holder.name)
             values = holder.values(rsa_key_of(role), store.owner_dn(owner))
             store.replace_key_credentials(owner, values)
+        for role, how in PRIVILEGED.items():
+            group = store.group_by_name(how)
+            if group is not None:
+                store.add_member(group.group_id, account_id=number(HOLDERS[role].name))
+            else:
+                marked = AccountChanges(admin_count=True)
+                store.update_account(number(HOLDERS[role].name), marked)
         for role in (*_WITH_KEY, "must_change_card", "password_expired_card"):
             give(_account_name(role), rsa_key_of(role))
         for name in ("roca", "small"):
@@ -321,6 +341,7 @@ def served(folder: Path, realm: str = "main", *, switches: str | None = None) ->
     live.kdc("user", "import", str(accounts))
     live.kdc("service", "add", "/".join(SERVICE))
     _delegation(live)
+    _devices(live)
     for name in ("alice", "bob", "eve", "removed"):
         live.kdc("key", "add", name, str(_write_certificate(folder, name)))
     live.kdc("key", "remove", "removed", "--all")

@@ -86,7 +86,7 @@ def _person(role: str, kind: str) -> Build:
     return build
 
 
-for _role in ("bob", "card", "computer", "credential"):
+for _role in ("bob", "card", "computer", "credential", "device"):
     control(f"key of {_role}")(_person(_role, "key"))
 for _role in ("accented", "roasted"):
     control(f"password of {_role}")(_person(_role, "password"))

@@ -274,8 +274,54 @@ _holder("K09.key_is_512th", _many(511))
 add("K10.block", lambda world: world.pkinit("roca"), control="key of credential")
 add("K10.audit", lambda world: world.pkinit("roca"), control="pkinit", realm="switches")
 
-_value("K11.unknown_device", _set(entries={kc.DEVICE: bytes(range(16))}))
-_value("K11.device_absent", _set(entries={kc.DEVICE: None}))
+# -- K11, K19: the device that a key is on -----------------------------------------------------
+
+ENABLED, DISABLED, UNKNOWN = (bytes((number,)) * 16 for number in (0xE1, 0xD1, 0x77))
+DEVICES = {"enabled": ENABLED, "disabled": DISABLED}
+"""Name -> DeviceId, of the device objects that every realm has."""
+ADMINS = "Domain Admins"
+GROUPS = {"Helpdesk": ADMINS}
+"""Name -> the group it is in, of the groups that every realm has besides the well-known ones."""
+PRIVILEGED: dict[str, str] = {}
+"""Role -> its group, or "adminCount"."""
+_NAMED = {
+    "enabled": ENABLED,
+    "disabled": DISABLED,
+    "unknown_device": UNKNOWN,
+    "zeros": bytes(16),
+    "device_absent": None,
+}
+
+
+def _on_device(role: str, device: bytes | None) -> None:
+    """Register an account whose key is on a device."""
+
+    def values(key: RsaKey, dn: str) -> list[str]:
+        return [KeyCredential(material=bcrypt(key), entries={kc.DEVICE: device}).text(dn)]
+
+    name = "u-" + role.lower().replace(".", "-").replace("_", "-")
+    HOLDERS[role] = Holder(name=name, values=values)
+
+
+def _by(role: str) -> Callable[[World], PkinitLogon]:
+    return lambda world: world.pkinit(role)
+
+
+_on_device("device", ENABLED)
+for _name, _device in _NAMED.items():
+    _on_device(f"K11.{_name}", _device)
+    add(f"K11.{_name}", _by(f"K11.{_name}"), control="key of device")
+    # The same accounts, where require_device_object is on.
+    add(f"K11.{_name}_required", _by(f"K11.{_name}"), control="key of device", realm="devices")
+    _on_device(f"K19.{_name}", _device)
+    PRIVILEGED[f"K19.{_name}"] = ADMINS
+    add(f"K19.{_name}", _by(f"K19.{_name}"), control="key of device", realm="tier0")
+for _name, _how in (("nested_group", "Helpdesk"), ("admin_count", "adminCount")):
+    _on_device(f"K19.{_name}", None)
+    PRIVILEGED[f"K19.{_name}"] = _how
+    add(f"K19.{_name}", _by(f"K19.{_name}"), control="key of device", realm="tier0")
+add("K19.not_privileged", _by("K11.device_absent"), control="key of device", realm="tier0")
+add("K19.policy_off", _by("K19.device_absent"), control="key of device")
 
 
 # -- K13, K14: what the certificate says does not matter -------------------------------------
