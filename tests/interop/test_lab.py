@@ -37,6 +37,27 @@ def test_lab_check_proves_a_logon_and_can_be_repeated(tmp_path: Path) -> None:
         assert done.returncode == 0, done.stdout + done.stderr
         assert "kinit" in done.stdout
         assert "kinit.heimdal" in done.stdout
+        assert "carol with a certificate" in done.stdout
+
+
+def test_lab_is_itself_again_after_a_change_of_password(tmp_path: Path) -> None:
+    """The lab prints a kpasswd line: whoever follows it has a lab that starts afterwards."""
+    state, port = tmp_path / "state", free_port()
+    assert _lab(state, port).returncode == 0
+    changed = subprocess.run(
+        [
+            *(str(peers.ROOT / ".venv/bin/kdc"), "--state", str(state)),
+            *("user", "password", "pat", "--password-stdin"),
+        ],
+        input=b"Another-Word-5",
+        capture_output=True,
+        timeout=30,
+        check=False,
+    )
+    assert changed.returncode == 0, changed.stderr
+    done = _lab(state, port)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "pat's password was changed" in done.stderr
 
 
 def test_lab_check_fails_when_the_port_is_taken(tmp_path: Path) -> None:
