@@ -1,5 +1,7 @@
 """What a command says when it fails: three short lines, and an exit code that scripts rely on."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import IntEnum
 from pathlib import Path
 
@@ -67,6 +69,18 @@ def explain(error: Exception) -> CliError | None:
     if isinstance(error, OSError):
         return from_os_error(error)
     return None
+
+
+@contextmanager
+def unless_there(name: str) -> Iterator[None]:
+    """Name what was to be added when its name is in use already."""
+    try:
+        yield
+    except DirectoryError as error:
+        if error.kind is not DirectoryFault.EXISTS:
+            raise
+        code, remedy = _DIRECTORY[error.kind]
+        raise CliError(f"{name} is not added", error.detail, remedy, code) from error
 
 
 def cannot_write(path: Path, error: OSError) -> CliError:

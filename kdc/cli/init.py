@@ -47,6 +47,7 @@ from kdc.config import (
     DEFAULT_LISTEN,
     KDC_PORT,
     KPASSWD_PORT,
+    ConfigError,
     KdcConfig,
     parse_config,
 )
@@ -168,7 +169,7 @@ def command(
     )
     text += choice.toml()
     # The file is judged before anything is made: a wrong --listen costs nothing.
-    config = parse_config(text, "the options of kdc init").config
+    config = _judged(text)
     if force:
         for path in _files(folder):
             path.unlink(missing_ok=True)
@@ -214,6 +215,15 @@ def command(
         click.echo("  next: kdc serve")
     else:
         click.echo("  next: kdc user add NAME, kdc key enroll NAME --out F.pem, kdc serve")
+
+
+def _judged(text: str) -> KdcConfig:
+    """Read what is about to become kdc.toml; nobody has seen its lines, so errors name none."""
+    try:
+        return parse_config(text, "the options of kdc init").config
+    except ConfigError as error:
+        error.line = None
+        raise
 
 
 def _beside(listen: tuple[str, ...]) -> tuple[str, ...]:

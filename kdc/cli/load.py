@@ -25,7 +25,7 @@ from kdc.config_values import format_address, parse_duration
 from kdc.load import plan
 from kdc.load.drive import DriveError, DriveOptions
 from kdc.load.generate import GenerateError, Target
-from kdc.load.measure import Record
+from kdc.load.measure import NO_ANSWER, Record
 from kdc.load.people import find_people, names_of_pattern
 from kdc.load.plan import PlanError, Transport
 from kdc.load.report import describe_load, render
@@ -279,6 +279,14 @@ def _deliver(result: Json, record: Record, options: dict[str, Any]) -> None:
             f"warning: the load generator used {share:.0f} % of its core: "
             "what was measured may be the generator",
             err=True,
+        )
+    ends = result["total"]["ends"]
+    if ends and set(ends) <= NO_ANSWER:
+        raise CliError(
+            f"no KDC answers on {result['target']}",
+            ", ".join(f"{end}: {count}" for end, count in ends.items()),
+            "check the address, and that kdc serve runs there",
+            ExitCode.UNREACHABLE,
         )
     missed = [one["condition"] for one in result.get("thresholds", ()) if not one["held"]]
     verified = result["verified"]

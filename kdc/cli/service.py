@@ -9,6 +9,7 @@ from directory.model import Account, AccountKind, match_key
 from directory.store import Store
 from directory.store_names import check_name, check_spn
 from kdc.cli.accounts import random_keys, refuse_krbtgt, state_of
+from kdc.cli.errors import unless_there
 from kdc.cli.keytab import check_keytab, entries, write_keytab
 from kdc.cli.options import (
     check_new_name,
@@ -73,7 +74,7 @@ def add(ctx: click.Context, principal: str, keytab: Path | None, account: str | 
     if keytab is not None:
         check_keytab(keytab)
     keys = random_keys(realm.config)
-    with realm.store(write=True) as store:
+    with unless_there(name), realm.store(write=True) as store:
         store.add_account(
             NewAccount(
                 kind=AccountKind.SERVICE, name=name, spns=(name,), created_at=now(), keys=keys

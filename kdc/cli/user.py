@@ -20,7 +20,7 @@ from kdc.cli.accounts import (
 from kdc.cli.bulk import bulk_add, import_csv
 from kdc.cli.delegation import delegation_json, delegation_of, delegation_rows
 from kdc.cli.directory_access import Caller, caller_options
-from kdc.cli.errors import CliError, ExitCode
+from kdc.cli.errors import CliError, ExitCode, unless_there
 from kdc.cli.options import (
     Moment,
     check_new_name,
@@ -80,7 +80,7 @@ def add(
     password = read_password(password_file, password_stdin, password_prompt)
     keys = () if password is None else password_keys(realm.config, name, password)
     moment = now()
-    with realm.store(write=True) as store:
+    with unless_there(name), realm.store(write=True) as store:
         store.add_account(
             NewAccount(
                 kind=kind,
@@ -289,13 +289,13 @@ def set_fields(
             check_upn(upn)
     if upn is not None:
         words.append(f"UPN {upn}" if upn else "no UPN")
-    for value, text in (
-        (smartcard_required, "smart card required"),
-        (must_change_password, "password must be changed"),
-        (not_delegated, "nobody may act for it"),
+    for value, on, off in (
+        (smartcard_required, "smart card required", "no smart card required"),
+        (must_change_password, "password must be changed", "password need not be changed"),
+        (not_delegated, "nobody may act for it", "services may act for it"),
     ):
         if value is not None:
-            words.append(text if value else f"not any more: {text}")
+            words.append(on if value else off)
     if supported_enctypes is not None:
         words.append(f"etype mask {supported_enctypes}" if supported_enctypes else "no etype mask")
     _change(ctx, name, changes, f"has now: {', '.join(words)}")

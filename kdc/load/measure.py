@@ -38,6 +38,12 @@ END_NAMES: Mapping[int, str] = {
     NOT_SENT: "not sent",
 }
 
+# The ends of a request that no KDC had a part in.
+NO_ANSWER = frozenset(
+    END_NAMES[end]
+    for end in (NO_REPLY, REFUSED_CONNECTION, CLOSED_CONNECTION, NETWORK_ERROR, NOT_SENT)
+)
+
 TICKET_TAGS = frozenset((0x60 | MessageType.AS_REP, 0x60 | MessageType.TGS_REP))
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from kdc.load.measure import process_tree
 from tests.e2e.server_process import is_alive, wait_until
-from tests.rig.realm import LiveRealm, make_realm
+from tests.rig.realm import LiveRealm, free_port, make_realm
 
 pytestmark = pytest.mark.e2e
 PASSWORD = "Sesame.open1"  # noqa: S105  # of a test user
@@ -88,6 +88,16 @@ def test_report_and_hdr_files_are_written(realm: LiveRealm, tmp_path: Path) -> N
     assert "knee: 60/s" in out
     assert "Ramp" in (tmp_path / "r.html").read_text()
     assert "Percentile" in (tmp_path / "r.hgrm").read_text()
+
+
+def test_a_server_that_is_not_there_is_unreachable(realm: LiveRealm) -> None:
+    """For scripts: 6; the result is printed all the same."""
+    out = realm.kdc(
+        *("load", "as", "--keys", keys(realm), "--closed", "1", "--count", "3", "--json"),
+        *("--kdc", f"127.0.0.1:{free_port()}", "--timeout", "0.5"),
+        ok=(6,),
+    )
+    assert json.loads(out)["total"]["tickets"] == 0
 
 
 def test_a_target_elsewhere_needs_its_owner(realm: LiveRealm) -> None:

@@ -329,7 +329,7 @@ def test_change_says_what_changed(realm: Shell) -> None:
     done = realm.ok("user", "set", "pat", "--smartcard-required", "--upn", "p@lab.test")
     assert done.out == "pat has now: UPN p@lab.test, smart card required\n"
     done = realm.ok("user", "set", "pat", "--no-smartcard-required", "--upn", "")
-    assert done.out == "pat has now: no UPN, not any more: smart card required\n"
+    assert done.out == "pat has now: no UPN, no smart card required\n"
     assert realm.ok("user", "unlock", "pat").out == "pat was not locked\n"
 
 
@@ -365,3 +365,21 @@ def test_tools_realm_says_that_its_certificate_is_meant_so(shell: Shell) -> None
     assert "id-pkinit-san" in shell.ok("init", "--help").out
     told = shell.ok("cert", "show", shell.state / "pki/kdc.pem").out
     assert "(left out on purpose: compat = tools)" in told
+
+
+@pytest.mark.parametrize(("noun", "name"), [("user", "pat"), ("service", "host/web.lab.test")])
+def test_what_is_added_twice_is_named(realm: Shell, noun: str, name: str) -> None:
+    """The first line says what was not added, not only that some name is in use."""
+    if noun == "service":
+        realm.ok(noun, "add", name)
+    done = realm(noun, "add", name)
+    assert done.code == ExitCode.EXISTS
+    assert done.error[0] == f"{name} is not added"
+
+
+def test_options_of_init_are_no_file_with_lines(realm: Shell, tmp_path: Path) -> None:
+    """A realm that cannot be is refused without a line number of a file that nobody wrote."""
+    done = realm("init", "--realm", "A B", "--state", tmp_path / "new")
+    assert done.code == ExitCode.CONFIGURATION
+    assert done.error[0].startswith("the options of kdc init: realm ")
+    assert not (tmp_path / "new").exists()
