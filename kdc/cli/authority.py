@@ -18,7 +18,7 @@ from pathlib import Path
 
 from kdc.ca_ledger import Ledger, LedgerEntry
 from kdc.cli.errors import CliError
-from kdc.cli.state import RealmState, now, write_private, write_public
+from kdc.cli.state import ROOT_CRL_DAYS, RealmState, now, write_private, write_public
 from kdc.config import KdcConfig
 from kdc.config_values import format_address, parse_address
 from kdc.server.key_files import next_key
@@ -135,6 +135,18 @@ class Authority:
             )
             write_public(folder.crl, ca.create_crl(self.issuer, number, lines, moment, days))
         return number
+
+
+def write_root_crl(folder: StateFolder, root: ca.IssuedCertificate) -> int:
+    """Write a new CRL of the offline root, which revokes nothing; return its number."""
+    with _locked(folder.ca_lock):
+        try:
+            number = Crl(from_pem(folder.root_crl.read_bytes())).number or 0
+        except (OSError, PkiError):
+            number = 0
+        data = ca.create_crl(root, number + 1, (), now(), ROOT_CRL_DAYS)
+        write_public(folder.root_crl, data)
+    return number + 1
 
 
 @contextmanager

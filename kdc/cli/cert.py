@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from kdc.cli import cert_issue, cert_renew, cert_revoke
+from kdc.cli import cert_authorities, cert_issue, cert_renew, cert_revoke, cert_trusted
 from kdc.cli.cert_files import read_certificate
 from kdc.cli.cert_verdict import describe, judge_certificate, purpose_name
 from kdc.cli.options import json_option, state_option
@@ -18,7 +18,7 @@ def command() -> None:
     """Certificates of the realm's own CA, and which other CAs are trusted."""
 
 
-for _noun in (cert_issue, cert_renew, cert_revoke):
+for _noun in (cert_issue, cert_renew, cert_revoke, cert_authorities, cert_trusted):
     for _command in _noun.COMMANDS:
         command.add_command(_command)
 

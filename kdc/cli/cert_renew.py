@@ -58,7 +58,7 @@ def issue_kdc(
     A running server takes it on SIGHUP.
     """
     realm = open_realm(ctx)
-    key_types = KDC_KEYS[kdc_key] if kdc_key else _key_types(realm)
+    key_types = KDC_KEYS[kdc_key] if kdc_key else kdc_key_types(realm)
     hosts = dns or kdc_hosts(realm)
     with open_authority(realm) as authority:
         paths = issue_kdc_certificates(authority, key_types, hosts, crl_url or _crl_url(realm))
@@ -82,7 +82,7 @@ def issue_http(ctx: click.Context, dns: tuple[str, ...], address: tuple[str, ...
     Names and addresses are those that clients write into `kdc = https://...`.
     """
     realm = open_realm(ctx)
-    names_before, addresses_before = _http_names(realm)
+    names_before, addresses_before = http_names(realm)
     with open_authority(realm) as authority:
         path = issue_http_certificate(authority, dns or names_before, address or addresses_before)
     click.echo(f"wrote {path}")
@@ -92,11 +92,11 @@ def issue_http(ctx: click.Context, dns: tuple[str, ...], address: tuple[str, ...
 
 
 def _renew_kdc(realm: RealmState, authority: Authority) -> None:
-    issue_kdc_certificates(authority, _key_types(realm), kdc_hosts(realm), _crl_url(realm))
+    issue_kdc_certificates(authority, kdc_key_types(realm), kdc_hosts(realm), _crl_url(realm))
 
 
 def _renew_http(realm: RealmState, authority: Authority) -> None:
-    issue_http_certificate(authority, *_http_names(realm))
+    issue_http_certificate(authority, *http_names(realm))
 
 
 def _renew_ocsp(realm: RealmState, authority: Authority) -> None:
@@ -200,7 +200,7 @@ def _crl_url(realm: RealmState) -> str | None:
     return None
 
 
-def _http_names(realm: RealmState) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def http_names(realm: RealmState) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Take the names of the certificate that is there, else those it would be made with."""
     try:
         found = names_of(realm.folder.own_http_tls[0].read_bytes())
@@ -216,7 +216,8 @@ def _present(realm: RealmState) -> list[bytes]:
     ]
 
 
-def _key_types(realm: RealmState) -> tuple[ca.KeyType, ...]:
+def kdc_key_types(realm: RealmState) -> tuple[ca.KeyType, ...]:
+    """Take the kinds of keys of the KDC's certificates that are there."""
     kinds = [public_key_from_certificate(found).kind for found in _present(realm)]
     if KeyKind.RSA in kinds and KeyKind.EC in kinds:
         return KDC_KEYS["both"]
