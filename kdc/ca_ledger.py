@@ -11,6 +11,7 @@ A database of its own beside the account store: the workers never read it, and w
 does not drop their memories of accounts. The OCSP responder reads it.
 """
 
+import hashlib
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from pki.certificate import Certificate
 from pki.crl import REASONS
 
 SCHEMA_VERSION = 1
@@ -77,6 +79,11 @@ class LedgerEntry:
         if self.revoked_at is not None:
             return "revoked"
         return "expired" if now > self.not_after else "valid"
+
+
+def ledger_id(issuer: Certificate) -> str:
+    """Return what the ledger knows a CA by: its key, which a renewed certificate keeps."""
+    return hashlib.sha256(issuer.subject_public_key_info).hexdigest()[:32]
 
 
 class Ledger:

@@ -127,6 +127,11 @@ class _BasicOcspResponse:
     )
 
 
+def hash_name(cert_id: CertId) -> str | None:
+    """Return hashlib's name of a CertID's hash; None: not a known one."""
+    return _HASHES.get(cert_id.hash_algorithm.algorithm)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SingleStatus:
     """What a response says about one certificate."""
@@ -141,7 +146,7 @@ class SingleStatus:
     def is_about(self, certificate: Certificate, issuer: Certificate) -> bool:
         """Tell whether the CertID names this certificate of this issuer."""
         wanted = self.cert_id
-        name = _HASHES.get(wanted.hash_algorithm.algorithm)
+        name = hash_name(wanted)
         if name is None or wanted.serial_number != certificate.serial_number:
             return False
         key = issuer.subject_public_key()

@@ -68,6 +68,7 @@ ID_KP_CLIENT_AUTH = "1.3.6.1.5.5.7.3.2"
 # RFC 6960 (OCSP)
 ID_KP_OCSP_SIGNING = "1.3.6.1.5.5.7.3.9"
 ID_PKIX_OCSP_BASIC = "1.3.6.1.5.5.7.48.1.1"
+ID_PKIX_OCSP_NONCE = "1.3.6.1.5.5.7.48.1.2"
 ID_PKIX_OCSP_NOCHECK = "1.3.6.1.5.5.7.48.1.5"
 
 # [MS-PKCA], [MS-WCCE]: Microsoft's names and purposes

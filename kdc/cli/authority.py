@@ -6,7 +6,6 @@ leaves a certificate without its key.
 """
 
 import fcntl
-import hashlib
 import ipaddress
 import os
 import sqlite3
@@ -16,7 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from kdc.ca_ledger import Ledger, LedgerEntry
+from kdc.ca_ledger import Ledger, LedgerEntry, ledger_id
 from kdc.cli.errors import CliError
 from kdc.cli.state import ROOT_CRL_DAYS, RealmState, now, write_private, write_public
 from kdc.config import KdcConfig
@@ -44,8 +43,7 @@ for, and clocks are wrong."""
 
 def issuer_id(certificate: bytes) -> str:
     """Return what the ledger knows a CA by: its key, which a renewed certificate keeps."""
-    key = Certificate(certificate).subject_public_key_info
-    return hashlib.sha256(key).hexdigest()[:32]
+    return ledger_id(Certificate(certificate))
 
 
 @contextmanager

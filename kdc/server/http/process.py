@@ -1,7 +1,8 @@
 """The HTTP process: what it serves, where, and how it starts, reloads and ends.
 
-It is a companion (`kdc.server.companion`) with one event loop. It holds the key of HTTPS and no
-other secret: neither the realm's master key nor a KDC's key is ever read here.
+It is a companion (`kdc.server.companion`) with one event loop. It holds the keys of HTTPS and of
+the OCSP responder and no other secret: neither the realm's master key nor a KDC's key is ever read
+here.
 """
 
 import asyncio
@@ -32,6 +33,8 @@ from kdc.server.http.listener import (
     text_response,
 )
 from kdc.server.http.metrics import KdcCollector
+from kdc.server.http.ocsp import PATH as OCSP_PATH
+from kdc.server.http.ocsp import OcspService
 from kdc.server.http.pki import pki_routes
 from kdc.server.http.relay_client import RelayClient
 from kdc.server.http.tls import tls_context
@@ -85,8 +88,9 @@ class HttpProcess:
         )
         is_proxy = proxy_test(self._config.kkdcp_trusted_proxies)
         kkdcp = KkdcpService(self._relay, self._sources, self._config, is_proxy=is_proxy)
+        ocsp = OcspService(self._folder)
         self._tables = {
-            "http": self._connections("http", route(self.http_routes()), is_proxy),
+            "http": self._connections("http", route(self.http_routes(), ocsp.answer), is_proxy),
             "kkdcp": self._connections("kkdcp", kkdcp.answer, is_proxy),
         }
         if context.sockets.get("kkdcp"):
@@ -188,11 +192,14 @@ BOUND_TO_START: Final = ("http_listen", "kkdcp_listen", "kkdcp_trusted_proxies")
 """What a reload does not change here."""
 
 
-def route(routes: Mapping[str, Answer]) -> Answer:
-    """Return what answers GET and HEAD of these paths, and nothing else."""
+def route(routes: Mapping[str, Answer], ocsp: Answer) -> Answer:
+    """Return what answers GET and HEAD of these paths, and OCSP requests; nothing else."""
 
     async def answer(request: web.BaseRequest) -> web.Response:
-        found = routes.get(request.raw_path.partition("?")[0])
+        path = request.raw_path.partition("?")[0]
+        if path == OCSP_PATH or path.startswith(f"{OCSP_PATH}/"):
+            return await ocsp(request)
+        found = routes.get(path)
         if found is None:
             return text_response(404, "nothing is here; try " + ", ".join(routes))
         if request.method not in ("GET", "HEAD"):
