@@ -103,7 +103,7 @@ class ConfigError(Exception):
         return f"{self.place}: {self.what}: {self.why}"
 
 
-WITHOUT_EFFECT: Final = frozenset({"legacy_rc4", "legacy_rsa_reply"})
+WITHOUT_EFFECT: Final = frozenset({"legacy_rc4"})
 """Switches for what is not built yet. A test finds the one that is used and still listed here."""
 
 

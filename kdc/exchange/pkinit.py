@@ -21,6 +21,7 @@ from kdc.crypto.key_agreement import (
 )
 from kdc.errors import KdcError, refusal_from_pki
 from kdc.exchange.freshness import verify_freshness_token
+from kdc.exchange.pkinit_rsa_reply import check_rsa_recipient
 from kdc.exchange.realm import Realm
 from kdc.trust import SignerEvidence
 from kdc.wire.constants import ErrorCode, TypedData
@@ -65,9 +66,12 @@ class PkinitProof:
 
     evidence: SignerEvidence
     auth_pack: AuthPack
-    group: Group
+    group: Group | None
+    """None: the reply key is encrypted to the client's RSA key (legacy_rsa_reply)."""
     client_public: bytes
-    """Content of the BIT STRING in clientPublicValue."""
+    """Content of the BIT STRING in clientPublicValue; empty without a group."""
+    rsa_cipher: str = ""
+    """Content encryption of an RSA-encrypted reply."""
     digest: bytes
     """SHA-256 over the signed content and the signer's key: what replay memory remembers."""
     fresh: bool
@@ -239,12 +243,12 @@ def verify_pk_as_req(
             )
         fresh = _check_freshness(auth, krbtgt, realm, now, skew)
         spki = auth_pack.client_public_value
-        if spki is None:
+        if spki is None and not realm.config.legacy_rsa_reply:
             raise KdcError(
                 ErrorCode.KDC_ERR_PUBLIC_KEY_ENCRYPTION_NOT_SUPPORTED,
                 "the client asks for an RSA-encrypted reply, which is off",
             )
-        group = choose_group(spki, realm)
+        group = None if spki is None else choose_group(spki, realm)
         nonce = auth_pack.client_dh_nonce
         if nonce is not None and not (
             MIN_CLIENT_DH_NONCE_BYTES <= len(nonce) <= MAX_CLIENT_DH_NONCE_BYTES
@@ -262,6 +266,7 @@ def verify_pk_as_req(
             raise _refuse_digest(digest_oid, realm) from None
         raise refusal_from_pki(error, where) from None
     certificate = signer.certificate
+    rsa_cipher = check_rsa_recipient(certificate, auth_pack) if spki is None else ""
     evidence = SignerEvidence(
         public_key=signer.public_key,
         certificate=certificate.der,
@@ -273,7 +278,8 @@ def verify_pk_as_req(
         evidence=evidence,
         auth_pack=auth_pack,
         group=group,
-        client_public=spki.subject_public_key,
+        client_public=b"" if spki is None else spki.subject_public_key,
+        rsa_cipher=rsa_cipher,
         digest=hashlib.sha256(b"AuthPack" + content_digest + signer.public_key.digest).digest(),
         fresh=fresh,
         warnings=signer.key_warnings,

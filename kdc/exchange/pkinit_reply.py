@@ -14,6 +14,7 @@ from kdc.crypto.pkinit_kdf import (
 )
 from kdc.errors import KdcError
 from kdc.exchange.pkinit import PkinitProof, refuse_group
+from kdc.exchange.pkinit_rsa_reply import make_enc_key_pack
 from kdc.exchange.realm import DhKey, KdcSigners, Realm
 from kdc.exchange.reply_der import pkinit_other_info
 from kdc.wire.constants import ErrorCode, PaType
@@ -100,19 +101,23 @@ def make_pk_as_rep(
     (wire facts: Windows 11 needs both, Samba's tests want neither otherwise).
     """
     auth_pack = proof.auth_pack
-    kdf_id = choose_kdf(auth_pack)
     signer = choose_signer(auth_pack, realm.signers)
+    group = proof.group
+    if group is None:
+        certificate = proof.evidence.certificate
+        return make_enc_key_pack(certificate, proof.rsa_cipher, signer, request, etype, realm)
+    kdf_id = choose_kdf(auth_pack)
     client_nonce = auth_pack.client_dh_nonce
     server_nonce = None if client_nonce is None else realm.entropy(SERVER_DH_NONCE_BYTES)
     reuse = "off" if client_nonce is None else realm.config.dh_reuse
-    key = (realm.dh_keys.fresh if reuse == "off" else realm.dh_keys.reusable)(proof.group, now)
+    key = (realm.dh_keys.fresh if reuse == "off" else realm.dh_keys.reusable)(group, now)
     secret = _agree(key, proof, realm)
     for _ in range(MAX_SHORT_SECRETS):
         if secret[0] != 0:
             break
         # Heimdal (7.8) pads a shared secret that has leading zeros and then cuts it to the unpadded
         # length: one logon in 256 would fail as "Password incorrect". Another key avoids that.
-        reuse, key = "off", realm.dh_keys.fresh(proof.group, now)
+        reuse, key = "off", realm.dh_keys.fresh(group, now)
         secret = _agree(key, proof, realm)
     expiration = None if client_nonce is None else key.expires
     if reuse == "replies":

@@ -90,7 +90,10 @@ def _verify_pkinit(context: AsContext, value: bytes) -> Proven:
         now,
     )
     context.facts.update(
-        trust=verdict.model, key_id=verdict.key_id, fresh=proof.fresh, kex=proof.group.name
+        trust=verdict.model,
+        key_id=verdict.key_id,
+        fresh=proof.fresh,
+        kex=proof.group.name if proof.group else "rsa",
     )
     if verdict.mapping:
         context.facts["mapping"] = verdict.mapping

@@ -17,6 +17,7 @@ from kdc.explain.advice_fast import FAST_ADVICE
 from kdc.explain.advice_kpasswd import KPASSWD_ADVICE
 from kdc.explain.advice_proof import PROOF_ADVICE
 from kdc.explain.advice_request import REQUEST_ADVICE
+from kdc.explain.advice_rsa import RSA_ADVICE
 from kdc.explain.advice_s4u import S4U_ADVICE
 from kdc.explain.advice_text import MALFORMED_CAUSES, MALFORMED_FIXES, Advice
 from kdc.explain.advice_tgs import PAC_ADVICE, TGS_ADVICE
@@ -223,6 +224,7 @@ ADVICE: Mapping[str, Advice] = {
     **REQUEST_ADVICE,
     **PROOF_ADVICE,
     **TGS_ADVICE,
+    **RSA_ADVICE,
     **S4U_ADVICE,
     **CLOUD_ADVICE,
     **FAST_ADVICE,

@@ -135,8 +135,11 @@ PROOF_ADVICE: Mapping[str, Advice] = {
         step=Step.GROUP,
         rule="The reply key comes from Diffie-Hellman. Its RSA form has no forward secrecy.",
         source="RFC 4556 3.2.3.2; MIT removed it in 2023",
-        causes=("a client told to: pkinit_rsa_protocol, or Windows with a policy for it",),
-        fixes=("let the client use Diffie-Hellman (its default): group 14 or P-256 and up",),
+        causes=("a client told to: Heimdal's --pk-use-enckey, or Windows with a policy for it",),
+        fixes=(
+            "let the client use Diffie-Hellman (its default): group 14 or P-256 and up",
+            "or allow it, in kdc.toml: legacy_rsa_reply = true",
+        ),
     ),
     # -- PKINIT: the group -------------------------------------------------------------------
     "clientPublicValue is malformed": Advice(

@@ -7,7 +7,7 @@ IMPLICIT is so.
 from datetime import datetime
 
 from kdc.wire.constants import TypedData
-from kdc.wire.rfc4120 import TYPED_DATA, PrincipalName, TypedDataElement
+from kdc.wire.rfc4120 import TYPED_DATA, Checksum, EncryptionKey, PrincipalName, TypedDataElement
 from pki import asn1, der
 from pki.cms_syntax import AlgorithmIdentifier as AlgorithmIdentifier
 from pki.errors import DerFault
@@ -170,6 +170,14 @@ class KdcDhKeyInfo:
     dh_key_expiration: datetime | None = asn1.explicit(2, asn1.GENERALIZED_TIME, default=None)
 
 
+@asn1.sequence(extensible=True)
+class ReplyKeyPack:
+    """ReplyKeyPack ::= SEQUENCE { replyKey [0] EncryptionKey, asChecksum [1] Checksum, ... }."""
+
+    reply_key: EncryptionKey = asn1.explicit(0, asn1.nested(EncryptionKey))
+    as_checksum: Checksum = asn1.explicit(1, asn1.nested(Checksum))
+
+
 @asn1.sequence
 class Krb5PrincipalName:
     """KRB5PrincipalName ::= SEQUENCE { realm [0] Realm, principalName [1] PrincipalName }."""
@@ -242,6 +250,14 @@ _DH_INFO = 0xA0
 def encode_pa_pk_as_rep(dh_info: DhRepInfo) -> bytes:
     """Encode PA-PK-AS-REP ::= CHOICE { dhInfo [0] DHRepInfo, encKeyPack [1] IMPLICIT ... }."""
     return der.tlv(_DH_INFO, asn1.encode(dh_info))
+
+
+_ENC_KEY_PACK = 0x81
+
+
+def encode_enc_key_pack(content_info: bytes) -> bytes:
+    """Encode PA-PK-AS-REP with encKeyPack [1] IMPLICIT OCTET STRING: an EnvelopedData."""
+    return der.tlv(_ENC_KEY_PACK, content_info)
 
 
 def decode_pa_pk_as_rep(data: bytes) -> DhRepInfo:

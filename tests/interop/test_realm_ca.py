@@ -182,3 +182,33 @@ def test_offline_root(tmp_path: Path) -> None:
         logged_on(live, run)
         shown = json.loads(live.kdc("cert", "show", str(out), "--json"))
         assert shown["accepted"]
+
+
+@pytest.fixture(scope="module")
+def rsa_realm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveRealm]:
+    """A realm that gives RSA-encrypted replies."""
+    live = make_realm(tmp_path_factory.mktemp("rsa-reply") / "state")
+    toml = live.state / "kdc.toml"
+    toml.write_text(toml.read_text() + "legacy_rsa_reply = true\n")
+    live.kdc("user", "add", "carol")
+    with live.served(workers=1):
+        yield live
+
+
+def test_heimdal_reads_an_rsa_encrypted_reply(rsa_realm: LiveRealm, tmp_path: Path) -> None:
+    """RFC 4556 3.2.3.2: EnvelopedData, SignedData, ReplyKeyPack with asChecksum."""
+    out = issue(rsa_realm, tmp_path)
+    run = heimdal(rsa_realm, tmp_path, f"FILE:{out}", "--pk-use-enckey")
+    assert logged_on(rsa_realm, run)["kex"] == "rsa"
+
+
+def test_rsa_encrypted_reply_is_off_by_default(realm: LiveRealm, tmp_path: Path) -> None:
+    """81, and what helps."""
+    out = issue(realm, tmp_path)
+    assert heimdal(realm, tmp_path, f"FILE:{out}", "--pk-use-enckey").status != 0
+    record = realm.audit()[-1]
+    assert (record["Status"], record["why"]) == (
+        "0x51",
+        "the client asks for an RSA-encrypted reply, which is off",
+    )
+    assert "legacy_rsa_reply" in realm.kdc("explain", str(record["ref"]), "--no-tree")

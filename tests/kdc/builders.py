@@ -124,6 +124,7 @@ class Settings(TypedDict, total=False):
     implicit_dollar: bool
     pac: bool
     legacy_ntlm: bool
+    legacy_rsa_reply: bool
     legacy_sha1_cms: bool
     legacy_dh_group2: bool
     cms_require_content_type: bool
