@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
-from pyasn1.codec.der import decoder
-from pyasn1.type import univ
-from pyasn1_modules import rfc5652
+from pyasn1.codec.der import decoder  # type: ignore[import-untyped]  # has no types
+from pyasn1.type import univ  # type: ignore[import-untyped]  # has no types
+from pyasn1_modules import rfc5652  # type: ignore[import-untyped]  # has no types
 
 from kdc.crypto.etypes import EncType, KeyUsage, ProtocolKey, verify_checksum
 from kdc.wire.constants import ErrorCode, PaType
