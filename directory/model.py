@@ -304,6 +304,14 @@ class Account:
             return keys
         return self.keys_of(keys[0].kvno)
 
+    def living_keys(self) -> tuple[PrincipalKey, ...]:
+        """Return the keys of the newest kvno and of the one before it.
+
+        A directory may remember older ones; what was rotated away twice opens nothing.
+        """
+        alive = sorted({key.kvno for key in self.keys}, reverse=True)[:2]
+        return tuple(key for key in self.keys if key.kvno in alive)
+
     def keys_of(self, kvno: int) -> tuple[PrincipalKey, ...]:
         """Return the keys of one generation."""
         return tuple(key for key in self.keys if key.kvno == kvno)
@@ -323,7 +331,7 @@ class ReadOnlyDc:
     number: int
     """msDS-SecondaryKrbTgtNumber."""
     krbtgt: Account
-    """Its own krbtgt account; all its keys are alive."""
+    """Its own krbtgt account; `living_keys` open its tickets."""
     computer: Account | None
     """The one account that links to it by msDS-KrbTgtLink; None: none does, or several do."""
     allowed: frozenset[Sid] = frozenset()

@@ -34,6 +34,8 @@ _MODIFY_REQUEST = 0x66
 _MODIFY_RESPONSE = 0x67
 _ADD_REQUEST = 0x68
 _ADD_RESPONSE = 0x69
+_DELETE_REQUEST = 0x4A
+_DELETE_RESPONSE = 0x6B
 _CONTROLS = 0xA0
 _REFERRAL = 0xA3
 _SASL_ANSWER = 0x87
@@ -206,11 +208,21 @@ def modify(number: int, dn: str, changes: Iterable[Change]) -> bytes:
     return _message(number, operation)
 
 
-def add(number: int, dn: str, attributes: Mapping[str, tuple[bytes, ...]]) -> bytes:
+def add(
+    number: int,
+    dn: str,
+    attributes: Mapping[str, tuple[bytes, ...]],
+    controls: Iterable[Control] = (),
+) -> bytes:
     """Encode a new entry."""
     listed = (_attribute(name, values) for name, values in attributes.items())
     operation = ber.tlv(_ADD_REQUEST, ber.octets(dn), ber.tlv(ber.SEQUENCE, *listed))
-    return _message(number, operation)
+    return _message(number, operation, controls)
+
+
+def delete(number: int, dn: str) -> bytes:
+    """Encode the deletion of an entry that has none below it (RFC 4511 4.8)."""
+    return _message(number, ber.octets(dn, _DELETE_REQUEST))
 
 
 def _attribute(name: str, values: tuple[bytes, ...]) -> bytes:
@@ -269,7 +281,10 @@ def paged_cookie(result: Result) -> bytes:
 # -- answers ---------------------------------------------------------------------------------
 
 
-_RESULTS = (_SEARCH_DONE, _BIND_RESPONSE, _EXTENDED_RESPONSE, _MODIFY_RESPONSE, _ADD_RESPONSE)
+_RESULTS = (
+    *(_SEARCH_DONE, _BIND_RESPONSE, _EXTENDED_RESPONSE),
+    *(_MODIFY_RESPONSE, _ADD_RESPONSE, _DELETE_RESPONSE),
+)
 
 
 def decode(data: bytes) -> tuple[int, Answer]:

@@ -22,7 +22,7 @@ from directory.keysources.sealed import OBJECT_CLASS as SEALED_CLASS
 from directory.ldap import messages
 from directory.ldap.connection import LdapConnection
 from directory.ldap.filters import any_of, equal, present
-from directory.ldap.messages import Change, Entry, ModifyOp, ResultCode, Scope
+from directory.ldap.messages import Change, Control, Entry, ModifyOp, ResultCode, Scope
 from directory.ldap.settings import Flavour
 from directory.model import AccountKind, KeyCredential, Sid
 
@@ -63,10 +63,20 @@ class WritingConnection(LdapConnection):
         self._begin(self._settings.operation_timeout_s, _MAX_BYTES)
         self._done(self._ask(messages.modify(self._next_number(), dn, changes)))
 
-    def add(self, dn: str, attributes: Mapping[str, tuple[bytes, ...]]) -> None:
+    def add(
+        self,
+        dn: str,
+        attributes: Mapping[str, tuple[bytes, ...]],
+        controls: Iterable[Control] = (),
+    ) -> None:
         """Add an entry. Raises DirectoryError by the result's code."""
         self._begin(self._settings.operation_timeout_s, _MAX_BYTES)
-        self._done(self._ask(messages.add(self._next_number(), dn, attributes)))
+        self._done(self._ask(messages.add(self._next_number(), dn, attributes, controls)))
+
+    def delete(self, dn: str) -> None:
+        """Delete an entry. Raises DirectoryError by the result's code."""
+        self._begin(self._settings.operation_timeout_s, _MAX_BYTES)
+        self._done(self._ask(messages.delete(self._next_number(), dn)))
 
     def who_am_i(self) -> str:
         """Ask who the server takes us for (RFC 4532): `dn:...`, `u:...`, or "" (not told)."""

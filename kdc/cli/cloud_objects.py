@@ -37,11 +37,17 @@ class CloudObjects:
     created_at: datetime
 
 
+def krbtgt_common_name(computer: str, number: int | None) -> str:
+    """Name the krbtgt account of a computer as Entra's tool does; number: None: not known yet."""
+    if computer == COMPUTER:
+        return "krbtgt_AzureAD"
+    return f"krbtgt_{computer if number is None else number}"
+
+
 def add_cloud_objects(store: Store, new: CloudObjects) -> None:
     """Write both accounts in one transaction. Raises DirectoryError: EXISTS, INVALID."""
     domain_dn = embedded_dn("x", AccountKind.USER, store.realm).partition(",CN=Users,")[2]
-    common_name = "krbtgt_AzureAD" if new.computer == COMPUTER else f"krbtgt_{new.number}"
-    krbtgt_dn = f"CN={common_name},CN=Users,{domain_dn}"
+    krbtgt_dn = f"CN={krbtgt_common_name(new.computer, new.number)},CN=Users,{domain_dn}"
     store.add_accounts(
         (
             NewAccount(

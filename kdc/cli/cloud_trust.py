@@ -12,10 +12,11 @@ from pathlib import Path
 
 import click
 
-from directory.model import MAX_SECONDARY_NUMBER, Account, AccountKind, ReadOnlyDc, Sid
+from directory.model import MAX_SECONDARY_NUMBER, Account, AccountKind, Group, ReadOnlyDc, Sid
 from directory.store import Store
 from directory.store_names import check_name
 from directory.store_read_only_dc import dn_of_group
+from kdc.cli import cloud_directory
 from kdc.cli.accounts import enctypes, random_keys
 from kdc.cli.cloud_objects import (
     COMPUTER,
@@ -26,6 +27,7 @@ from kdc.cli.cloud_objects import (
     names_of,
     problems_of,
 )
+from kdc.cli.directory_access import Caller, caller_options
 from kdc.cli.errors import CliError, ExitCode
 from kdc.cli.group import find_group
 from kdc.cli.options import (
@@ -37,7 +39,7 @@ from kdc.cli.options import (
     usage_if_invalid,
 )
 from kdc.cli.output import iso, print_fields, print_json
-from kdc.cli.state import check_writable, now, open_realm, write_private
+from kdc.cli.state import RealmState, check_writable, now, open_realm, write_private
 from kdc.client.partial_tgt import DEFAULT_LIFE, MintedTgt, mint_partial_tgt
 from kdc.crypto.etypes import EncType, ProtocolKey
 from kdc.exchange.passwords import next_kvno
@@ -51,6 +53,7 @@ from kdc.formats.cloud_key import (
 )
 
 _ETYPE = EncType(18)
+_VERSION = 0xFFFF  # a directory may show the number in the upper half
 MAX_USER_CHARS = 256
 
 _number_option = click.option(
@@ -97,6 +100,7 @@ def _find(store: Store, number: int | None) -> ReadOnlyDc:
     metavar="GROUP",
     help="Who never gets any; else the privileged groups. This list goes before the other.",
 )
+@caller_options
 @state_option
 @click.pass_context
 def create(
@@ -105,39 +109,71 @@ def create(
     computer: str,
     allow: tuple[str, ...],
     deny: tuple[str, ...],
+    caller: Caller,
 ) -> None:
-    """Make the computer object, its krbtgt account with a key, and the links between them."""
+    """Make the computer object, its krbtgt account with a key, and the links between them.
+
+    In an LDAP realm they are written to the directory, as whoever the options say.
+    """
     realm = open_realm(ctx)
     name = computer.removesuffix("$")
     with usage_if_invalid():
         check_name(f"{name}$", AccountKind.COMPUTER)
-    with realm.store(write=True) as store:
-        taken = store.read_only_dc_numbers()
-        if number in taken:
-            raise CliError(
-                f"number {number} is taken",
-                "two krbtgt accounts of one number would both be refused",
-                "choose another number, or kdc cloud-trust show",
-                ExitCode.EXISTS,
-            )
-        chosen = number or _free_number(taken)
+    in_directory = _in_directory(realm, caller)
+    with realm.store(write=not in_directory) as store:
         denied = [find_group(store, group) for group in deny] if deny else default_deny(store)
         allowed = [find_group(store, group) for group in allow or ("Domain Users",)]
-        add_cloud_objects(
-            store,
-            CloudObjects(
-                number=chosen,
-                computer=name,
-                allow=tuple(dn_of_group(group, store.realm) for group in allowed),
-                deny=tuple(dn_of_group(group, store.realm) for group in denied),
-                keys=random_keys(realm.config),
-                created_at=now(),
-            ),
-        )
-    click.echo(f"made {name}$ and krbtgt_{chosen}, number {chosen}")
+        if in_directory:
+            wanted = cloud_directory.Wanted(
+                number=number, computer=name, allow=tuple(allowed), deny=tuple(denied)
+            )
+            chosen = cloud_directory.create(realm, caller, wanted)
+        else:
+            chosen = _create_in_store(realm, store, number, name, allowed, denied)
+    click.echo(f"made {name}$ and its krbtgt, number {chosen}")
     click.echo(f"  allowed: {', '.join(group.name for group in allowed)}")
     click.echo(f"  denied:  {', '.join(group.name for group in denied) or 'nobody'}")
     click.echo(f"  the cloud needs the key: kdc cloud-trust export-key --number {chosen} -o F")
+
+
+def _in_directory(realm: RealmState, caller: Caller) -> bool:
+    """Tell whether the objects are written to a directory."""
+    if realm.config.directory_url:
+        return True
+    if caller.given:
+        raise click.UsageError("this realm lives in its own store: no directory to log on to")
+    return False
+
+
+def _create_in_store(
+    realm: RealmState,
+    store: Store,
+    number: int | None,
+    computer: str,
+    allowed: list[Group],
+    denied: list[Group],
+) -> int:
+    taken = store.read_only_dc_numbers()
+    if number in taken:
+        raise CliError(
+            f"number {number} is taken",
+            "two krbtgt accounts of one number would both be refused",
+            "choose another number, or kdc cloud-trust show",
+            ExitCode.EXISTS,
+        )
+    chosen = number or _free_number(taken)
+    add_cloud_objects(
+        store,
+        CloudObjects(
+            number=chosen,
+            computer=computer,
+            allow=tuple(dn_of_group(group, store.realm) for group in allowed),
+            deny=tuple(dn_of_group(group, store.realm) for group in denied),
+            keys=random_keys(realm.config),
+            created_at=now(),
+        ),
+    )
+    return chosen
 
 
 def _free_number(taken: tuple[int, ...]) -> int:
@@ -187,8 +223,8 @@ def _shown(store: Store, dc: ReadOnlyDc) -> dict[str, object]:
     return {
         "number": dc.number,
         "krbtgt": krbtgt.sam_account_name,
-        "kvno": newest[0].kvno if newest else None,
-        "kvnos": list(dict.fromkeys(key.kvno for key in krbtgt.keys)),
+        "kvno": newest[0].kvno & _VERSION if newest else None,
+        "kvnos": list(dict.fromkeys(key.kvno & _VERSION for key in krbtgt.living_keys())),
         "enctypes": enctypes(newest),
         "password_set_at": iso(krbtgt.password_set_at),
         "computer": None if computer is None else computer.sam_account_name,
@@ -201,34 +237,39 @@ def _shown(store: Store, dc: ReadOnlyDc) -> dict[str, object]:
 
 @command.command("rotate")
 @_number_option
+@caller_options
 @state_option
 @click.pass_context
-def rotate(ctx: click.Context, number: int | None) -> None:
+def rotate(ctx: click.Context, number: int | None, caller: Caller) -> None:
     """Give the krbtgt of a cloud trust new random keys.
 
     Tickets under the last ones stay good until the next rotation, so that the cloud has time to
     take the new key. After a theft of the key rotate twice.
     """
     realm = open_realm(ctx)
-    with realm.store(write=True) as store:
-        krbtgt = _find(store, number).krbtgt
-        kvno = next_kvno(krbtgt)
-        ended = sorted({key.kvno for key in krbtgt.keys[:]} - _newest(krbtgt))
-        store.set_keys(
-            krbtgt.account_id,
-            random_keys(realm.config, kvno),
-            keep_generations=KEPT_GENERATIONS,
-            now=now(),
-        )
-        chosen = krbtgt.secondary_krbtgt_number
+    in_directory = _in_directory(realm, caller)
+    with realm.store(write=not in_directory) as store:
+        dc = _find(store, number)
+        if in_directory:
+            cloud_directory.rotate(realm, caller, dc)
+            click.echo(f"{dc.krbtgt.sam_account_name} has a new key")
+        else:
+            _rotate_in_store(realm, store, dc.krbtgt)
+    click.echo(f"  the cloud needs it: kdc cloud-trust export-key --number {dc.number} -o F")
+
+
+def _rotate_in_store(realm: RealmState, store: Store, krbtgt: Account) -> None:
+    kvno = next_kvno(krbtgt)
+    ended = sorted({key.kvno for key in krbtgt.keys} - {key.kvno for key in krbtgt.newest_keys()})
+    store.set_keys(
+        krbtgt.account_id,
+        random_keys(realm.config, kvno),
+        keep_generations=KEPT_GENERATIONS,
+        now=now(),
+    )
     click.echo(f"{krbtgt.sam_account_name} has new keys, kvno {kvno}")
-    click.echo(f"  the cloud needs the key: kdc cloud-trust export-key --number {chosen} -o F")
     if ended:
         click.echo(f"  tickets under kvno {ended[-1]} and older are void now", err=True)
-
-
-def _newest(krbtgt: Account) -> set[int]:
-    return {key.kvno for key in krbtgt.newest_keys()}
 
 
 @command.command("export-key")
@@ -265,7 +306,7 @@ def export_key(ctx: click.Context, number: int | None, out: Path) -> None:
             netbios=domain.netbios,
             domain_sid=domain.sid,
             number=dc.number,
-            kvno=keys[0].kvno,
+            kvno=keys[0].kvno & _VERSION,
             key=ProtocolKey(_ETYPE, keys[0].key),
         )
     write_private(out, encode_cloud_key(key), replace=False)
@@ -275,14 +316,20 @@ def export_key(ctx: click.Context, number: int | None, out: Path) -> None:
 
 @command.command("delete")
 @_number_option
+@caller_options
 @state_option
 @click.pass_context
-def delete(ctx: click.Context, number: int | None) -> None:
+def delete(ctx: click.Context, number: int | None, caller: Caller) -> None:
     """Delete the computer object and its krbtgt account: every ticket under its keys is void."""
-    with open_realm(ctx).store(write=True) as store:
+    realm = open_realm(ctx)
+    in_directory = _in_directory(realm, caller)
+    with realm.store(write=not in_directory) as store:
         dc = _find(store, number)
         both = [dc.krbtgt] if dc.computer is None else [dc.computer, dc.krbtgt]
-        store.delete_accounts([one.account_id for one in both], read_only_dc=True)
+        if in_directory:
+            cloud_directory.delete(realm, caller, dc)
+        else:
+            store.delete_accounts([one.account_id for one in both], read_only_dc=True)
     click.echo(f"deleted {' and '.join(one.sam_account_name for one in both)}")
 
 

@@ -75,7 +75,7 @@ def open_partial_tgt(
             read_only_dc=number,
         )
     sealed = ticket.enc_part
-    for key in dc.krbtgt.keys:
+    for key in dc.krbtgt.living_keys():
         if key.etype != sealed.etype:
             continue
         sealing_key = realm.service_keys.ready(key)

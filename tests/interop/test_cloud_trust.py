@@ -20,7 +20,7 @@ from pyasn1.codec.der import decoder  # type: ignore[import-untyped]  # no types
 from directory.keytab import decode_keytab
 from tests.rig import peers
 from tests.rig.realm import LiveRealm, make_realm
-from tests.rig.services import heimdal_kgetcred, mit_kvno, tgs_errors
+from tests.rig.services import heimdal_kgetcred, mit_kvno, mit_renew, tgs_errors
 
 pytestmark = pytest.mark.interop
 
@@ -131,11 +131,17 @@ def test_mit_gets_a_service_ticket_with_a_partial_tgt(site: Site, tmp_path: Path
     assert groups_in(site, cache) == (directory_groups(site), ["S-1-18-1"])
 
 
-def test_mit_gets_a_full_tgt(site: Site, tmp_path: Path) -> None:
-    """Krbtgt by name: under the realm's own key, which the service ticket is then got with."""
+def test_mit_renews_a_partial_tgt_into_a_full_one(site: Site, tmp_path: Path) -> None:
+    """`kinit -R`: the new TGT is under the realm's own key, and good for service tickets."""
     cache = site.mint("pat", "--no-rodc-identifier", "--kvno-low", "0")
-    run = mit_kvno(site.live.client(tmp_path), cache, "krbtgt/LAB.TEST@LAB.TEST")
+    realm = site.live.client(tmp_path)
+    run = mit_renew(realm, cache)
     assert run.status == 0, run.explain()
+    (tgt,) = json.loads(site.live.kdc("ccache", "show", str(cache), "--json"))["tickets"]
+    assert tgt["kvno"] == 1
+    run = mit_kvno(realm, cache, WEB)
+    assert run.status == 0, run.explain()
+    assert groups_in(site, cache) == (directory_groups(site), ["S-1-18-1"])
 
 
 def test_heimdal_gets_a_service_ticket_with_a_partial_tgt(site: Site, tmp_path: Path) -> None:
