@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 
@@ -17,6 +18,7 @@ from tests.rig.clients import Kinit, Run
 from tests.rig.ldap_realm import (
     ATTRIBUTE,
     Owner,
+    key_credential,
     local_options,
     make_owner,
     network_options,
@@ -26,14 +28,16 @@ from tests.rig.ldap_realm import (
     without_push,
 )
 from tests.rig.realm import LiveRealm, make_realm
-from tests.rig.slapd import Slapd
+from tests.rig.slapd import PEOPLE, Slapd, person, record, sid
 
 pytestmark = pytest.mark.interop
 
 C_PRINCIPAL_UNKNOWN = 6
 CLIENT_REVOKED = 18
 SVC_UNAVAILABLE = 29
+CLIENT_NOT_TRUSTED = 62
 CANT_VERIFY_CERTIFICATE = 70
+LAPTOP = UUID("8d2f0a52-5a8c-4f0e-9a53-0d1f2b3c4d5e")
 
 _CLIENTS = pytest.mark.parametrize(
     "kinit",
@@ -139,6 +143,37 @@ def test_disabled_deleted_and_renamed_accounts_are_seen(place: Place, tmp_path: 
     assert place.last_code("cleo") == C_PRINCIPAL_UNKNOWN
     place.directory.delete(cleo.dn)
     until(lambda: "cleopatra" not in place.live.kdc("user", "list"))
+
+
+def test_device_of_a_key_is_disabled_enabled_and_deleted(place: Place, tmp_path: Path) -> None:
+    """Row K11: msDS-Device; once enabled it counts at the next attempt, as a key does."""
+    dora = make_owner(tmp_path, "dora", place.issuer)
+    on_laptop = key_credential(dora.identity, dora.dn, device_id=LAPTOP)
+    place.directory.add(person("dora", 1203, msDS_KeyCredentialLink=on_laptop))
+    dn = f"cn={LAPTOP},{PEOPLE}"
+    laptop: dict[str, str | bytes] = {
+        "objectClass": "msDS-Device",
+        "cn": str(LAPTOP),
+        "displayName": "laptop",
+        "msDS-DeviceID": LAPTOP.bytes_le,
+        "msDS-IsEnabled": "FALSE",
+        "msDS-RegisteredOwner": sid(1203),
+    }
+    place.directory.add(record(dn, laptop))
+    until(lambda: place.kinit(dora, tmp_path / "1").status != 0)
+    assert place.last_code("dora") == CLIENT_NOT_TRUSTED
+    (shown,) = json.loads(place.live.kdc("device", "list", "--json"))
+    assert (shown["name"], shown["enabled"], shown["owner"]) == ("laptop", False, "dora")
+    place.directory.change(dn, "replace", "msDS-IsEnabled", "TRUE")
+    run = place.kinit(dora, tmp_path / "2")
+    assert run.status == 0, run.explain()
+    place.directory.change(dn, "replace", "msDS-IsEnabled", "FALSE")
+    until(lambda: place.kinit(dora, tmp_path / "3").status != 0)
+    place.directory.delete(dn)
+    until(lambda: place.kinit(dora, tmp_path / "4").status == 0)
+    assert json.loads(place.live.kdc("device", "list", "--json")) == []
+    # Devices of a directory are changed there.
+    place.live.kdc("device", "add", "phone", ok=(5,))
 
 
 def test_account_and_key_that_nothing_told_of_are_asked_for(quiet: Place, tmp_path: Path) -> None:

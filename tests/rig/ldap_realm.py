@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from uuid import UUID
 
 from directory.keycredential import NewKeyCredential, encode_key_credential
 from pki.ca import certificates_from_pem
@@ -46,12 +47,13 @@ def make_owner(folder: Path, name: str, issuer: Identity) -> Owner:
     )
 
 
-def key_credential(identity: Identity, dn: str) -> str:
+def key_credential(identity: Identity, dn: str, *, device_id: UUID | None = None) -> str:
     """Write an identity's key as a value of msDS-KeyCredentialLink."""
     (der,) = certificates_from_pem(identity.certificate.read_bytes())
     public_key = Certificate(der).public_key()
     return encode_key_credential(
-        NewKeyCredential(public_key=public_key, created=datetime.now(UTC)), dn
+        NewKeyCredential(public_key=public_key, created=datetime.now(UTC), device_id=device_id),
+        dn,
     )
 
 
