@@ -27,11 +27,12 @@ from directory.ldap.write import WritingConnection
 from directory.model import MAX_SECONDARY_NUMBER, Group, PrincipalKey, ReadOnlyDc, Sid
 from directory.store import Store
 from kdc.cli.accounts import random_keys
-from kdc.cli.cloud_objects import READ_ONLY_CONTROLLERS_RID, krbtgt_common_name
+from kdc.cli.cloud_objects import krbtgt_common_name
 from kdc.cli.directory_access import Access, Caller, directory_errors, open_directory
 from kdc.cli.errors import CliError, ExitCode
 from kdc.cli.sealed_keys import set_sealed_keys
 from kdc.cli.state import RealmState
+from kdc.trust.privileged import READ_ONLY_CONTROLLERS_RID
 
 RODC_PROMOTION = "1.2.840.113556.1.4.1341"
 _WAIT_S = 15.0
