@@ -291,3 +291,23 @@ def test_key_file_is_read_as_it_was_written(cloud: Shell) -> None:
     """The format is documented in `kdc.formats.cloud_key`."""
     file, key = exported(cloud)
     assert encode_cloud_key(key) == file.read_bytes()
+
+
+# -- a realm in LDAP -------------------------------------------------------------------------
+
+
+def test_ldap_realm_whose_keys_would_not_come_here_is_refused(cloud: Shell) -> None:
+    """In three lines, before anything is asked of the directory."""
+    config = cloud.state / "kdc.toml"
+    config.write_text(config.read_text() + '\ndirectory.url = ["ldap://127.0.0.1:1"]\n')
+    for command in (("create", "--computer", "B"), ("rotate",)):
+        done = cloud("cloud-trust", *command, "--bind-dn", "cn=x")
+        assert done.code == ExitCode.DENIED
+        assert "key_source" in done.error[2]
+    assert cloud("cloud-trust", "export-key", "-o", cloud.state.parent / "k").code == 0
+
+
+def test_options_of_a_directory_need_one(cloud: Shell) -> None:
+    """An embedded realm asks no directory."""
+    done = cloud("cloud-trust", "rotate", "--bind-dn", "cn=x")
+    assert done.code == ExitCode.USAGE
