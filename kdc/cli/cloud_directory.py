@@ -24,7 +24,14 @@ from directory.ldap.connection import LdapConnection
 from directory.ldap.filters import equal, present
 from directory.ldap.messages import Change, Control, ModifyOp, Scope
 from directory.ldap.write import WritingConnection
-from directory.model import MAX_SECONDARY_NUMBER, Group, PrincipalKey, ReadOnlyDc, Sid
+from directory.model import (
+    MAX_SECONDARY_NUMBER,
+    READ_ONLY_CONTROLLERS_RID,
+    Group,
+    PrincipalKey,
+    ReadOnlyDc,
+    Sid,
+)
 from directory.store import Store
 from kdc.cli.accounts import random_keys
 from kdc.cli.cloud_objects import krbtgt_common_name
