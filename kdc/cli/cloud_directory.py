@@ -26,7 +26,6 @@ from directory.ldap.messages import Change, Control, ModifyOp, Scope
 from directory.ldap.write import WritingConnection
 from directory.model import (
     MAX_SECONDARY_NUMBER,
-    READ_ONLY_CONTROLLERS_RID,
     Group,
     PrincipalKey,
     ReadOnlyDc,
