@@ -4,10 +4,12 @@ Samba is the directory and a server of files and LDAP; our KDC has port 88 of it
 done to accounts is done with Samba's and OpenLDAP's own tools.
 """
 
+import base64
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 
@@ -31,6 +33,7 @@ pytestmark = [pytest.mark.interop, pytest.mark.slow]
 KDC_ERR_C_PRINCIPAL_UNKNOWN = 6
 KDC_ERR_CLIENT_REVOKED = 18
 KDC_ERR_PREAUTH_FAILED = 24
+KDC_ERR_CLIENT_NOT_TRUSTED = 62
 KDC_ERR_CANT_VERIFY_CERTIFICATE = 70
 NEGATIVE_S = 1.1  # a "no" of the directory is kept for a second
 
@@ -60,12 +63,13 @@ def _new_user(dc: SambaDc, name: str) -> str:
     return f"CN={name},CN=Users,{BASE}"
 
 
-def _value(identity: Identity, dn: str) -> str:
+def _value(identity: Identity, dn: str, device_id: UUID | None = None) -> str:
     """Write the value of msDS-KeyCredentialLink for a key, as Windows does for a user."""
     new = NewKeyCredential(
         public_key=public_key_from_cryptography(identity.private_key.public_key()),
         material=MaterialForm.BCRYPT,
         created=datetime.now(UTC),
+        device_id=device_id,
     )
     return encode_key_credential(new, dn)
 
@@ -108,6 +112,39 @@ def test_a_key_written_by_ldapmodify_logs_on_at_the_next_attempt(
         lambda: clients.mit_kinit(realm, "helen@LAB.EXAMPLE", identity=identity).status != 0,
         "a key removed in Samba still logs on",
     )
+
+
+def test_a_device_disabled_in_samba_ends_its_keys(
+    samba_dc: SambaDc, realm: ClientRealm, throwaway: Identity, tmp_path: Path
+) -> None:
+    """Row K11: device objects where Active Directory keeps those that are written back."""
+    number = UUID("8d2f0a52-5a8c-4f0e-9a53-0d1f2b3c4d5e")
+    folder = f"CN=RegisteredDevices,{BASE}"
+    device = f"CN={number},{folder}"
+    octets = base64.b64encode(number.bytes_le).decode()
+    samba_dc.modify(
+        f"dn: {folder}\nchangetype: add\nobjectClass: msDS-DeviceContainer\n\n"
+        f"dn: {device}\nchangetype: add\nobjectClass: msDS-Device\ndisplayName: laptop\n"
+        f"altSecurityIdentities: X509:<SHA1-TP-PUBKEY>00\nmsDS-DeviceID:: {octets}\n"
+        "msDS-IsEnabled: TRUE\n"
+    )
+    dn = _new_user(samba_dc, "dina")
+    identity = certificates.leaf(tmp_path, "dina", certificates.new_key(), throwaway)
+    _register(samba_dc, dn, _value(identity, dn, number))
+
+    def log_on() -> Run:
+        return clients.mit_kinit(realm, "dina@LAB.EXAMPLE", identity=identity)
+
+    run = log_on()
+    assert run.status == 0, run.explain()
+    switch = f"dn: {device}\nchangetype: modify\nreplace: msDS-IsEnabled\nmsDS-IsEnabled: "
+    samba_dc.modify(switch + "FALSE\n")
+    eventually(
+        lambda: _refused(log_on(), KDC_ERR_CLIENT_NOT_TRUSTED),
+        "a key of a disabled device still logs on",
+    )
+    samba_dc.modify(f"dn: {device}\nchangetype: delete\n")
+    eventually(lambda: log_on().status == 0, "a device that is gone still counts")
 
 
 def test_heimdals_client_logs_on_with_a_self_signed_certificate(
