@@ -99,6 +99,12 @@ class Directory(Protocol):
         key_digest: `pki.keys.PublicKey.digest`.
         """
 
+    def accounts_by_alt_security_identity(self, keys: Sequence[bytes]) -> tuple[int, ...]:
+        """List, in order, the accounts that an altSecurityIdentities of one of these keys is on.
+
+        keys: `directory.alt_security.index_key`. They are candidates: values are compared later.
+        """
+
     def krbtgt(self) -> Account:
         """Return the realm's own ticket-granting account; keys newest first."""
 

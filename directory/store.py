@@ -66,7 +66,13 @@ from directory.store_schema import (
     to_micros,
     unavailable,
 )
-from directory.store_values import RARE_FLAGS, changed_values, push_history, write_values
+from directory.store_values import (
+    MAPPING_TABLE,
+    RARE_FLAGS,
+    changed_values,
+    push_history,
+    write_values,
+)
 
 KRBTGT_RID = 502
 BULK_CACHE_KIB = 64 * 1024  # a million random index entries do not fit the usual page cache
@@ -160,7 +166,8 @@ class Store(StoreReader):
             + GROUP_TABLES
             + VALUE_TABLES
             + READ_ONLY_DC_INDEX
-            + DEVICE_TABLES,
+            + DEVICE_TABLES
+            + MAPPING_TABLE,
         )
         try:
             connection.execute("BEGIN IMMEDIATE")

@@ -10,6 +10,7 @@ Rules
 
 import sqlite3
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -60,7 +61,7 @@ from directory.store_schema import (
     unavailable,
 )
 from directory.store_upgrade import upgrade_store
-from directory.store_values import read_history
+from directory.store_values import read_history, read_mapped
 
 MAX_NAME_CHARS = 1024  # longer names are in no store; not worth a query or a place in a cache
 CACHED_ACCOUNTS = 4096
@@ -274,6 +275,10 @@ class StoreReader:
             MAX_KEY_OWNERS,
         )
         return tuple(cast(int, row[0]) for row in rows)
+
+    def accounts_by_alt_security_identity(self, keys: Sequence[bytes]) -> tuple[int, ...]:
+        """List, in order, the accounts with an altSecurityIdentities of one of these keys."""
+        return read_mapped(self._all, keys)
 
     def krbtgt(self) -> Account:
         """Return the realm's own ticket-granting account. Raises DirectoryError(CORRUPT)."""

@@ -19,7 +19,7 @@ from directory.distinguished_name import escape_value
 from directory.keycredential import format_dn_binary, parse_dn_binary
 from directory.model import AccountKind
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 READ_WAIT_S = 1.0  # a reader in WAL mode waits for nobody but a checkpoint's end
 WRITE_WAIT_S = 10.0
 CACHE_KIB = 8 * 1024  # SQLite's own page cache, per connection

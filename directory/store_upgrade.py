@@ -14,6 +14,7 @@ from directory.store_schema import (
     connect,
     unavailable,
 )
+from directory.store_values import MAPPING_TABLE, index_all_mappings
 
 # Schema 2 added groups, NT hashes, and when a password was set.
 _ACCOUNT_COLUMNS_2 = """
@@ -41,6 +42,7 @@ CREATE UNIQUE INDEX groups_by_guid ON groups (guid) WHERE guid IS NOT NULL;
 _FOLLOW_ANEW_5 = """
 DELETE FROM settings WHERE name = 'directory cookie' OR name LIKE 'directory usn %';
 """
+# Schema 6: an index of altSecurityIdentities.
 
 
 def upgrade_store(path: Path) -> None:
@@ -55,7 +57,7 @@ def upgrade_store(path: Path) -> None:
         connection.execute("BEGIN IMMEDIATE")
         settings = dict(connection.execute("SELECT name, value FROM settings").fetchall())
         found = settings.get("schema_version")
-        if found in (1, 2, 3, 4):
+        if found in (1, 2, 3, 4, 5):
             if found == 1:
                 # The tables of groups in today's form: schema 3 has nothing to add to them.
                 _run(connection, _ACCOUNT_COLUMNS_2 + NT_HASH_TABLE + GROUP_TABLES)
@@ -68,7 +70,10 @@ def upgrade_store(path: Path) -> None:
                 connection.execute("UPDATE accounts SET dn_key = lower(dn) WHERE dn IS NOT NULL")
             if found < 4:
                 _run(connection, READ_ONLY_DC_INDEX)
-            _run(connection, DEVICE_TABLES + _FOLLOW_ANEW_5)
+            if found < 5:
+                _run(connection, DEVICE_TABLES + _FOLLOW_ANEW_5)
+            _run(connection, MAPPING_TABLE)
+            index_all_mappings(connection)
             connection.execute(
                 "UPDATE settings SET value = ? WHERE name = 'schema_version'", (SCHEMA_VERSION,)
             )

@@ -5,9 +5,10 @@ are read without looking here.
 """
 
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NoReturn, cast
 
+from directory.alt_security import index_keys
 from directory.backend import DirectoryError, DirectoryFault
 from directory.changes import UNCHANGED, AccountChanges, NewAccount
 from directory.model import Account, PrincipalKey
@@ -112,6 +113,8 @@ def write_values(
             "INSERT INTO account_values VALUES (?, ?, ?, ?)",
             [(account_id, attribute, position, value) for position, value in enumerate(rows)],
         )
+        if field == "alt_security_identities":
+            index_mappings(connection, account_id, rows)
     if values:
         connection.execute(
             "UPDATE accounts SET flags = (flags & ~?1) | CASE WHEN EXISTS"
@@ -119,6 +122,58 @@ def write_values(
             " WHERE id = ?2",
             (HAS_VALUES, account_id),
         )
+
+
+# -- explicit mappings of certificates -------------------------------------------------------
+
+# What leads from a certificate or an X.500 name to accounts: schema 6.
+MAPPING_TABLE = """
+CREATE TABLE alt_security_keys (
+    key BLOB NOT NULL,
+    account_id INTEGER NOT NULL REFERENCES accounts (id) ON DELETE CASCADE,
+    PRIMARY KEY (key, account_id)
+) WITHOUT ROWID;
+CREATE INDEX alt_security_keys_of_account ON alt_security_keys (account_id);
+"""
+MAX_MAPPED = 64
+MAX_SOUGHT = 64
+
+
+def index_mappings(
+    connection: sqlite3.Connection, account_id: int, values: Iterable[object]
+) -> None:
+    """Replace an account's rows of the index of altSecurityIdentities."""
+    connection.execute("DELETE FROM alt_security_keys WHERE account_id = ?", (account_id,))
+    keys = {key for value in values for key in index_keys(str(value))}
+    connection.executemany(
+        "INSERT INTO alt_security_keys VALUES (?, ?)", [(key, account_id) for key in sorted(keys)]
+    )
+
+
+def index_all_mappings(connection: sqlite3.Connection) -> None:
+    """Fill the index of a store that had none."""
+    found: dict[int, list[object]] = {}
+    for account_id, value in connection.execute(
+        "SELECT account_id, value FROM account_values WHERE attribute = 'altSecurityIdentities'"
+    ):
+        found.setdefault(account_id, []).append(value)
+    for account_id, values in found.items():
+        index_mappings(connection, account_id, values)
+
+
+def read_mapped(query: Query, keys: Sequence[bytes]) -> tuple[int, ...]:
+    """List, in order, the accounts that any of these keys leads to; at most MAX_MAPPED."""
+    sought = tuple(keys[:MAX_SOUGHT])
+    if not sought:
+        return ()
+    marks = ", ".join("?" * len(sought))
+    rows = query(
+        f"SELECT DISTINCT account_id FROM alt_security_keys WHERE key IN ({marks})"  # noqa: S608  # marks
+        " ORDER BY account_id LIMIT ?",
+        *sought,
+        MAX_MAPPED,
+    )
+    return tuple(cast(int, row[0]) for row in rows)
 
 
 # -- history of passwords --------------------------------------------------------------------

@@ -11,7 +11,7 @@ Rules
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 from uuid import UUID
@@ -156,6 +156,10 @@ class ReplicaDirectory:
         """List the users and computers on which this key is registered and usable."""
         self._key = key_digest.hex()[:32]
         return self._store.accounts_by_key(key_digest)
+
+    def accounts_by_alt_security_identity(self, keys: Sequence[bytes]) -> tuple[int, ...]:
+        """List the accounts that an explicit mapping leads to; the directory is not asked."""
+        return self._store.accounts_by_alt_security_identity(keys)
 
     def krbtgt(self) -> Account:
         """Return the realm's own ticket-granting account."""

@@ -5,6 +5,7 @@ Rules (MS-KILE 3.3.5.6.1, RFC 6806, RFC 4120 6.2; wire facts and rows N01-N07)
   2. A name of one part is looked up as sAMAccountName, then with "$" appended (a switch), then as
      the UPN `name@REALM`. An enterprise name is looked up as a whole UPN, whatever its suffix;
      only then, if the suffix is ours, as a name.
+     An NT-X500-PRINCIPAL name is the subject, or the whole value, of an altSecurityIdentities.
   3. Parts are never joined into something that another list of parts could give as well:
      {"host/a"} is not {"host", "a"}.
   4. The reply names the account by its own name when the client asked for canonicalization or
@@ -14,6 +15,7 @@ Rules (MS-KILE 3.3.5.6.1, RFC 6806, RFC 4120 6.2; wire facts and rows N01-N07)
 
 from dataclasses import dataclass
 
+from directory.alt_security import keys_of_name
 from directory.backend import Directory
 from directory.model import Account, AccountKind, match_key
 from kdc.config import KdcConfig
@@ -102,6 +104,25 @@ def account_by_parts(parts: tuple[str, ...], directory: Directory) -> Account | 
     return directory.account_by_spn("/".join(parts))
 
 
+def is_x500(text: str) -> bool:
+    """Tell a distinguished name or an altSecurityIdentities from a name of another kind."""
+    return "=" in text or text[:5].upper() == "X509:"
+
+
+def _named_by_mapping(text: str, directory: Directory) -> Named | None:
+    """Find the client of an NT-X500-PRINCIPAL name: the one account mapped to that subject.
+
+    The logon must prove a certificate that maps to the account: the name alone says nothing.
+    Source: MS-PKCA 3.1.5.2.1.
+    """
+    owners = directory.accounts_by_alt_security_identity(keys_of_name(text))
+    account = directory.account_by_id(owners[0]) if len(owners) == 1 else None
+    if account is None or account.kind is AccountKind.KRBTGT:
+        return None
+    own = PrincipalName(name_type=NameType.PRINCIPAL, name_string=(account.sam_account_name,))
+    return Named(account=account, name=own)
+
+
 def find_client(body: KdcReqBody, directory: Directory, config: KdcConfig) -> Named | None:
     """Find the account that cname stands for, or None when there is none.
 
@@ -111,6 +132,8 @@ def find_client(body: KdcReqBody, directory: Directory, config: KdcConfig) -> Na
     if cname is None or not cname.name_string or not cname.name_string[0]:
         return None
     parts = cname.name_string
+    if cname.name_type == NameType.X500_PRINCIPAL and len(parts) == 1 and is_x500(parts[0]):
+        return _named_by_mapping(parts[0], directory)
     enterprise = cname.name_type == NameType.ENTERPRISE
     if len(parts) > 1:
         account = None if enterprise else account_by_parts(parts, directory)

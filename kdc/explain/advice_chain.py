@@ -208,6 +208,12 @@ CHAIN_ADVICE: Mapping[str, Advice] = {
         ("an account was given a userPrincipalName that looks like another's name",),
         ("find both accounts: kdc user list", "change one of the two names"),
     ),
+    "the certificate is mapped to several accounts": _mapping(
+        "A strong altSecurityIdentities points at one certificate, and stands on one account.",
+        "own rule, as for keys; row C23 (KDC_ERR_CLIENT_NOT_TRUSTED)",
+        ("a value was put on a second account by mistake, or by an attacker",),
+        ("the server's log names the accounts (alarm)", "take the value off one: " + SHOW_ACCOUNT),
+    ),
     "the certificate does not name the account": _mapping(
         "UPN, dNSName, id-pkinit-san or altSecurityIdentities lead to the account asked for.",
         "MS-PKCA 3.1.5.2.1.1 to .5; rows C16, C18",

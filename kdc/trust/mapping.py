@@ -21,7 +21,7 @@ from typing import Literal
 from directory.backend import Directory
 from directory.model import Account, AccountKind, match_key
 from kdc.errors import KdcError
-from kdc.trust.alt_security import match_alt_security_identities
+from kdc.trust.alt_security import match_alt_security_identities, strong_keys
 from kdc.trust.logon_names import LogonNames
 from kdc.wire.constants import ErrorCode
 
@@ -69,6 +69,8 @@ class MappingFacts:
     """None: the certificate says no SID."""
     strong_value: str
     """The strong form of altSecurityIdentities that matches, or ""."""
+    strong_owners: tuple[int, ...]
+    """When a strong value matches: every account that has one that does."""
     weak_value: str
     """The weak form of altSecurityIdentities that matches, or ""."""
     name: str
@@ -115,6 +117,12 @@ DECISIONS: tuple[Decision, ...] = (
         holds=lambda f: f.sid_conflict,
         outcome=_always(_MISMATCH),
         why="the certificate's SID is malformed or there are two",
+    ),
+    Decision(
+        condition="strong values of altSecurityIdentities of two accounts match",
+        holds=lambda f: len(f.strong_owners) > 1,
+        outcome=_always(ErrorCode.KDC_ERR_CLIENT_NOT_TRUSTED),
+        why="the certificate is mapped to several accounts",
     ),
     Decision(
         condition="a strong value of altSecurityIdentities matches",
@@ -259,6 +267,7 @@ def gather(
         sid_conflict=names.sid_malformed or len(names.sids) > 1,
         sid_matches=sid_matches,
         strong_value=strong_value,
+        strong_owners=_strong_owners(names, account, directory) if strong_value else (),
         weak_value=weak_value,
         name=name,
         names_present=bool(names.upns or names.pkinit or (computer and names.dns)),
@@ -266,6 +275,19 @@ def gather(
         account_has_sid=account.sid is not None or not somebody,
         older_than_account=_is_older(names.not_before, account.created_at, policy.backdating),
     )
+
+
+def _strong_owners(names: LogonNames, account: Account, directory: Directory) -> tuple[int, ...]:
+    """List the accounts with a strong value that points at the certificate, this one first."""
+    owners = [account.account_id]
+    for owner in directory.accounts_by_alt_security_identity(strong_keys(names)):
+        other = directory.account_by_id(owner) if owner != account.account_id else None
+        if other is None or other.kind is AccountKind.KRBTGT:
+            continue
+        strong, _ = match_alt_security_identities(other.alt_security_identities, names)
+        if strong:
+            owners.append(owner)
+    return tuple(owners)
 
 
 def _is_older(not_before: datetime, created_at: datetime, backdating: timedelta) -> bool:
@@ -287,6 +309,11 @@ def judge_mapping(
     decision = next(row for row in DECISIONS if mode in row.outcome and row.holds(facts))
     outcome = decision.outcome[mode]
     if isinstance(outcome, ErrorCode):
-        raise KdcError(outcome, decision.why, mapping=facts.name or facts.weak_value or "none")
+        by = facts.strong_value or facts.name or facts.weak_value or "none"
+        refusal = KdcError(outcome, decision.why, mapping=by)
+        if len(facts.strong_owners) > 1:
+            refusal.facts["alarm"] = "certificate mapped to several accounts"
+            refusal.facts["account_ids"] = facts.strong_owners
+        raise refusal
     by = facts.strong_value or ("SID" if facts.sid_matches else facts.name or facts.weak_value)
     return Mapping(by=by, strength=outcome)

@@ -10,6 +10,7 @@ from datetime import datetime
 from directory.backend import Directory
 from directory.model import Account, AccountKind
 from kdc.errors import KdcError
+from kdc.trust.alt_security import strong_keys, weak_keys
 from kdc.trust.cert_trust import KINDS, CertTrust, valid_logon_chain
 from kdc.trust.logon_names import LogonNames
 from kdc.trust.mapping import MappingPolicy, is_of_realm, judge_mapping
@@ -19,7 +20,9 @@ from kdc.wire.constants import ErrorCode
 def accounts_named(
     names: LogonNames, directory: Directory, policy: MappingPolicy
 ) -> tuple[Account, ...]:
-    """List, once each, the users and computers that names in a certificate could stand for.
+    """List, once each, the users and computers that a certificate could stand for.
+
+    By its names, and by altSecurityIdentities that point at it.
 
     Nothing is judged: it is a list of whom to judge. Raises DirectoryError.
     """
@@ -47,6 +50,9 @@ def _candidates(
                 yield directory.account_by_name(name.components[0])
             else:
                 yield directory.account_by_spn("/".join(name.components))
+    mapped = (*strong_keys(names), *weak_keys(names))
+    for account_id in directory.accounts_by_alt_security_identity(mapped)[:MAX_NAMES]:
+        yield directory.account_by_id(account_id)
 
 
 MAX_NAMES = 16

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from directory.alt_security import index_keys
 from directory.backend import DirectoryError, DirectoryFault
 from directory.store import Store
 from directory.store_schema import SCHEMA_VERSION
@@ -30,6 +31,7 @@ TABLES_OF = {
     3: ("account_values", "password_history"),
     4: (),
     5: ("devices",),
+    6: ("alt_security_keys",),
 }
 INDEXES_OF_3 = ("accounts_by_dn", "accounts_by_guid", "groups_by_dn", "groups_by_guid")
 
@@ -40,7 +42,9 @@ def to_schema(version: int, path: Path) -> None:
     if version < 4:
         connection.execute("DROP INDEX read_only_dcs")
     if version >= 3:
-        connection.execute("DROP TABLE devices")
+        for later in range(version + 1, SCHEMA_VERSION + 1):
+            for table in TABLES_OF[later]:
+                connection.execute(f"DROP TABLE {table}")
         connection.execute(
             "UPDATE settings SET value = ? WHERE name = 'schema_version'", (version,)
         )
@@ -74,7 +78,7 @@ def layout(path: Path) -> dict[str, list[tuple[object, ...]]]:
 
 
 @pytest.mark.parametrize("read_only", [False, True])
-@pytest.mark.parametrize("old", [1, 2, 3, 4])
+@pytest.mark.parametrize("old", [1, 2, 3, 4, 5])
 def test_store_of_an_older_schema_is_upgraded_when_it_is_opened(
     store: Store, old: int, read_only: bool
 ) -> None:
@@ -114,6 +118,17 @@ def test_upgrade_makes_a_follower_look_at_everything_again(store: Store) -> None
     opened = Store.open(store.path, master_key())
     names = ("directory cookie", "directory usn 0123", "directory load")
     assert [opened.setting(name) for name in names] == [None, None, 7]
+    opened.close()
+
+
+def test_upgrade_indexes_explicit_mappings(store: Store) -> None:
+    """Schema 5 kept altSecurityIdentities and did not search for them."""
+    alice = store.add_account(replace(user(), alt_security_identities=("X509:<SKI>AABB",)))
+    store.close()
+    to_schema(5, store.path)
+    opened = Store.open(store.path, master_key())
+    keys = index_keys("x509:<SKI>aabb")
+    assert opened.accounts_by_alt_security_identity(keys) == (alice,)
     opened.close()
 
 

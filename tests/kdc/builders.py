@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import cache, partial
 from pathlib import Path
-from typing import TypedDict, Unpack
+from typing import Literal, TypedDict, Unpack
 
 from directory.changes import NewAccount
 from directory.keycredential import NewKeyCredential, encode_key_credential
@@ -108,6 +108,7 @@ client_entropy = Seeded("client")
 class Settings(TypedDict, total=False):
     """What tests change of a configuration."""
 
+    strong_mapping: Literal["full", "compatibility", "none"]
     max_life_s: int
     max_renewable_life_s: int
     clockskew_s: int

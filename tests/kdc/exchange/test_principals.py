@@ -390,3 +390,41 @@ def test_error_names_the_service_asked_for(kdc: Kdc) -> None:
     assert error_of(for_service(kdc, asked)).sname == asked
     assert error_of(for_service(kdc, None)).sname == KRBTGT
     assert error_of(for_service(kdc, asked)).realm == REALM
+
+
+SUBJECT = "X509:<I>DC=test,CN=CA<S>DC=test,CN=Pat"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["CN=Pat,DC=test", "cn=pat, dc=TEST", "DC=test,CN=Pat", SUBJECT, "x509:<s>dc=test,cn=pat"],
+)
+def test_x500_name_leads_to_the_account_mapped_to_it(kdc: Kdc, text: str) -> None:
+    """NT-X500-PRINCIPAL (MS-PKCA 3.1.5.2.1): by altSecurityIdentities, the ticket has its name."""
+    kdc.store.update_account(
+        kdc.account_id("pat"), AccountChanges(alt_security_identities=(SUBJECT,))
+    )
+    body = replace(BODY, cname=name(text, name_type=NameType.X500_PRINCIPAL))
+    outcome = kdc.ask(as_req(body, enc_timestamp(key_of(18))))
+    assert issued_ticket(outcome).cname == name("pat")
+
+
+@pytest.mark.parametrize("text", ["CN=Pat", "CN=Pat,DC=other", "=", "CN=", "X509:", "X509:<S>"])
+def test_x500_name_that_is_mapped_to_nobody(kdc: Kdc, text: str) -> None:
+    """6, as for every unknown name."""
+    kdc.store.update_account(
+        kdc.account_id("pat"), AccountChanges(alt_security_identities=(SUBJECT,))
+    )
+    body = replace(BODY, cname=name(text, name_type=NameType.X500_PRINCIPAL))
+    assert kdc.ask(as_req(body)).code == ErrorCode.KDC_ERR_C_PRINCIPAL_UNKNOWN
+
+
+def test_x500_name_of_two_accounts_is_nobodys(kdc: Kdc) -> None:
+    """One subject under two issuers: the name alone cannot say who is meant."""
+    for account, issuer in (("pat", "CA"), ("bob", "Other CA")):
+        value = f"X509:<I>CN={issuer}<S>DC=test,CN=Pat"
+        kdc.store.update_account(
+            kdc.account_id(account), AccountChanges(alt_security_identities=(value,))
+        )
+    body = replace(BODY, cname=name("CN=Pat,DC=test", name_type=NameType.X500_PRINCIPAL))
+    assert kdc.ask(as_req(body)).code == ErrorCode.KDC_ERR_C_PRINCIPAL_UNKNOWN

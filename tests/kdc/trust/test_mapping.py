@@ -1,13 +1,15 @@
 """Which account a certificate stands for: the table, the forms, and the names that lie."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from directory.alt_security import index_keys, split_value
 from directory.model import Account, AccountKind, Sid, match_key
 from kdc.errors import KdcError
-from kdc.trust.alt_security import match_alt_security_identities, split_value
+from kdc.trust.alt_security import match_alt_security_identities
 from kdc.trust.logon_names import LogonNames
 from kdc.trust.mapping import Mapping, MappingPolicy, StrongMapping, judge_mapping
 from pki.names import PkinitName
@@ -58,6 +60,18 @@ class Accounts:
         """See Directory."""
         key = match_key(upn)
         return next((a for a in self.accounts if a.upn and match_key(a.upn) == key), None)
+
+    def account_by_id(self, account_id: int) -> Account | None:
+        """See Directory."""
+        return next((a for a in self.accounts if a.account_id == account_id), None)
+
+    def accounts_by_alt_security_identity(self, keys: Sequence[bytes]) -> tuple[int, ...]:
+        """See Directory."""
+        return tuple(
+            a.account_id
+            for a in self.accounts
+            if any(key in keys for value in a.alt_security_identities for key in index_keys(value))
+        )
 
     def account_by_spn(self, spn: str) -> Account | None:
         """See Directory."""
@@ -297,3 +311,37 @@ def test_a_weak_value_needs_a_sid_or_a_weaker_mode() -> None:
 def test_a_value_of_any_length_costs_little() -> None:
     """Values come from a directory, but are bounded all the same."""
     assert split_value("X509:" + "<S>" * 5000) == {}
+
+
+MAPPED = replace(CAROL, alt_security_identities=("X509:<SKI>AABBCC",))
+
+
+@pytest.mark.parametrize(
+    ("value", "shared"),
+    [
+        ("X509:<SKI>aabbcc", True),
+        ("x509:<SHA1-PUKEY>" + "11" * 20, True),
+        ("X509:<I>DC=test,DC=lab,CN=CA<SR>120000000000ac110000002b", None),
+        ("X509:<I>dc=test,dc=LAB,cn=ca<SR>12000000AC1100000000002B", None),
+        ("X509:<SKI>aabbcc<SR>01", False),
+        ("X509:<S>DC=test,DC=lab,CN=carol", False),
+        ("X509:<SKI>aabbcd", False),
+    ],
+)
+@pytest.mark.parametrize("mode", ["full", "compatibility", "none"])
+def test_strong_value_on_two_accounts_is_refused(
+    value: str, shared: bool | None, mode: StrongMapping
+) -> None:
+    """Row C23: what points at one certificate stands on one account, in every spelling and mode."""
+    if shared is None:
+        strong, _ = match_alt_security_identities((value,), NAMES)
+        shared = bool(strong)
+    other = replace(CAROL, account_id=9, sam_account_name="mal", alt_security_identities=(value,))
+    directory = Accounts(accounts=(MAPPED, other))
+    if shared:
+        assert refusal(NAMES, MAPPED, mode, directory) == (
+            62,
+            "the certificate is mapped to several accounts",
+        )
+    else:
+        assert judge(NAMES, MAPPED, mode, directory).strength == "strong"
