@@ -80,7 +80,8 @@ def load_signers(folder: StateFolder, config: KdcConfig) -> KdcSigners:
         found = key_file(certificate_path, key_path, trusted)
         key = private_key_from_pem(read_secret_file(found, MAX_PEM_BYTES, trusted))
         signer = CmsSigner(key, leaf, tuple(chain))
-        for problem in check_kdc_certificate(leaf, config.realm, config.domain):
+        now = datetime.now(UTC)
+        for problem in check_kdc_certificate(leaf, config.realm, config.domain, now):
             if config.compat == "tools" and problem.startswith(NO_KRBTGT_SAN):
                 log.info("%s: %s, left out on purpose by compat = tools", leaf_name, NO_KRBTGT_SAN)
             else:
