@@ -146,6 +146,28 @@ def test_a_script_is_executable_and_parses(name: str) -> None:
     subprocess.run(["bash", "-n", str(path)], check=True)
 
 
+def test_the_architecture_names_every_module() -> None:
+    """The layout in docs/architecture.md is true: by name, or as one of a family such as store_*.
+
+    Commands are named by their nouns, and `kdc --help` lists those.
+    """
+    page = ROOT / "docs/architecture.md"
+    if not page.exists():
+        pytest.skip("no docs/architecture.md")
+    names = set(re.findall(r"\w+\*?", page.read_text()))
+    families = tuple(name[:-1] for name in names if name.endswith("_*"))
+    missing = [
+        str(path.relative_to(ROOT))
+        for package in ("kdc", "directory", "pki")
+        for path in (ROOT / package).rglob("*.py")
+        if not path.stem.startswith("__")
+        and path.parts[len(ROOT.parts) : len(ROOT.parts) + 2] != ("kdc", "cli")
+        and path.stem not in names
+        and not path.stem.startswith(families)
+    ]
+    assert not missing, "name them in the layout of docs/architecture.md"
+
+
 def test_ci_runs_the_test_command_of_the_readme() -> None:
     """.ci/run = README's test command with CI=true."""
     readme = ROOT / "README.md"
