@@ -165,7 +165,7 @@ def test_the_architecture_names_every_module() -> None:
         and path.stem not in names
         and not path.stem.startswith(families)
     ]
-    assert not missing, "name them in the layout of docs/architecture.md"
+    assert not missing, f"name them in the layout of docs/architecture.md: {missing}"
 
 
 def test_ci_runs_the_test_command_of_the_readme() -> None:
