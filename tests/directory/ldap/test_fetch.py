@@ -10,7 +10,16 @@ from directory.ldap.fetch import AWAY_S, NEGATIVE_S, Fetcher
 from directory.ldap.questions import Told
 from directory.ldap.session import Servers
 from directory.store import Store
-from tests.directory.ldap.builders import guid, new_store, new_writer, record, user
+from tests.directory.builders import DEVICE
+from tests.directory.ldap.builders import (
+    BASE,
+    guid,
+    new_store,
+    new_writer,
+    openldap,
+    record,
+    user,
+)
 from tests.directory.ldap.stub import Asked, Stub, entry, result, well_behaved
 
 
@@ -84,6 +93,34 @@ def test_account_that_is_gone_is_removed(stub: Stub, store: Store) -> None:
     assert fetcher(stub, store, Clock()).answer((("name", "alice"),)) is Told.CHANGED
     store.refresh()
     assert store.account_by_name("alice") is None
+
+
+def test_device_question_finds_the_object_by_its_number(stub: Stub, store: Store) -> None:
+    """Row K11: the filter has the octets of a Windows GUID; one that is gone is removed."""
+    filters: list[bytes] = []
+
+    def answer(asked: Asked, sock: socket.socket) -> bytes | None:
+        if asked.tag != 0x63 or b"entryUUID" not in asked.body:
+            return well_behaved(asked, sock)
+        filters.append(asked.body)
+        return result(asked.number)
+
+    stub.answers = answer
+    gone = openldap(
+        20,
+        f"cn=20,{BASE}",
+        objectClass=["msDS-Device"],
+        msDS_DeviceID=DEVICE.bytes_le,
+        msDS_IsEnabled="FALSE",
+    )
+    new_writer(store).apply([record(gone)])
+    asking = fetcher(stub, store, Clock())
+    assert asking.answer((("device", "no number"),)) is Told.SAME
+    assert filters == []
+    assert asking.answer((("device", DEVICE.hex),)) is Told.CHANGED
+    assert b"msDS-DeviceID" in filters[0] and DEVICE.bytes_le in filters[0]
+    store.refresh()
+    assert not store.has_devices()
 
 
 def test_key_question_reads_the_account_again(stub: Stub, store: Store) -> None:
