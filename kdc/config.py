@@ -188,6 +188,7 @@ class KdcConfig:
     directory_key_source: str = "local"
     directory_page_size: int = 1000
     directory_poll_interval_s: int = 1
+    directory_compare_interval_s: int = 0
     directory_miss_rate: int = 50
     consistency: Consistency = "replica"
     max_staleness_s: int = 86400
@@ -334,6 +335,7 @@ KEYS: Mapping[str, Key] = {
         _key("directory.ccache", path_text, "directory_ccache"),
         _key("directory.page_size", number(10, 100_000), "directory_page_size"),
         _key("directory.poll_interval", duration(1, 3600), "directory_poll_interval_s"),
+        _key("directory.compare_interval", duration(0, 604_800), "directory_compare_interval_s"),
         _key("directory.miss_rate", number(1, 100_000), "directory_miss_rate"),
     )
 }

@@ -41,8 +41,21 @@ class Between:
     tick: Callable[[], None]
     """Called a few times a second: keys from elsewhere, and whatever else there is."""
     poll_interval_s: float = 1.0
+    compare_interval_s: float = 0.0
+    """How often everything is compared where nothing else tells of deletions; 0: by size."""
     loaded: Callable[[], None] = lambda: None
     """Called when every account is there, and single changes come from now on."""
+
+
+COMPARE_EVERY_S = 300.0
+COMPARE_LARGE_EVERY_S = 3600.0
+LARGE_ENTRIES = 20_000
+"""A comparison reads GUIDs and versions alone: some 2 s of a server's time for so many."""
+
+
+def compare_interval_s(entries: int) -> float:
+    """Return how often a directory of this size is compared, unless it is configured."""
+    return COMPARE_EVERY_S if entries <= LARGE_ENTRIES else COMPARE_LARGE_EVERY_S
 
 
 class Work:
@@ -113,6 +126,11 @@ class Work:
             for name, value in marks.items():
                 if self.writer.store.setting(name) != value:
                     self.writer.store.set_setting(name, value)
+
+    @property
+    def compare_every_s(self) -> float:
+        """How often everything is compared with a domain controller."""
+        return self.between.compare_interval_s or compare_interval_s(self._entries)
 
     def wait(self, seconds: float) -> None:
         """Let time pass, ticking."""

@@ -21,8 +21,6 @@ from directory.ldap.session import Session, highest_usn, open_session
 log = logging.getLogger(__name__)
 
 USN = "directory usn "
-COMPARE_EVERY_S = 3600.0
-"""In case that anything was missed."""
 _FOLDERS = ("organizationalUnit", "container")
 
 
@@ -54,7 +52,8 @@ def follow_numbers(work: Work) -> None:
                 seen = highest
             work.board.confirm()
             work.keep({name: seen})
-            if time.monotonic() - compared_at > COMPARE_EVERY_S:
+            # An ordinary account is told of no deletion, and anything may be missed.
+            if time.monotonic() - compared_at > work.compare_every_s:
                 work.load(lambda _: None)
                 compared_at = time.monotonic()
             bell.wait(work.between.poll_interval_s, work.between)

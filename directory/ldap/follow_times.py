@@ -34,7 +34,7 @@ def follow_times(work: Work) -> None:
             versions = [getattr(record, "version", "") for record in records]
             newest = max((newest, *versions))
             work.write(records, {})
-        if time.monotonic() - compared_at > COMPARE_EVERY_S:
+        if time.monotonic() - compared_at > (work.between.compare_interval_s or COMPARE_EVERY_S):
             work.load(lambda _: None)
             compared_at = time.monotonic()
         work.board.confirm()

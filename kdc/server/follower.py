@@ -202,6 +202,7 @@ class _Node:
                 stop=self._stopping.is_set,
                 tick=tick,
                 poll_interval_s=float(self._config.directory_poll_interval_s),
+                compare_interval_s=float(self._config.directory_compare_interval_s),
                 loaded=self._feed.follow,
             )
             Follower(servers, writer, board, between).run()

@@ -221,7 +221,7 @@ def _check_deletions(site: Site) -> Iterator[Found]:
         yield _weak(
             "directory.deletions",
             "the KDC's account sees nothing that was deleted. Unless nothing was yet: a deleted "
-            "account logs on until everything is compared again, once an hour",
+            "account logs on until all is compared again (directory.compare_interval)",
             f"grant it List Contents and Read Property on CN=Deleted Objects,{site.base}",
         )
 
