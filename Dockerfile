@@ -1,7 +1,8 @@
 # The KDC as an image: hashed packages only, no root, the realm in a volume.
 #   docker build -t keytrust-kdc .
 #   docker run -v realm:/var/lib/kdc keytrust-kdc init --realm LAB.TEST --listen 0.0.0.0:88
-#   docker run -v realm:/var/lib/kdc -p 88:88/udp -p 88:88/tcp keytrust-kdc
+#   docker run -v realm:/var/lib/kdc -p 88:88/udp -p 88:88/tcp -p 464:464/udp -p 464:464/tcp keytrust-kdc
+# conf/compose.yaml does the same with everything else closed.
 
 FROM python:3.12-slim AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
@@ -27,7 +28,8 @@ ENV PATH=/opt/kdc/bin:$PATH KDC_STATE=/var/lib/kdc PYTHONDONTWRITEBYTECODE=1 PYT
 USER kdc
 WORKDIR /var/lib/kdc
 VOLUME /var/lib/kdc
-EXPOSE 88/udp 88/tcp
+# Kerberos and kpasswd; what http.listen and kkdcp.listen of kdc.toml name is to be published besides.
+EXPOSE 88/udp 88/tcp 464/udp 464/tcp
 # A real AS-REQ must be answered, by error 25 or by a reply.
 HEALTHCHECK --interval=30s --timeout=5s --start-period=20s --retries=3 CMD ["kdc", "probe", "--kdc", "127.0.0.1:88"]
 STOPSIGNAL SIGTERM
