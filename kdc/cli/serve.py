@@ -108,7 +108,8 @@ def command(
         with realm.store(write=True) as store:
             add_password_service(store, config, now())
     for name in config.weak_forms():
-        log.warning("weak form accepted: %s (%s)", name, realm.loaded.origins[name])
+        key = name.partition(" ")[0]  # a setting that is no switch is named with its value
+        log.warning("weak form accepted: %s (%s)", name, realm.loaded.origins[key])
     for name in config.without_effect():
         log.warning("no effect in this version: %s (%s)", name, realm.loaded.origins[name])
     settings = _settings(config, realm.folder.root, listen, kpasswd, workers)

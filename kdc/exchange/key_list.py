@@ -42,7 +42,7 @@ def wanted_keys(padata: tuple[PaData, ...]) -> tuple[int, ...] | None:
     Raises KdcError(KRB_ERR_GENERIC) for a malformed request.
     """
     for pa in padata:
-        if pa.padata_type == PaType.KEY_LIST_REQ:
+        if pa.padata_type == PaType.KERB_KEY_LIST_REQ:
             try:
                 asked: tuple[int, ...] = asn1.decode_as(KERB_KEY_LIST_REQ, pa.padata_value)
             except PkiError:

@@ -78,7 +78,7 @@ def _encrypted_pa_data(grant: TgsGrant, realm: Realm) -> tuple[PaData, ...]:
     """
     out: tuple[PaData, ...] = ()
     if grant.key_list is not None:
-        out = (PaData(padata_type=PaType.KEY_LIST_REP, padata_value=grant.key_list),)
+        out = (PaData(padata_type=PaType.KERB_KEY_LIST_REP, padata_value=grant.key_list),)
     if not grant.pac_options:
         return out
     etypes = session_etypes(grant.service, realm.config.supported_enctypes)

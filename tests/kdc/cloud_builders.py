@@ -291,13 +291,13 @@ def full(
 
 def key_list_request(*etypes: int) -> tuple[PaData, ...]:
     """Return a KERB-KEY-LIST-REQ."""
-    return (padata(PaType.KEY_LIST_REQ, asn1.encode_as(KERB_KEY_LIST_REQ, etypes)),)
+    return (padata(PaType.KERB_KEY_LIST_REQ, asn1.encode_as(KERB_KEY_LIST_REQ, etypes)),)
 
 
 def key_list_of(opened: OpenedTgs) -> dict[int, bytes] | None:
     """Return the keys in a reply, which stand first in encrypted-pa-data; None without."""
     elements = opened.part.encrypted_pa_data or ()
-    found = [pa for pa in elements if pa.padata_type == PaType.KEY_LIST_REP]
+    found = [pa for pa in elements if pa.padata_type == PaType.KERB_KEY_LIST_REP]
     if not found:
         return None
     assert len(found) == 1
