@@ -114,9 +114,24 @@ def may_be_delegated(account: Account, groups: tuple[Sid, ...], domain: Sid) -> 
     Not for "account is sensitive and cannot be delegated" nor for members of Protected Users
     (MS-KILE 3.3.5.1 DelegationNotAllowed; MS-DTYP 2.4.2.4).
     """
-    if account.not_delegated:
-        return False
-    return _protected_users(domain) not in groups
+    return not account.not_delegated and not is_protected(groups, domain)
+
+
+PROTECTED_LIFE = timedelta(hours=4)
+
+
+def is_protected(groups: tuple[Sid, ...], domain: Sid) -> bool:
+    """Tell whether an account is in Protected Users; see `may_be_delegated`."""
+    return _protected_users(domain) in groups
+
+
+def limit_protected(grant: TicketGrant) -> TicketGrant:
+    """Let the TGT of a member of Protected Users end, for good, after four hours.
+
+    MaxTicketAge and MaxRenewAge are both that long, so a ticket of full life is not renewable.
+    Source: MS-KILE 3.3.5.1 (Protected Users).
+    """
+    return end_with_proof(grant, grant.authtime + PROTECTED_LIFE)
 
 
 @lru_cache(maxsize=8)

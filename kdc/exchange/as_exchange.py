@@ -43,6 +43,8 @@ from kdc.policy import (
     decide_password_ticket,
     decide_ticket,
     end_with_proof,
+    is_protected,
+    limit_protected,
 )
 from kdc.wire.constants import PVNO, ErrorCode, MessageType, PaType
 from kdc.wire.rfc4120 import AsReq, KdcReqBody, PrincipalName
@@ -176,6 +178,10 @@ def answer_as_req(
     if not changing:
         check_password_state(account, now)
     grant = end_with_proof(grant, proven.not_after)
+    groups = realm.directory.groups_of(account.account_id)
+    protected = is_protected(groups, realm.directory.domain().sid)
+    if protected:
+        grant = limit_protected(grant)
     realm.stages.enter("key_agreement")
     reply_key, padata = proven.reply_key(session_etype)
     realm.stages.enter("pac")
@@ -195,7 +201,8 @@ def answer_as_req(
         asserted=proven.asserted,
         pac_attributes=wanted_attributes(request.padata or ()),
     )
-    if pac is not None and pkinit and config.legacy_ntlm:
+    # NTLM refuses members of Protected Users, so the hash would serve nobody but a thief.
+    if pac is not None and pkinit and config.legacy_ntlm and not protected:
         pac.credential_info = _credential_info(account, reply_key, realm)
     if grant.flags & DELEGABLE_FLAGS and not is_delegable(account, realm):
         grant = replace(grant, flags=grant.flags & ~DELEGABLE_FLAGS)

@@ -1,6 +1,7 @@
 """What an account's own options do to tickets: delegation flags, encryption types, no PAC."""
 
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
@@ -8,7 +9,19 @@ from kdc.pac import parse_pac
 from kdc.wire.constants import ErrorCode, KdcOption, PaType, TicketFlag
 from kdc.wire.ms_kile import PaPacOptions
 from pki import asn1
-from tests.kdc.builders import KRBTGT, Kdc, name, padata, refused
+from tests.kdc.builders import (
+    BODY,
+    KRBTGT,
+    NOW,
+    Kdc,
+    as_req,
+    enc_timestamp,
+    key_of,
+    name,
+    open_password_reply,
+    padata,
+    refused,
+)
 from tests.kdc.s4u_builders import PC1, ask_for, change, open_s4u
 from tests.kdc.tgs_builders import (
     TGS_BODY,
@@ -51,6 +64,43 @@ def test_account_that_may_not_be_delegated(kdc: Kdc, how: str) -> None:
         sname = KRBTGT if option == KdcOption.FORWARDED else TGS_BODY.sname
         body = replace(TGS_BODY, kdc_options=option, sname=sname)
         assert refused(ask_tgs(kdc, TgsRequest(tgt=old, body=body))) == NOT_ALLOWED
+
+
+HOUR = timedelta(hours=1)
+
+
+@pytest.mark.parametrize(
+    ("till", "rtime", "life", "renewable"),
+    [
+        (10 * HOUR, None, 4 * HOUR, None),
+        (10 * HOUR, 100 * HOUR, 4 * HOUR, None),
+        (HOUR, None, HOUR, None),
+        (HOUR, 100 * HOUR, HOUR, 4 * HOUR),
+    ],
+    ids=["long", "long and renewable", "short", "short and renewable"],
+)
+def test_tgt_of_a_protected_user_ends_after_four_hours(
+    kdc: Kdc,
+    till: timedelta,
+    rtime: timedelta | None,
+    life: timedelta,
+    renewable: timedelta | None,
+) -> None:
+    """MS-KILE 3.3.5.1: MaxTicketAge and MaxRenewAge of Protected Users; no option changes it."""
+    kdc.configure(max_life_s=36_000, max_renewable_life_s=604_800)
+    protect(kdc, "pat")
+    body = replace(
+        BODY,
+        cname=name("pat"),
+        till=NOW + till,
+        rtime=None if rtime is None else NOW + rtime,
+        kdc_options=KdcOption.RENEWABLE if rtime else 0,
+    )
+    outcome = kdc.ask(as_req(body, enc_timestamp(key_of(18))))
+    part = open_password_reply(outcome, key_of(18), kdc, body).part
+    assert part.endtime == NOW + life
+    assert part.renew_till == (None if renewable is None else NOW + renewable)
+    assert bool(part.flags & TicketFlag.RENEWABLE) == (renewable is not None)
 
 
 def test_what_is_remembered_of_a_tgt_follows_the_account(kdc: Kdc) -> None:
