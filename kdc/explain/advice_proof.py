@@ -400,7 +400,7 @@ PROOF_ADVICE: Mapping[str, Advice] = {
         rule="A ticket is sealed with a key of the service, of a type in supported_enctypes.",
         source="RFC 4120 3.1.3 (KDC_ERR_NULL_KEY)",
         causes=("supported_enctypes was changed and the service's keys were not",),
-        fixes=("kdc service list", "kdc keytab rotate SERVICE"),
+        fixes=("kdc service list", "kdc keytab rotate {service}"),
     ),
     "internal error": Advice(
         step=None,

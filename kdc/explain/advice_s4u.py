@@ -222,7 +222,7 @@ _PROXY: Mapping[str, Advice] = {
         "The service asked for stands in msDS-AllowedToDelegateTo of the one that asks.",
         "MS-SFU 3.2.5.2.1 (KDC_ERR_BADOPTION, STATUS_NOT_SUPPORTED)",
         ("delegation was not set up", "a client that does not know resource-based delegation"),
-        (_SHOW, "kdc delegation add-service {client} SERVICE"),
+        (_SHOW, "kdc delegation add-service {client} {service}"),
     ),
     "the service may not delegate to the one asked for": _advice(
         Step.DELEGATION,
@@ -230,7 +230,7 @@ _PROXY: Mapping[str, Advice] = {
         "the name that is asked for.",
         "MS-SFU 3.2.5.2.1 (KDC_ERR_BADOPTION, STATUS_NO_MATCH)",
         ("another name of the same service is in the list: short or long host, other class",),
-        (_SHOW, "kdc delegation add-service {client} SERVICE"),
+        (_SHOW, "kdc delegation add-service {client} {service}"),
     ),
     "neither service has the delegation in its list": _advice(
         Step.DELEGATION,
@@ -239,8 +239,8 @@ _PROXY: Mapping[str, Advice] = {
         ("delegation was not set up",),
         (
             _SHOW,
-            "kdc delegation add-service {client} SERVICE",
-            "kdc delegation add-principal SERVICE {client}",
+            "kdc delegation add-service {client} {service}",
+            "kdc delegation add-principal {service} {client}",
         ),
     ),
     "the service asked for does not let this one act for others": _advice(
@@ -249,14 +249,14 @@ _PROXY: Mapping[str, Advice] = {
         "asks, or a group of its, the right to act.",
         "MS-SFU 3.2.5.2.3; MS-DTYP 2.5.3.2 (KDC_ERR_BADOPTION, STATUS_NOT_FOUND)",
         ("another service is allowed, and this one is not", "an entry denies it"),
-        ("kdc delegation show SERVICE", "kdc delegation add-principal SERVICE {client}"),
+        ("kdc delegation show {service}", "kdc delegation add-principal {service} {client}"),
     ),
     "the list of services that may act for others is not readable": _advice(
         Step.DELEGATION,
         "msDS-AllowedToActOnBehalfOfOtherIdentity holds a self-relative security descriptor.",
         "MS-DTYP 2.4.6; own rule: what is not read grants nothing",
         ("the attribute was written by hand, or by a faulty tool",),
-        ("kdc delegation show SERVICE", "clear the attribute and set it anew"),
+        ("kdc delegation show {service}", "clear the attribute and set it anew"),
     ),
     "too many services in a chain of delegation": _advice(
         Step.DELEGATION,
@@ -273,7 +273,7 @@ _PROXY: Mapping[str, Advice] = {
             "the attribute names RC4 or DES only",
             "the service's keys were made before AES was named there",
         ),
-        ("kdc keytab rotate SERVICE", "name AES in the attribute: 24, or 0 for every type"),
+        ("kdc keytab rotate {service}", "name AES in the attribute: 24, or 0 for every type"),
     ),
 }
 

@@ -65,6 +65,8 @@ class Explanation:
     credentials_of: str
     client: str
     """The account's name as an argument of a command."""
+    service: str
+    """The name of the service asked for, likewise."""
     realm: str
 
 
@@ -113,6 +115,7 @@ def explain(
         credentials=tuple(credential_tree(c, signer) for c in credentials),
         credentials_of="" if account is None else account.sam_account_name,
         client=_argument(verdict, account.sam_account_name if account is not None else ""),
+        service=_argument_of("" if verdict is None else verdict.facts.get("service"), "SERVICE"),
         realm="" if config is None else config.realm,
     )
 
@@ -134,21 +137,33 @@ def _forgotten(stage: Stage) -> Stage:
     return stage
 
 
+MAX_ARGUMENT_CHARS = 64
+
+
 def _argument(verdict: Verdict | None, account: str) -> str:
     """Return the client's name as an argument that can be copied into a shell, else `NAME`."""
     name = account
     if not name and verdict is not None:
         name = str(verdict.facts.get("account") or verdict.facts.get("client") or "")
+    return _argument_of(name, "NAME")
+
+
+def _argument_of(name: object, unknown: str) -> str:
+    """Return a name as an argument that can be copied into a shell, else what stands for it."""
     # Nothing that looks like an option, or like two commands, comes from a client.
-    if not name or len(name) > 64 or not name.isascii() or not name.isprintable():
-        return "NAME"
-    return "NAME" if name.startswith("-") else shlex.quote(name)
+    if not isinstance(name, str) or not name or len(name) > MAX_ARGUMENT_CHARS:
+        return unknown
+    if not name.isascii() or not name.isprintable() or name.startswith("-"):
+        return unknown
+    return shlex.quote(name)
 
 
 def filled(lines: Sequence[str], explanation: Explanation) -> list[str]:
     """Put the names of this case into lines of advice."""
     return [
-        line.replace("{realm}", explanation.realm).replace("{client}", explanation.client)
+        line.replace("{realm}", explanation.realm)
+        .replace("{client}", explanation.client)
+        .replace("{service}", explanation.service)
         for line in lines
     ]
 

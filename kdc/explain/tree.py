@@ -157,6 +157,16 @@ def _list_at(reader: Reader, node: Node, start: int, end: int, cls: type, name: 
         _each(cls, name)(reader, node, got[1], {})
 
 
+def _s4u_x509_user(reader: Reader, node: Node, at: Element) -> None:
+    """In an AS-REQ it is the certificate itself, which begins with another SEQUENCE (MS-SFU)."""
+    value = reader.message[at.start : at.end]
+    header = 2 + (value[1] & 0x7F if len(value) > 1 and value[1] & 0x80 else 0)
+    if value[header : header + 1] == bytes((der.SEQUENCE,)):
+        reader.nested(node, CertificateSyntax, "Certificate", at.start, at.end)
+    else:
+        reader.nested(node, ms_sfu.PaS4UX509User, "PA-S4U-X509-USER", at.start, at.end)
+
+
 def _padata_value(reader: Reader, node: Node, at: Element, seen: Mapping[str, object]) -> None:
     pa_type = seen.get("padata_type")
     if at.start == at.end:
@@ -176,7 +186,7 @@ def _padata_value(reader: Reader, node: Node, at: Element, seen: Mapping[str, ob
     elif pa_type == PaType.FOR_USER:
         reader.nested(node, ms_sfu.PaForUser, "PA-FOR-USER-ENC", at.start, at.end)
     elif pa_type == PaType.S4U_X509_USER:
-        reader.nested(node, ms_sfu.PaS4UX509User, "PA-S4U-X509-USER", at.start, at.end)
+        _s4u_x509_user(reader, node, at)
     elif pa_type == PaType.ETYPE_INFO2:
         _list_at(reader, node, at.start, at.end, rfc4120.EtypeInfo2Entry, "ETYPE-INFO2-ENTRY")
     elif pa_type == PaType.AS_FRESHNESS:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
+from kdc.explain.tree import message_tree
 from kdc.state_folder import StateFolder
 from kdc.wire.constants import ErrorCode, PaType
 from pki.certificate import Certificate
@@ -170,3 +171,11 @@ def test_certificate_without_names_leads_to_whom_it_is_mapped_to(site: Kdc) -> N
     )
     change(site, "carol", alt_security_identities=(STRONG,))
     assert open_s4u(ask_for(site, tgt, asked), site).ticket.cname == name("carol")
+
+
+def test_kdc_explain_shows_the_bare_certificate_of_an_as_req() -> None:
+    """There the padata value is no PA-S4U-X509-USER, and no fault either."""
+    tree = message_tree(as_req(BODY, padata(PaType.S4U_X509_USER, MADE.leaf)))
+    assert tree.faults() == []
+    for field in ("Certificate", "tbsCertificate", "subject"):
+        assert tree.find(field) is not None, field
