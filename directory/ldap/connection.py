@@ -18,7 +18,6 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import NoReturn, Protocol, Self
 
-from directory.backend import DirectoryError, DirectoryFault
 from directory.ldap import ber, messages
 from directory.ldap.ber import BerError
 from directory.ldap.filters import Filter, present
@@ -31,6 +30,7 @@ from directory.ldap.messages import (
     ResultCode,
     Scope,
 )
+from directory.ldap.reach import LdapError, check_safe, reach, reason_of, tls_context
 from directory.ldap.settings import LdapSettings, LdapUrl
 
 MAX_SMALL_BYTES = 1024 * 1024
@@ -70,26 +70,6 @@ class External:
         return b""
 
 
-class LdapError(DirectoryError):
-    """A server did not do what it was asked; `detail` names it and says why in one line."""
-
-    def __init__(self, url: LdapUrl, detail: str, *, denied: bool = False, code: int = -1) -> None:
-        kind = DirectoryFault.DENIED if denied else DirectoryFault.UNAVAILABLE
-        super().__init__(kind, f"{url}: {detail}")
-        self.code = code
-        """The LDAP result code; -1: there was no result."""
-
-
-def tls_context(ca_file: str) -> ssl.SSLContext:
-    """Make the TLS settings: 1.2 and up, certificate and host name checked.
-
-    Raises OSError when the file of issuers cannot be used.
-    """
-    context = ssl.create_default_context(cafile=ca_file or None)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    return context
-
-
 class LdapConnection:
     """An open and bound connection; `LdapConnection.open(...)` makes one."""
 
@@ -124,7 +104,7 @@ class LdapConnection:
         """
         deadline = time.monotonic() + (timeout_s or settings.connect_timeout_s)
         check_safe(url, settings)
-        sock = _reach(url, deadline)
+        sock = reach(url, deadline)
         connection = cls(url, settings, sock)
         try:
             connection._begin(max(0.01, deadline - time.monotonic()), MAX_SMALL_BYTES)
@@ -152,7 +132,7 @@ class LdapConnection:
         except ssl.SSLCertVerificationError as error:
             self._fail(f"its certificate is refused: {error.verify_message}")
         except (ssl.SSLError, OSError) as error:
-            self._fail(f"TLS does not begin: {_reason(error)}")
+            self._fail(f"TLS does not begin: {reason_of(error)}")
 
     def _start_tls(self) -> None:
         result = self._ask(messages.extended(self._next_number(), messages.START_TLS))
@@ -448,7 +428,7 @@ class LdapConnection:
             self._sock.settimeout(max(0.01, self._deadline - time.monotonic()))
             self._sock.sendall(data)
         except OSError as error:
-            self._fail(f"cannot be written to: {_reason(error)}")
+            self._fail(f"cannot be written to: {reason_of(error)}")
 
     def _receive(self, timeout_s: float, *, idle: bool = False) -> bool:
         """Read what has come; False when nothing came in time and that is no fault."""
@@ -462,7 +442,7 @@ class LdapConnection:
                 return False
             self._fail("does not answer in time")
         except OSError as error:
-            self._fail(f"is lost: {_reason(error)}")
+            self._fail(f"is lost: {reason_of(error)}")
         if not data:
             self._fail("has closed the connection")
         self._buffer += data
@@ -520,75 +500,6 @@ class LdapConnection:
     def _fail(self, why: str, *, denied: bool = False, code: int = -1) -> NoReturn:
         self.close()
         raise LdapError(self.url, why, denied=denied, code=code)
-
-
-def check_safe(url: LdapUrl, settings: LdapSettings) -> None:
-    """Refuse a bind that would give a secret away or prove nothing.
-
-    Raises DirectoryError(INVALID).
-    """
-    encrypted = url.scheme == "ldaps" or (url.scheme == "ldap" and settings.starttls)
-    if settings.bind_dn and not settings.bind_password:
-        raise DirectoryError(
-            DirectoryFault.INVALID, "a bind DN without a password is no bind (RFC 4513 5.1.2)"
-        )
-    if settings.bind_dn and not encrypted and url.scheme != "ldapi":
-        raise DirectoryError(
-            DirectoryFault.INVALID, f"{url}: a password is sent under TLS only: ldaps, or starttls"
-        )
-    if settings.sasl == "external" and url.scheme != "ldapi":
-        raise DirectoryError(DirectoryFault.INVALID, f"{url}: SASL EXTERNAL is for ldapi:// here")
-    if not encrypted and url.scheme == "ldap":
-        raise DirectoryError(
-            DirectoryFault.INVALID,
-            f"{url}: accounts read without TLS could be anybody's: ldaps, or starttls",
-        )
-
-
-def _reach(url: LdapUrl, deadline: float) -> socket.socket:
-    """Connect to the first address of a server that answers. Raises LdapError."""
-    if url.scheme == "ldapi":
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            sock.settimeout(max(0.01, deadline - time.monotonic()))
-            sock.connect(url.path)
-        except OSError as error:
-            sock.close()
-            raise LdapError(url, f"cannot be reached: {_reason(error)}") from None
-        return sock
-    why = "has no address"
-    try:
-        found = socket.getaddrinfo(url.host, url.port, type=socket.SOCK_STREAM)
-    except OSError as error:
-        raise LdapError(url, f"cannot be found: {_reason(error)}") from None
-    for place, (family, kind, protocol, _, address) in enumerate(found):
-        left = (deadline - time.monotonic()) / (len(found) - place)
-        if left <= 0:
-            why = "does not answer in time"
-            break
-        sock = socket.socket(family, kind, protocol)
-        try:
-            sock.settimeout(left)
-            sock.connect(address)
-        except OSError as error:
-            sock.close()
-            why = f"cannot be reached: {_reason(error)}"
-            continue
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        # A peer that is gone without a word is noticed within a minute, not after two hours.
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 15)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 30_000)
-        return sock
-    raise LdapError(url, why)
-
-
-def _reason(error: OSError) -> str:
-    if isinstance(error, TimeoutError):
-        return "no answer in time"
-    return (error.strerror or str(error) or "input/output error").lower()
 
 
 def _told(result: Result) -> str:

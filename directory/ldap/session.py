@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from directory.backend import DirectoryError, DirectoryFault
 from directory.ldap import filters
-from directory.ldap.connection import OPEN, LdapConnection, LdapError, SaslClient
+from directory.ldap.connection import OPEN, LdapConnection, SaslClient
 from directory.ldap.messages import Entry, Scope
+from directory.ldap.reach import LdapError
 from directory.ldap.schema import DomainFacts, interval, number_of
 from directory.ldap.settings import LdapSettings, LdapUrl
 from directory.model import Sid

@@ -9,8 +9,8 @@ from typing import Any, get_args
 import click
 
 from directory.backend import DirectoryError
-from directory.ldap.connection import check_safe
 from directory.ldap.keys import KeyFeed
+from directory.ldap.reach import check_safe
 from directory.ldap.session import Session, open_session
 from directory.ldap.settings import Flavour, LdapSettings, LdapUrl, LdapUrlError, Sasl
 from directory.sealing import MasterKey

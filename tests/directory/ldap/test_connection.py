@@ -11,9 +11,10 @@ import pytest
 
 from directory.backend import DirectoryError, DirectoryFault
 from directory.ldap import ber, connection, messages
-from directory.ldap.connection import OPEN, LdapConnection, LdapError, check_safe
+from directory.ldap.connection import OPEN, LdapConnection
 from directory.ldap.filters import present
 from directory.ldap.messages import Entry, Scope
+from directory.ldap.reach import LdapError, check_safe
 from directory.ldap.session import Servers, open_session
 from directory.ldap.settings import LdapSettings, LdapUrl, LdapUrlError
 from tests.directory.ldap.stub import (
