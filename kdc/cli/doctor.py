@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import click
 
-from kdc.cli.checks import accounts, certificates, files, follower, https, logons, machine
+from kdc.cli.checks import accounts, certificates, files, follower, https, kpasswd, logons, machine
 from kdc.cli.checks.configuration import check_configuration
 from kdc.cli.checks.finding import Finding, Level, Patient, fail, failed_by, guarded
 from kdc.cli.errors import ExitCode
@@ -117,6 +117,8 @@ def _examine(
     yield from guarded("machine.limits", machine.check_limits(patient.config))
     for pair in ports.values():
         yield from pair
+    if given is None:  # another address is not where kdc.toml lets passwords be changed
+        yield from guarded(kpasswd.CHECK, kpasswd.check_kpasswd(patient))
     yield from guarded("server.http", https.check_http(patient))
     following = follower.check_follower(patient, running=bool(answers))
     yield from guarded("directory.follower", following)
