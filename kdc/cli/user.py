@@ -177,17 +177,18 @@ def show_account(store: Store, account: Account, as_json: bool) -> None:
         return
     keys = [f"{c.key_id.hex()} {credential_state(store, c)}" for c in account.key_credentials]
     mask = account.supported_enctypes
+    secret = "password" if account.kind is AccountKind.USER else "long-term keys"
     print_fields(
         [
             ("name", account.sam_account_name),
             ("kind", str(account.kind)),
-            ("UPN", account.upn or ""),
+            ("UPN", account.upn or "none"),
             ("SID", str(account.sid or "")),
-            ("services", " ".join(account.spns)),
+            ("services", " ".join(account.spns) or "none"),
             ("state", state_of(account, account.locked_until, now())),
             ("expires", read_time(account.expires_at)),
             ("created", read_time(account.created_at)),
-            ("password", ", ".join(enctypes(account.newest_keys())) or "none"),
+            (secret, ", ".join(enctypes(account.newest_keys())) or "none"),
             *_password_times(account),
             *([] if mask is None else [("etype mask", f"{mask} (msDS-SupportedEncryptionTypes)")]),
             *delegation_rows(delegation),
