@@ -270,13 +270,17 @@ def test_nt_hash_is_sealed_with_the_reply_key_of_a_pkinit_logon(kdc: Kdc) -> Non
 
 
 def test_nt_hash_is_not_given_to_whoever_should_not_have_it(kdc: Kdc) -> None:
-    """Not without legacy_ntlm, not after a password logon, not in a service ticket."""
+    """Not without legacy_ntlm, after a password logon, in a service ticket, to Protected Users."""
     give_hash(kdc, "alice")
     give_hash(kdc, "pat")
     assert credential_info(by_key(kdc)) is None
     kdc.configure(legacy_ntlm=True)
     assert credential_info(by_password(kdc)) is None
     assert credential_info(by_key(kdc, PkinitRequest(body=replace(BODY, sname=WEB)))) is None
+    protected = kdc.store.domain().sid.with_rid(525)
+    (group,) = (g.group_id for g in kdc.store.list_groups() if g.sid == protected)
+    kdc.store.add_member(group, account_id=kdc.account_id("alice"))
+    assert credential_info(by_key(kdc)) is None
 
 
 def test_account_without_an_nt_hash_has_no_credential_info(kdc: Kdc) -> None:
