@@ -177,7 +177,7 @@ def show_account(store: Store, account: Account, as_json: bool) -> None:
         return
     keys = [f"{c.key_id.hex()} {credential_state(store, c)}" for c in account.key_credentials]
     mask = account.supported_enctypes
-    secret = "password" if account.kind is AccountKind.USER else "long-term keys"
+    secret = "password" if account.kind is AccountKind.USER else "keytab keys"
     print_fields(
         [
             ("name", account.sam_account_name),
