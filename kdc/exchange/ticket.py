@@ -8,6 +8,7 @@ from kdc.crypto.etypes import CHECKSUM_TYPES, EncType, KeyUsage, ProtocolKey, en
 from kdc.errors import KdcError
 from kdc.exchange.fast import Tunnel
 from kdc.exchange.fast_reply import seal_fast_reply
+from kdc.exchange.principals import is_password_service
 from kdc.exchange.realm import Realm
 from kdc.exchange.reply_der import ReplyDer, enc_ticket_part
 from kdc.pac import PLACEHOLDER, PacFacts, service_pac, tgt_pac, wrap_if_relevant
@@ -118,6 +119,14 @@ def _enc_pa_rep(reply: AsReply, supported: tuple[int, ...]) -> tuple[PaData, ...
     )
 
 
+def _always_has_pac(service: Account) -> bool:
+    """Tell whether we ourselves read tickets for this service: by the SID, not by a name.
+
+    Names change hands: without the SID whoever swaps two could change the other's password.
+    """
+    return service.kind is AccountKind.KRBTGT or is_password_service(service)
+
+
 def encode_ticket_part(
     fields: bytes,
     others: tuple[AuthorizationDataElement, ...],
@@ -130,10 +139,10 @@ def encode_ticket_part(
 
     fields: from `ReplyDer.ticket_fields`. others: authorization data besides the PAC.
     key: the service's, that the ticket is sealed with. A service ticket has no PAC when its client
-    asked for none (attributes 0); a TGT has one that says so.
+    asked for none (attributes 0); a TGT has one that says so, and so has a ticket for kpasswd.
     """
     rest = b"".join(asn1.encode(element) for element in others)
-    if pac is None or (service.kind is not AccountKind.KRBTGT and not pac.pac_attributes):
+    if pac is None or not (pac.pac_attributes or _always_has_pac(service)):
         return enc_ticket_part(fields, rest)
     realm.stages.enter("pac")
     if service.kind is AccountKind.KRBTGT:

@@ -35,6 +35,7 @@ from kdc.wire.rfc4120 import (
     HostAddress,
     KrbError,
     KrbPriv,
+    PaData,
     PrincipalName,
 )
 from pki import asn1
@@ -76,12 +77,16 @@ def add_password_service(kdc: Kdc) -> tuple[PrincipalKey, ...]:
 
 
 def password_ticket(
-    kdc: Kdc, who: str = "pat", *, key: PrincipalKey | None = None, at: datetime = NOW
+    kdc: Kdc,
+    who: str = "pat",
+    *extra: PaData,
+    key: PrincipalKey | None = None,
+    at: datetime = NOW,
 ) -> Tgt:
-    """Log on with a password for a ticket of kadmin/changepw."""
+    """Log on with a password for a ticket of kadmin/changepw. extra: padata to add."""
     key = key or key_of(18, who)
     body = replace(BODY, cname=name(who), sname=CHANGEPW)
-    outcome = kdc.ask(as_req(body, enc_timestamp(key, at=at)), at=at)
+    outcome = kdc.ask(as_req(body, enc_timestamp(key, at=at), *extra), at=at)
     return tgt_of(open_password_reply(outcome, key, kdc, body))
 
 

@@ -9,9 +9,9 @@ from directory.backend import DirectoryError, DirectoryFault
 from directory.changes import AccountChanges, NewAccount
 from directory.model import AccountKind, PrincipalKey
 from kdc.crypto.md4 import nt_hash
-from kdc.wire.constants import KdcOption, TicketFlag
+from kdc.wire.constants import KdcOption, PaType, TicketFlag
 from kdc.wire.rfc3244 import SET_PASSWORD, ResultCode
-from tests.kdc.builders import BODY, NOW, Kdc, as_req, enc_timestamp, key_of, name, refused
+from tests.kdc.builders import BODY, NOW, Kdc, as_req, enc_timestamp, key_of, name, padata, refused
 from tests.kdc.kpasswd_builders import (
     AT,
     CHANGEPW,
@@ -354,6 +354,23 @@ def test_other_account_under_the_name_changes_nothing(
         sent = Change(ticket=shown).build()
         outcome = ask_change(kdc, sent)
         assert (open_change_reply(outcome, sent)[0], outcome.why) == (3, why)
+
+
+def test_swapped_name_changes_nothing_though_its_ticket_was_asked_for_without_a_pac(
+    kdc: Kdc,
+) -> None:
+    """CVE-2021-42287: an older account that gets the ticket's name within its life is another."""
+    ticket = password_ticket(
+        kdc, "pat", padata(PaType.PAC_REQUEST, b"\x30\x05\xa0\x03\x01\x01\x00")
+    )
+    kdc.store.update_account(kdc.account_id("pat"), AccountChanges(name="pat2"))
+    kdc.store.update_account(kdc.account_id("bob"), AccountChanges(name="pat"))
+    sent = Change(ticket=ticket).build()
+    outcome = ask_change(kdc, sent)
+    assert (open_change_reply(outcome, sent)[0], outcome.why) == (
+        3,
+        "the account of a password change is not the one that logged on",
+    )
 
 
 # -- the store -------------------------------------------------------------------------------
