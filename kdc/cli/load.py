@@ -2,24 +2,23 @@
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
-from kdc.cli.client_files import reachable
 from kdc.cli.errors import CliError, ExitCode, cannot_write
 from kdc.cli.options import (
     json_option,
-    kdc_place,
     read_password,
     state_option,
 )
 from kdc.cli.output import one_line, print_fields, print_json, print_table, progress
-from kdc.cli.state import load_realm_config, state_folder
-from kdc.client.errors import ClientError
+from kdc.cli.state import check_writable, state_folder
+from kdc.cli.target import client_target
 from kdc.client.transport import KdcAddress
 from kdc.config_values import format_address, parse_duration
 from kdc.load import plan
@@ -39,8 +38,6 @@ from kdc.load.result import (
     read_result,
 )
 from kdc.load.run import Listeners, Live, run_load
-from kdc.state_folder import StateFolder
-from pki import ca
 
 _Command = TypeVar("_Command", bound=Callable[..., None])
 
@@ -69,14 +66,12 @@ _OPTIONS = (
         help="Users with a password: pat,bob, or user%04d with --user-count.",
     ),
     click.option("--user-count", default=1, show_default=True, help="How many user%04d means."),
-    *(
-        click.option("--password-stdin", is_flag=True, help="Their password, from stdin."),
-        click.option(
-            "--password-file",
-            type=click.Path(dir_okay=False, path_type=Path),
-            metavar="F",
-            help="Their password, from a file.",
-        ),
+    click.option("--password-stdin", is_flag=True, help="Their password, from stdin."),
+    click.option(
+        "--password-file",
+        type=click.Path(dir_okay=False, path_type=Path),
+        metavar="F",
+        help="Their password, from a file.",
     ),
     click.option("--rate", type=float, metavar="N", help="Requests per second (open load)."),
     click.option("--duration", default="10s", show_default=True, help="How long."),
@@ -194,7 +189,14 @@ def _run(
     service: str,
     options: dict[str, Any],
 ) -> None:
-    address, target = _target(state_folder(ctx), service, options)
+    found = client_target(
+        state_folder(ctx),
+        options["kdc_address"],
+        options["realm"],
+        options["anchor"],
+        options["domain"],
+    )
+    address = found.address
     if not ip_address(address[0]).is_loopback and not options["i_own_this_target"]:
         raise CliError(
             f"{format_address(*address)} is not this machine",
@@ -204,7 +206,14 @@ def _run(
         )
     for path in (options["html"], options["hdr"]):
         if path is not None:
-            _write(path, "")  # before the work, not after it
+            check_writable(path)
+    target = Target(
+        realm=found.realm,
+        domain=found.domain,
+        anchors=found.anchors,
+        address=KdcAddress(host=address[0], port=address[1], timeout_s=options["timeout"]),
+        service=service,
+    )
     with _plan_errors():
         schedule = _schedule(options)
         password = read_password(options["password_file"], options["password_stdin"], False) or ""
@@ -212,7 +221,7 @@ def _run(
             name
             for pattern in options["users"].split(",")
             if pattern
-            for name in plan_names(pattern, options["user_count"])
+            for name in names_of_pattern(pattern.strip(), options["user_count"])
         )
         people = find_people(options["keys"], names, password)
         setting = Setting(
@@ -253,15 +262,8 @@ def _run(
         ) from None
     except DriveError as error:
         raise CliError(*error.args) from None
-    except ClientError as error:
-        raise CliError("the KDC does not answer", str(error), "is it running?") from None
     _clear_live()
     _deliver(result, record, options)
-
-
-def plan_names(pattern: str, count: int) -> list[str]:
-    """List the names of a pattern."""
-    return list(names_of_pattern(pattern.strip(), count))
 
 
 def _deliver(result: Json, record: Record, options: dict[str, Any]) -> None:
@@ -299,30 +301,10 @@ def _deliver(result: Json, record: Record, options: dict[str, Any]) -> None:
         )
     if missed:
         raise CliError(
-            "not " + ", not ".join(missed), "the load was too much", "see the table above"
+            "not " + ", not ".join(missed),
+            "the load was too much for this limit",
+            "offer less (--rate), or look for the knee with --ramp and --until",
         )
-
-
-def _target(
-    folder: StateFolder, service: str, options: dict[str, Any]
-) -> tuple[tuple[str, int], Target]:
-    realm: str | None = options["realm"]
-    config = load_realm_config(folder).config if realm is None else None
-    if config is None and options["kdc_address"] is None:
-        raise click.UsageError("--realm needs --kdc")
-    name = config.realm if config is not None else str(realm).upper()
-    domain = options["domain"] or (config.domain if config is not None else name.lower())
-    where = (
-        kdc_place(options["kdc_address"])
-        if options["kdc_address"]
-        else reachable(config.listen[0] if config else "")
-    )
-    file = options["anchor"] or (folder.ca_certificate if config is not None else None)
-    anchors = () if file is None else ca.certificates_from_pem(file.read_bytes())
-    address = KdcAddress(host=where[0], port=where[1], timeout_s=options["timeout"])
-    return where, Target(
-        realm=name, domain=domain, anchors=anchors, address=address, service=service
-    )
 
 
 def _schedule(options: dict[str, Any]) -> plan.Schedule:
@@ -346,15 +328,13 @@ def _seconds(option: str, text: str) -> float:
         raise click.UsageError(f"{option} {text!r} is no duration, such as 30s or 5m") from None
 
 
-class _plan_errors:  # noqa: N801  # used like a function
-    """Turns what is wrong with a plan into wrong usage."""
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
-        if isinstance(error, PlanError):
-            raise CliError("the load cannot be", error.why, error.remedy, ExitCode.USAGE) from None
+@contextmanager
+def _plan_errors() -> Iterator[None]:
+    """Turn what is wrong with a plan into wrong usage."""
+    try:
+        yield
+    except PlanError as error:
+        raise CliError("the load cannot be", error.why, error.remedy, ExitCode.USAGE) from None
 
 
 def _live(now: Live) -> None:

@@ -2,24 +2,22 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 import click
 
-from kdc.cli.client_files import reachable
 from kdc.cli.errors import CliError, cannot_write
 from kdc.cli.logon_errors import explain_client_error
 from kdc.cli.options import (
     json_option,
-    kdc_place,
     password_options,
     read_password,
     state_option,
 )
 from kdc.cli.output import iso, print_fields, print_json, read_time
-from kdc.cli.state import MAX_PEM_BYTES, check_writable, load_realm_config, state_folder
+from kdc.cli.state import MAX_PEM_BYTES, check_writable, state_folder
+from kdc.cli.target import client_target
 from kdc.cli.tickets import (
     ServiceTicket,
     flag_names,
@@ -30,6 +28,7 @@ from kdc.cli.tickets import (
 )
 from kdc.client.as_exchange import AsExchange, AsOptions, AsResult, client_name
 from kdc.client.errors import ClientError
+from kdc.client.identity import identity_from_pem
 from kdc.client.mechanism import Mechanism
 from kdc.client.password import PasswordMechanism
 from kdc.client.pkinit import DEFAULT_KDFS, PkinitMechanism, PkinitOptions
@@ -48,11 +47,8 @@ from kdc.crypto.pkinit_kdf import (
     ID_PKINIT_KDF_AH_SHA512,
 )
 from kdc.formats.ccache import Ccache, Setting, write_ccache
-from kdc.state_folder import StateFolder
-from pki import ca
 from pki.cms_sign import CmsSigner
-from pki.errors import KeyFault, PkiError
-from pki.keys import public_key_from_certificate, public_key_from_cryptography
+from pki.errors import PkiError
 
 KDFS = {
     "sha256": (ID_PKINIT_KDF_AH_SHA256,),
@@ -60,16 +56,6 @@ KDFS = {
     "sha512": (ID_PKINIT_KDF_AH_SHA512,),
     "rfc4556": (),
 }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Target:
-    """The realm to log on to: from the state folder, or from options alone."""
-
-    realm: str
-    domain: str
-    address: tuple[str, int]
-    anchors: tuple[bytes, ...]
 
 
 @click.command("logon")
@@ -166,7 +152,7 @@ def command(
     kept = ccache or _default_ccache()
     if kept is not None:
         check_writable(kept)
-    target = _target(state_folder(ctx), kdc_address, realm, anchor)
+    target = client_target(state_folder(ctx), kdc_address, realm, anchor)
     name, _, suffix = user.rpartition("@")
     if name and suffix.upper() == target.realm:
         user = name
@@ -248,23 +234,6 @@ def run(state: AsExchange, address: KdcAddress) -> tuple[AsResult, Protocol]:
         request = step
 
 
-def _target(
-    folder: StateFolder, address: str | None, realm: str | None, anchor: Path | None
-) -> _Target:
-    config = load_realm_config(folder).config if realm is None else None
-    if config is None and address is None:
-        raise click.UsageError("--realm needs --kdc")
-    if config is not None:
-        realm, domain = config.realm, config.domain
-    else:
-        realm = str(realm).upper()
-        domain = realm.lower()
-    where = kdc_place(address) if address else reachable(config.listen[0] if config else "")
-    file = anchor or (folder.ca_certificate if config is not None else None)
-    anchors = () if file is None else ca.certificates_from_pem(file.read_bytes())
-    return _Target(realm=realm, domain=domain, address=where, anchors=anchors)
-
-
 def load_identity(path: Path) -> CmsSigner:
     """Load a PEM file with a private key, its certificate and perhaps intermediates, any order."""
     with path.open("rb") as file:
@@ -275,14 +244,10 @@ def load_identity(path: Path) -> CmsSigner:
             "it must hold a certificate and its private key, both as PEM",
             "kdc key enroll USER --out F.pem makes such a file",
         )
-    key = ca.private_key_from_pem(data)
-    public = public_key_from_cryptography(key.public_key())
-    certificates = ca.certificates_from_pem(data)
-    for certificate in certificates:
-        if public_key_from_certificate(certificate) == public:
-            chain = tuple(other for other in certificates if other != certificate)
-            return CmsSigner(key, certificate, chain)
-    raise PkiError(KeyFault.MALFORMED, f"{path}: the private key belongs to no certificate in it")
+    try:
+        return identity_from_pem(data)
+    except PkiError as error:
+        raise PkiError(error.fault, f"{path}: {error.detail}") from None
 
 
 def _default_ccache() -> Path | None:

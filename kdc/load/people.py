@@ -1,19 +1,18 @@
 """Who logs on in a load: users with their keys, certificates or passwords, read from files."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
+from kdc.client.identity import identity_from_pem
 from kdc.load.plan import PlanError, WorkKind
 from pki import ca, oids
 from pki.cms_sign import CmsSigner
 from pki.x500 import simple_name
 
 MAX_KEY_FILE_BYTES = 64 * 1024
-MAX_PEOPLE = 1_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,22 +69,21 @@ def find_people(keys: Path | None, password_names: tuple[str, ...], password: st
                 f"{keys} holds neither NAME.key nor NAME.pem", "kdc user bulk-add --keys makes them"
             )
     return People(
-        keytrust=tuple(hello[:MAX_PEOPLE]),
-        cert=tuple(certificates[:MAX_PEOPLE]),
+        keytrust=tuple(hello),
+        cert=tuple(certificates),
         password=tuple(Person(name=name, password=password) for name in password_names),
     )
 
 
-def names_of_pattern(pattern: str, count: int) -> Iterator[str]:
-    """Give the names of a pattern: `user%04d` for 100 users is user0000 to user0099, or one name.
+def names_of_pattern(pattern: str, count: int) -> list[str]:
+    """List the names of a pattern: `user%04d` for 100 users is user0000 to user0099, or one name.
 
     Raises PlanError.
     """
     if "%" not in pattern:
-        yield pattern
-        return
+        return [pattern]
     try:
-        yield from [pattern % number for number in range(count)]
+        return [pattern % number for number in range(count)]
     except (TypeError, ValueError):
         raise PlanError(f"{pattern!r} is no pattern", "write it as user%04d") from None
 
@@ -99,12 +97,9 @@ def load_signer(person: Person, now: datetime) -> CmsSigner:
         raise PlanError(f"{person.name} has no key", "give --keys DIR")
     with person.file.open("rb") as file:
         data = file.read(MAX_KEY_FILE_BYTES)
-    key = ca.private_key_from_pem(data)
     if person.file.suffix == ".pem":
-        certificates = ca.certificates_from_pem(data)
-        if not certificates:
-            raise PlanError(f"{person.file} holds no certificate", "put it beside its key")
-        return CmsSigner(key, certificates[0], certificates[1:])
+        return identity_from_pem(data)
+    key = ca.private_key_from_pem(data)
     if not isinstance(key, RSAPrivateKey):
         raise PlanError(f"{person.file} is no RSA key", "Windows Hello's keys are RSA")
     subject = simple_name((oids.ID_AT_COMMON_NAME, person.name))

@@ -143,14 +143,6 @@ class Open:
             for number in range(step.requests):
                 yield step.start_s + number * gap
 
-    def step_of(self, number: int) -> int:
-        """Say in which step a request is."""
-        for place, step in enumerate(self.steps):
-            number -= step.requests
-            if number < 0:
-                return place
-        return len(self.steps) - 1
-
 
 Schedule = Open | Closed
 
