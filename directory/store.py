@@ -46,7 +46,6 @@ from directory.store_groups import (
     insert_group,
     insert_member,
     insert_well_known_groups,
-    update_group_row,
 )
 from directory.store_insert import KEY_OWNERS, Inserter, changed_columns, unique
 from directory.store_names import check_name, check_upn, implicit_owner
@@ -484,21 +483,6 @@ class Store(StoreReader):
         with self._transaction() as connection:
             own = sid or self.domain_sid.with_rid(self._inserter(connection).next_rid())
             return insert_group(connection, name, own, dn, guid)
-
-    def update_group(
-        self,
-        group_id: int,
-        *,
-        name: str | None = None,
-        dn: str | None = None,
-        guid: UUID | None = None,
-    ) -> None:
-        """Give a group another name, DN or GUID; None leaves one as it is.
-
-        Raises DirectoryError: NOT_FOUND, EXISTS, INVALID.
-        """
-        with self._transaction() as connection:
-            update_group_row(connection, group_id, name, dn, guid)
 
     def delete_group(self, group_id: int) -> None:
         """Delete a group. Raises DirectoryError: NOT_FOUND, DENIED (a well-known one)."""

@@ -182,12 +182,6 @@ def read_group_by_dn(query: Query, dn: str) -> Group | None:
     return _group(rows[0]) if rows else None
 
 
-def read_group_by_guid(query: Query, guid: UUID) -> Group | None:
-    """Find a group by its objectGUID."""
-    rows = query(f"{_GROUP} WHERE guid = ?", guid.bytes)
-    return _group(rows[0]) if rows else None
-
-
 def read_groups(query: Query, after: str, limit: int) -> tuple[Group, ...]:
     """List groups in order of their names, after `after`."""
     rows = query(
@@ -244,29 +238,6 @@ def insert_group(
     if done.lastrowid is None:
         _fail(DirectoryFault.UNAVAILABLE, "store gave no number")
     return done.lastrowid
-
-
-def update_group_row(
-    connection: sqlite3.Connection,
-    group_id: int,
-    name: str | None,
-    dn: str | None,
-    guid: UUID | None,
-) -> None:
-    """Give a group another name, DN or GUID; None leaves one as it is.
-
-    Raises DirectoryError: NOT_FOUND, EXISTS, INVALID.
-    """
-    key = None if name is None else _free_name(connection, name)
-    with _unique():
-        done = connection.execute(
-            "UPDATE groups SET name = coalesce(?, name), name_key = coalesce(?, name_key),"
-            " dn = coalesce(?, dn), dn_key = coalesce(?, dn_key), guid = coalesce(?, guid)"
-            " WHERE id = ?",
-            (name, key, dn, dn and match_key(dn), guid.bytes if guid else None, group_id),
-        )
-    if not done.rowcount:
-        _fail(DirectoryFault.NOT_FOUND, "no such group")
 
 
 def _free_name(connection: sqlite3.Connection, name: str) -> str:

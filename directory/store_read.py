@@ -44,8 +44,6 @@ from directory.store_groups import (
     GroupGraph,
     count_members,
     read_group,
-    read_group_by_dn,
-    read_group_by_guid,
     read_groups,
     read_members,
 )
@@ -427,25 +425,12 @@ class StoreReader:
         """
         return read_account_id_by_dn(self._all, dn, self.realm)
 
-    def account_id_by_guid(self, guid: UUID) -> int | None:
-        """Find an account by its objectGUID."""
-        row = self._one("SELECT id FROM accounts WHERE guid = ?", guid.bytes)
-        return cast(int, row[0]) if row is not None else None
-
     def password_history(self, account_id: int) -> tuple[PrincipalKey, ...]:
         """Return one key of each earlier password, the latest first; kvno is its place only.
 
         Raises DirectoryError(CORRUPT).
         """
         return read_history(self._all, self._master_key, account_id)
-
-    def group_by_dn(self, dn: str) -> Group | None:
-        """Find a group by the DN that a directory gave it. Raises DirectoryError(CORRUPT)."""
-        return read_group_by_dn(self._all, dn)
-
-    def group_by_guid(self, guid: UUID) -> Group | None:
-        """Find a group by its objectGUID."""
-        return read_group_by_guid(self._all, guid)
 
     def group_by_name(self, name: str) -> Group | None:
         """Find a group by its name."""

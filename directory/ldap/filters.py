@@ -10,7 +10,6 @@ from directory.ldap import ber
 
 _AND = 0xA0
 _OR = 0xA1
-_NOT = 0xA2
 _EQUAL = 0xA3
 _AT_LEAST = 0xA5
 _PRESENT = 0x87
@@ -82,11 +81,6 @@ def all_of(*filters: Filter) -> Filter:
 def any_of(*filters: Filter) -> Filter:
     """Match what at least one of them matches."""
     return _joined(_OR, "|", filters)
-
-
-def not_(inner: Filter) -> Filter:
-    """Match what it does not match."""
-    return Filter(ber.tlv(_NOT, inner.encoded), f"(!{inner.text})")
 
 
 def _joined(tag: int, sign: str, filters: tuple[Filter, ...]) -> Filter:

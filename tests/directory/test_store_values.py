@@ -11,6 +11,7 @@ from directory.backend import DirectoryError, DirectoryFault
 from directory.changes import AccountChanges, NewAccount
 from directory.model import Account, AccountKind
 from directory.store import Store
+from directory.store_groups import read_group_by_dn
 from directory.store_values import MANY_VALUES, MAX_VALUES_OF_ATTRIBUTE, RARE_FLAGS, SINGLE_VALUES
 from tests.directory.builders import NOW, make_store, master_key, secret_keys, user
 
@@ -133,20 +134,18 @@ def test_negative_mask_of_a_directory_is_the_same_32_bits(store: Store) -> None:
 # -- DN and GUID -----------------------------------------------------------------------------
 
 
-def test_account_of_a_directory_is_found_by_dn_and_guid(store: Store) -> None:
+def test_account_of_a_directory_is_found_by_dn(store: Store) -> None:
     """DNs match by `match_key`, like names."""
     dn = "CN=Alice Ä,OU=Staff,DC=lab,DC=test"
     alice = store.add_account(replace(user(), dn=dn, guid=GUID))
     assert store.account_id_by_dn("cn=alice Ä,ou=STAFF,dc=LAB,dc=TEST") == alice
     assert store.account_id_by_dn("cn=alice ä,ou=STAFF,dc=LAB,dc=TEST") is None
-    assert store.account_id_by_guid(GUID) == alice
-    assert store.account_id_by_guid(OTHER_GUID) is None
     # Its name makes no DN any more.
     assert store.account_id_by_dn("CN=alice,CN=Users,DC=LAB,DC=TEST") is None
     store.update_account(alice, AccountChanges(dn="CN=A,DC=lab", guid=OTHER_GUID))
     assert store.account_id_by_dn("CN=a,DC=LAB") == alice
     assert store.account_id_by_dn(dn) is None
-    assert store.account_id_by_guid(OTHER_GUID) == alice
+    assert store.rows("SELECT guid FROM accounts WHERE id = ?", alice) == [(OTHER_GUID.bytes,)]
 
 
 @pytest.mark.parametrize(
@@ -173,7 +172,7 @@ def test_odd_dn_is_nobodys(store: Store, dn: str) -> None:
     """No error either."""
     store.add_account(user())
     assert store.account_id_by_dn(dn) is None
-    assert store.group_by_dn(dn) is None
+    assert read_group_by_dn(store.rows, dn) is None
 
 
 def test_two_accounts_or_groups_of_one_dn_are_corrupt(store: Store) -> None:
@@ -185,7 +184,7 @@ def test_two_accounts_or_groups_of_one_dn_are_corrupt(store: Store) -> None:
         store.account_id_by_dn("CN=x,DC=lab")
     assert caught.value.kind is DirectoryFault.CORRUPT
     with pytest.raises(DirectoryError) as caught:
-        store.group_by_dn("CN=g,DC=lab")
+        read_group_by_dn(store.rows, "CN=g,DC=lab")
     assert caught.value.kind is DirectoryFault.CORRUPT
 
 
@@ -197,27 +196,12 @@ def test_guid_in_use_exists(store: Store) -> None:
     assert caught.value.kind is DirectoryFault.EXISTS
 
 
-def test_group_has_dn_and_guid_and_can_be_renamed(store: Store) -> None:
-    """As a directory that is followed does."""
+def test_group_has_dn_and_guid(store: Store) -> None:
+    """Those that a directory gave it; DNs match by `match_key`."""
     group_id = store.add_group("Staff", dn="CN=Staff,OU=G,DC=lab", guid=GUID)
-    found = store.group_by_dn("cn=staff,ou=g,dc=LAB")
+    found = read_group_by_dn(store.rows, "cn=staff,ou=g,dc=LAB")
     assert found is not None
     assert (found.group_id, found.dn, found.guid) == (group_id, "CN=Staff,OU=G,DC=lab", GUID)
-    store.update_group(group_id, name="Crew", dn="CN=Crew,DC=lab")
-    assert store.group_by_name("Staff") is None
-    assert (
-        store.group_by_name("crew")
-        == store.group_by_guid(GUID)
-        == replace(found, name="Crew", dn="CN=Crew,DC=lab")
-    )
-    store.add_account(user())
-    for name, kind in (("alice", DirectoryFault.EXISTS), ("a/b", DirectoryFault.INVALID)):
-        with pytest.raises(DirectoryError) as caught:
-            store.update_group(group_id, name=name)
-        assert caught.value.kind is kind
-    with pytest.raises(DirectoryError) as caught:
-        store.update_group(999, name="other")
-    assert caught.value.kind is DirectoryFault.NOT_FOUND
 
 
 def test_renamed_account_is_found_by_the_new_name_only(store: Store) -> None:
