@@ -15,6 +15,7 @@ from pki.keys import PublicKey
 MAX_SUB_AUTHORITIES = 15  # MS-DTYP 2.4.2.2
 
 # Well-known groups of a domain (MS-DTYP 2.4.2.4).
+KRBTGT_RID = 502
 DOMAIN_ADMINS_RID = 512
 DOMAIN_USERS_RID = 513
 DOMAIN_COMPUTERS_RID = 515

@@ -23,6 +23,7 @@ from directory.backend import DirectoryError, DirectoryFault
 from directory.changes import UNCHANGED, AccountChanges, NewAccount
 from directory.keycredential import MAX_VALUES, decode_key_credential
 from directory.model import (
+    KRBTGT_RID,
     MAX_OWN_KVNO,
     AccountKind,
     Device,
@@ -73,7 +74,6 @@ from directory.store_values import (
     write_values,
 )
 
-KRBTGT_RID = 502
 BULK_CACHE_KIB = 64 * 1024  # a million random index entries do not fit the usual page cache
 PROGRESS_EVERY = 1000
 

@@ -21,19 +21,18 @@ from directory.ldap import filters
 from directory.ldap.filters import Filter
 from directory.ldap.messages import Entry
 from directory.ldap.settings import Flavour
-from directory.model import AccountKind, Device, Sid, match_key
+from directory.model import KRBTGT_RID, AccountKind, Device, Sid, match_key
 from directory.store_devices import MAX_DEVICE_NAME_CHARS
 from directory.store_names import check_spn, check_upn
 
-KRBTGT_RID = 502
 MAX_NAMES = 4096
 """Of one account that are looked at: a host with 2,000 services has twice as many."""
 MAX_MEMBERS = 500_000
 MAX_DN_CHARS = 4096
 
 _NEVER = 0x7FFFFFFFFFFFFFFF
-_FILETIME_EPOCH = datetime(1601, 1, 1, tzinfo=UTC)
-_MAX_TICKS = (datetime(9999, 12, 31, tzinfo=UTC) - _FILETIME_EPOCH) // timedelta(microseconds=1)
+FILETIME_EPOCH = datetime(1601, 1, 1, tzinfo=UTC)
+_MAX_TICKS = (datetime(9999, 12, 31, tzinfo=UTC) - FILETIME_EPOCH) // timedelta(microseconds=1)
 FOREVER = datetime(9999, 12, 31, tzinfo=UTC)
 
 # userAccountControl (MS-ADTS 2.2.16).
@@ -49,9 +48,9 @@ UF_DONT_REQUIRE_PREAUTH = 0x400000
 UF_TRUSTED_TO_AUTHENTICATE_FOR_DELEGATION = 0x1000000
 UF_NO_AUTH_DATA_REQUIRED = 0x2000000
 UF_PARTIAL_SECRETS_ACCOUNT = 0x4000000
-_UF_COMPUTER = UF_WORKSTATION_TRUST_ACCOUNT | UF_SERVER_TRUST_ACCOUNT
+UF_COMPUTER = UF_WORKSTATION_TRUST_ACCOUNT | UF_SERVER_TRUST_ACCOUNT
 _UF_NEVER_EXPIRES = (
-    UF_DONT_EXPIRE_PASSWD | UF_SMARTCARD_REQUIRED | _UF_COMPUTER | UF_INTERDOMAIN_TRUST_ACCOUNT
+    UF_DONT_EXPIRE_PASSWD | UF_SMARTCARD_REQUIRED | UF_COMPUTER | UF_INTERDOMAIN_TRUST_ACCOUNT
 )
 _NORMAL_ACCOUNT = 0x200
 
@@ -296,7 +295,7 @@ def _read_account(entry: Entry, guid: UUID, version: str, facts: DomainFacts) ->
     kind = AccountKind.USER
     if number is not None or (sid.rid == KRBTGT_RID and match_key(name) == "krbtgt"):
         kind = AccountKind.KRBTGT
-    elif control & _UF_COMPUTER or (facts.flavour == "openldap" and name.endswith("$")):
+    elif control & UF_COMPUTER or (facts.flavour == "openldap" and name.endswith("$")):
         kind = AccountKind.COMPUTER
     set_at = _number(entry, "pwdlastset")
     expires = not control & _UF_NEVER_EXPIRES and kind is AccountKind.USER
@@ -401,7 +400,7 @@ def _moment(ticks: int | None) -> datetime | None:
     if not ticks or ticks >= _NEVER:
         return None
     micros = ticks // 10
-    return None if micros > _MAX_TICKS else _FILETIME_EPOCH + timedelta(microseconds=micros)
+    return None if micros > _MAX_TICKS else FILETIME_EPOCH + timedelta(microseconds=micros)
 
 
 def interval(ticks: int | None) -> timedelta | None:
@@ -422,7 +421,7 @@ def generalized_time(text: str) -> datetime | None:
 def _created(entry: Entry, flavour: Flavour) -> datetime:
     name = "createtimestamp" if flavour == "openldap" else "whencreated"
     # An account without it is as old as can be: it refuses nothing for its youth.
-    return generalized_time(_text(entry, name)) or _FILETIME_EPOCH.replace(year=1970)
+    return generalized_time(_text(entry, name)) or FILETIME_EPOCH.replace(year=1970)
 
 
 def _password_expiry(entry: Entry, set_at: datetime | None, facts: DomainFacts) -> datetime | None:

@@ -23,8 +23,9 @@ from directory.ldap import messages
 from directory.ldap.connection import LdapConnection
 from directory.ldap.filters import any_of, equal, present
 from directory.ldap.messages import Change, Control, Entry, ModifyOp, ResultCode, Scope
+from directory.ldap.schema import FILETIME_EPOCH, UF_COMPUTER, guid_of, version_attributes
 from directory.ldap.settings import Flavour
-from directory.model import AccountKind, KeyCredential, Sid
+from directory.model import KRBTGT_RID, AccountKind, KeyCredential, Sid
 
 KEY_CREDENTIALS = "msDS-KeyCredentialLink"
 _MAX_BYTES = 1024 * 1024
@@ -141,8 +142,7 @@ def find_account(
     Raises DirectoryError: NOT_FOUND; CORRUPT when two entries answer to the name, or the one that
     does is no account.
     """
-    guid = "entryUUID" if flavour == "openldap" else "objectGUID"
-    wanted = (*_ACCOUNT_ATTRIBUTES, guid)
+    wanted = (*_ACCOUNT_ATTRIBUTES, version_attributes(flavour)[0])
     for match in (
         any_of(equal("sAMAccountName", name), equal("userPrincipalName", name)),
         equal("sAMAccountName", f"{name}$"),
@@ -167,9 +167,6 @@ _ACCOUNT_ATTRIBUTES = (
     KEY_CREDENTIALS,
     SEALED_KEYS,
 )
-_FILETIME_EPOCH = datetime(1601, 1, 1, tzinfo=UTC)
-_UF_COMPUTER = 0x1000 | 0x2000  # workstation or server trust account (MS-ADTS 2.2.16)
-_KRBTGT_RID = 502
 
 
 def _account(entry: Entry, flavour: Flavour) -> WritableAccount:
@@ -186,11 +183,11 @@ def _account(entry: Entry, flavour: Flavour) -> WritableAccount:
     if b"group" in classes or b"groupofnames" in classes or entry.values("grouptype"):
         raise DirectoryError(DirectoryFault.INVALID, f"{name} is a group")
     kind = AccountKind.USER
-    if sid.rid == _KRBTGT_RID:
+    if sid.rid == KRBTGT_RID:
         kind = AccountKind.KRBTGT
-    elif b"computer" in classes or control & _UF_COMPUTER or name.endswith("$"):
+    elif b"computer" in classes or control & UF_COMPUTER or name.endswith("$"):
         kind = AccountKind.COMPUTER
-    guid = _guid(entry, flavour)
+    guid = guid_of(entry, flavour)
     texts = [value.decode("utf-8", "replace") for value in entry.values(KEY_CREDENTIALS.lower())]
     upns = entry.values("userprincipalname")
     return WritableAccount(
@@ -204,15 +201,6 @@ def _account(entry: Entry, flavour: Flavour) -> WritableAccount:
         sealed_keys=(entry.values(SEALED_KEYS.lower()) or (None,))[0],
         can_seal=SEALED_CLASS.lower().encode() in classes,
     )
-
-
-def _guid(entry: Entry, flavour: Flavour) -> UUID | None:
-    try:
-        if flavour == "openldap":
-            return UUID(entry.values("entryuuid")[0].decode("ascii"))
-        return UUID(bytes_le=entry.values("objectguid")[0])
-    except (IndexError, ValueError):
-        return None
 
 
 # -- registered keys -------------------------------------------------------------------------
@@ -282,7 +270,7 @@ def write_sealed_keys(
         changes.append(Change(ModifyOp.DELETE, SEALED_KEYS, (account.sealed_keys,)))
     changes.append(Change(ModifyOp.ADD, SEALED_KEYS, (sealed,)))
     if password:
-        ticks = str((datetime.now(UTC) - _FILETIME_EPOCH) // timedelta(microseconds=1) * 10)
+        ticks = str((datetime.now(UTC) - FILETIME_EPOCH) // timedelta(microseconds=1) * 10)
         changes.append(Change(ModifyOp.REPLACE, "pwdLastSet", (ticks.encode(),)))
     try:
         connection.modify(account.dn, changes)
