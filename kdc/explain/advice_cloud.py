@@ -2,22 +2,16 @@
 
 from collections.abc import Mapping
 
-from kdc.explain.advice_text import SHOW_ACCOUNT, Advice
+from kdc.explain.advice_text import FAULTY, SHOW_ACCOUNT, Advice, advice
 from kdc.explain.steps import Step
 
 _SHOW = "kdc cloud-trust show                (numbers, keys, links and both lists)"
 _EXPORT = "kdc cloud-trust export-key -o F     (give the key of today to the cloud or lab anew)"
+_ANEW = "kdc cloud-trust delete --number N, then create: both sides anew"
 _ORDER = "MS-KILE 3.3.5.7; MS-DRSR 4.1.10.5.14"
 
-
-def _advice(
-    step: Step, rule: str, source: str, causes: tuple[str, ...], fixes: tuple[str, ...]
-) -> Advice:
-    return Advice(step=step, rule=rule, source=source, causes=causes, fixes=fixes)
-
-
 CLOUD_ADVICE: Mapping[str, Advice] = {
-    "no read-only DC has the number in the TGT's kvno": _advice(
+    "no read-only DC has the number in the TGT's kvno": advice(
         Step.TGT_OPENS,
         "The upper half of a TGT's kvno names the read-only DC, or the cloud, whose krbtgt key "
         "seals it; a krbtgt account has that number as msDS-SecondaryKrbTgtNumber.",
@@ -29,7 +23,7 @@ CLOUD_ADVICE: Mapping[str, Advice] = {
         ),
         (_SHOW, _EXPORT),
     ),
-    "the TGT does not open with a key of its read-only DC": _advice(
+    "the TGT does not open with a key of its read-only DC": advice(
         Step.TGT_OPENS,
         "One of the keys of the number's krbtgt account opens the ticket: the newest, or the one "
         "before it until the next rotation.",
@@ -41,7 +35,7 @@ CLOUD_ADVICE: Mapping[str, Advice] = {
         ),
         (_SHOW, _EXPORT),
     ),
-    "no account of the partial TGT's client name": _advice(
+    "no account of the partial TGT's client name": advice(
         Step.REQUESTER,
         "The client's name in a partial TGT is the sAMAccountName of an account, exactly.",
         f"{_ORDER}; CVE-2021-42278 (KDC_ERR_C_PRINCIPAL_UNKNOWN)",
@@ -51,7 +45,7 @@ CLOUD_ADVICE: Mapping[str, Advice] = {
         ),
         (SHOW_ACCOUNT, "let the synchronization with the cloud run"),
     ),
-    "the partial TGT's name and SID are not of one account": _advice(
+    "the partial TGT's name and SID are not of one account": advice(
         Step.REQUESTER,
         "Name, REQUESTOR and LOGON_INFO of a partial TGT are of one account.",
         "MS-KILE 3.3.5.7; CVE-2021-42287; row X06 (KDC_ERR_TGT_REVOKED)",
@@ -62,21 +56,21 @@ CLOUD_ADVICE: Mapping[str, Advice] = {
         ),
         (SHOW_ACCOUNT, "let the synchronization with the cloud run"),
     ),
-    "no one computer links to the read-only DC's krbtgt": _advice(
+    "no one computer links to the read-only DC's krbtgt": advice(
         Step.REQUESTER,
         "Exactly one computer account names the krbtgt account in msDS-KrbTgtLink.",
         "MS-ADTS 6.1.1.3.2; row X02 (KDC_ERR_POLICY)",
         ("the computer object was deleted, or its link changed",),
-        (_SHOW, "kdc cloud-trust delete --number N, then create: both sides anew"),
+        (_SHOW, _ANEW),
     ),
-    "the computer of the read-only DC has not the flag of one": _advice(
+    "the computer of the read-only DC has not the flag of one": advice(
         Step.REQUESTER,
         "The computer account has UF_PARTIAL_SECRETS_ACCOUNT in userAccountControl.",
         "MS-ADTS 2.2.16, 6.1.1.3.2; row X02 (KDC_ERR_POLICY)",
         ("somebody changed userAccountControl of the computer object",),
-        (_SHOW, "kdc cloud-trust delete --number N, then create: both sides anew"),
+        (_SHOW, _ANEW),
     ),
-    "no read-only DC speaks for krbtgt or a domain controller": _advice(
+    "no read-only DC speaks for krbtgt or a domain controller": advice(
         Step.REQUESTER,
         "A partial TGT is never of a krbtgt account or a domain controller, whatever the lists "
         "say.",
@@ -87,7 +81,7 @@ CLOUD_ADVICE: Mapping[str, Advice] = {
             "look at the address it came from",
         ),
     ),
-    "the account is in the list that the read-only DC is denied": _advice(
+    "the account is in the list that the read-only DC is denied": advice(
         Step.REQUESTER,
         "Nobody gets a full TGT for a partial one who is in msDS-NeverRevealGroup of the computer "
         "object, himself or by any group; this list goes before the other.",
@@ -98,7 +92,7 @@ CLOUD_ADVICE: Mapping[str, Advice] = {
         ),
         (_SHOW, SHOW_ACCOUNT, "log on with a key or certificate of this domain"),
     ),
-    "the account is marked as privileged (adminCount)": _advice(
+    "the account is marked as privileged (adminCount)": advice(
         Step.REQUESTER,
         "An account with adminCount = 1 is, or was, in a privileged group.",
         "MS-ADTS 3.1.1.6.1.2; own rule: cloud_trust.deny_admin_count; row X04",
@@ -112,7 +106,7 @@ CLOUD_ADVICE: Mapping[str, Advice] = {
             "cloud_trust.deny_admin_count = false leaves it to the lists, as Windows does",
         ),
     ),
-    "the read-only DC's deny list names what is not there": _advice(
+    "the read-only DC's deny list names what is not there": advice(
         Step.REQUESTER,
         "Each DN in msDS-NeverRevealGroup leads to a group or an account: else those it meant "
         "could not be told from others.",
@@ -123,7 +117,7 @@ CLOUD_ADVICE: Mapping[str, Advice] = {
         ),
         (_SHOW, "kdc directory status                (entries that cannot be read)"),
     ),
-    "the account is not in the list that the read-only DC is allowed": _advice(
+    "the account is not in the list that the read-only DC is allowed": advice(
         Step.REQUESTER,
         "Who gets a full TGT for a partial one is in msDS-RevealOnDemandGroup of the computer "
         "object, himself or by any group; the primary group counts.",
@@ -131,25 +125,25 @@ CLOUD_ADVICE: Mapping[str, Advice] = {
         ("the account is no member of Domain Users, or of the group that was named",),
         (_SHOW, "kdc group member-add GROUP {client}"),
     ),
-    "S4U2Self with a TGT of a read-only DC": _advice(
+    "S4U2Self with a TGT of a read-only DC": advice(
         Step.S4U_USER,
         "A service that speaks for users does so with a TGT of this KDC, as in Windows.",
         "row X09 (KDC_ERR_C_PRINCIPAL_UNKNOWN)",
         ("a service that logged on at a read-only DC or the cloud",),
         ("let the service ask for krbtgt first: its full TGT is good for S4U2Self",),
     ),
-    "a read-only DC's TGT armors nothing": _advice(
+    "a read-only DC's TGT armors nothing": advice(
         Step.AUTH_ARMOR,
         "Who holds the key of a read-only DC, or of the cloud, could read what its armor hides.",
         "row X09; own rule (KDC_ERR_TGT_REVOKED): Windows takes it of accounts that are allowed",
         ("the armor is a TGT that a read-only DC or the cloud issued, never shown here",),
         ("let the host ask for krbtgt first: its full TGT is good as armor",),
     ),
-    "KERB-KEY-LIST-REQ is malformed": _advice(
+    "KERB-KEY-LIST-REQ is malformed": advice(
         Step.TGS_OPTIONS,
         "KERB-KEY-LIST-REQ is a list of at most 32 encryption types.",
         "MS-KILE 2.2.11",
-        ("a faulty client", "a test"),
+        FAULTY,
         ("update the client",),
     ),
 }

@@ -2,10 +2,17 @@
 
 from collections.abc import Mapping
 
-from kdc.explain.advice_text import MALFORMED_CAUSES, SHOW_ACCOUNT, Advice
+from kdc.explain.advice_text import (
+    FAULTY,
+    MALFORMED_CAUSES,
+    NO_PASSWORD_KEY_CAUSES,
+    NO_PASSWORD_KEY_FIXES,
+    WRONG_PASSWORD_CAUSES,
+    WRONG_PASSWORD_FIXES,
+    Advice,
+)
 from kdc.explain.steps import Step
 
-_FAULTY = ("a faulty client", "a test")
 _UPDATE = ("update the client",)
 _CHANGED = ("the request was changed on its way", "a faulty client", "a test")
 _NEW_ARMOR = "get a new armor: kinit -k for the host, then kinit -T its cache {client}"
@@ -16,35 +23,35 @@ FAST_ADVICE: Mapping[str, Advice] = {
         step=Step.FAST_REQUEST,
         rule="A request has one PA-FX-FAST: with two, which armor is meant?",
         source="RFC 6113 5.4.2; own rule",
-        causes=_FAULTY,
+        causes=FAULTY,
         fixes=_UPDATE,
     ),
     "a FAST AS-REQ without an armor": Advice(
         step=Step.FAST_REQUEST,
         rule="In an AS-REQ the armor field MUST be present: there is no other key yet.",
         source="RFC 6113 5.4.2",
-        causes=_FAULTY,
+        causes=FAULTY,
         fixes=(_NEW_ARMOR, *_UPDATE),
     ),
     "the FAST armor is of an unknown type": Advice(
         step=Step.FAST_REQUEST,
         rule="The one armor-type there is, is FX_FAST_ARMOR_AP_REQUEST (1).",
         source="RFC 6113 5.4.1",
-        causes=_FAULTY,
+        causes=FAULTY,
         fixes=_UPDATE,
     ),
     "the FAST armor's authenticator has no subkey": Advice(
         step=Step.FAST_SUBKEY,
         rule="The client has its share in the armor key: the subkey MUST be present.",
         source="RFC 6113 5.4.1.1; MIT answers 12",
-        causes=_FAULTY,
+        causes=FAULTY,
         fixes=_UPDATE,
     ),
     "a FAST TGS-REQ without a subkey": Advice(
         step=Step.FAST_SUBKEY,
         rule="A subkey MUST be in the PA-TGS-REQ's authenticator: the armor key is made of it.",
         source="RFC 6113 5.4.2",
-        causes=_FAULTY,
+        causes=FAULTY,
         fixes=_UPDATE,
     ),
     "the client used FAST, and the request has none": Advice(
@@ -66,7 +73,7 @@ FAST_ADVICE: Mapping[str, Advice] = {
         step=Step.FAST_BOUND,
         rule="The req-checksum is of the armor key's own type, which is a keyed one.",
         source="RFC 6113 5.4.2; MIT answers 12",
-        causes=_FAULTY,
+        causes=FAULTY,
         fixes=_UPDATE,
     ),
     "the FAST request was made for another outer request": Advice(
@@ -87,7 +94,7 @@ FAST_ADVICE: Mapping[str, Advice] = {
         step=Step.FAST_OPTIONS,
         rule="There is one tunnel: the request inside has no PA-FX-FAST.",
         source="RFC 6113 5.4.5; own rule",
-        causes=_FAULTY,
+        causes=FAULTY,
         fixes=_UPDATE,
     ),
     # -- the cookie --------------------------------------------------------------------------
@@ -138,25 +145,15 @@ FAST_ADVICE: Mapping[str, Advice] = {
         step=Step.TS_ETYPE,
         rule="The account has a long-term key of one of the request's types.",
         source="RFC 6113 5.4.6; RFC 4120 3.1.3",
-        causes=(
-            "the account has no password: it logs on with a key",
-            "the password was set before supported_enctypes was changed",
-        ),
-        fixes=(SHOW_ACCOUNT, "kdc user password {client}"),
+        causes=NO_PASSWORD_KEY_CAUSES,
+        fixes=NO_PASSWORD_KEY_FIXES,
     ),
     "the encrypted challenge does not open: wrong password": Advice(
         step=Step.OPENS,
         rule="The challenge opens with the key made of the armor key and the password's key.",
         source="RFC 6113 5.4.6",
-        causes=(
-            "the password is wrong; each one counts towards the lock of the account",
-            "an old keytab or a saved password, from before a change",
-            "a client that guessed the salt: it must take it from PA-ETYPE-INFO2",
-        ),
-        fixes=(
-            "kdc logon {client} --password-prompt     (is it the password or the client?)",
-            "kdc user password {client}               (set a new one)",
-        ),
+        causes=WRONG_PASSWORD_CAUSES,
+        fixes=WRONG_PASSWORD_FIXES,
     ),
     "the encrypted challenge was used before": Advice(
         step=Step.TS_REPLAY,

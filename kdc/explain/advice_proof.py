@@ -2,7 +2,14 @@
 
 from collections.abc import Mapping
 
-from kdc.explain.advice_text import SET_CLOCKS, SHOW_ACCOUNT, Advice
+from kdc.explain.advice_text import (
+    NO_PASSWORD_KEY_CAUSES,
+    NO_PASSWORD_KEY_FIXES,
+    SET_CLOCKS,
+    WRONG_PASSWORD_CAUSES,
+    WRONG_PASSWORD_FIXES,
+    Advice,
+)
 from kdc.explain.steps import Step
 
 _WRONG_GROUP_SOURCE = "RFC 4556 3.2.2, 3.2.3; RFC 5349; e-data lists the groups we accept"
@@ -349,25 +356,15 @@ PROOF_ADVICE: Mapping[str, Advice] = {
         step=Step.TS_ETYPE,
         rule="The account has a long-term key of the timestamp's type.",
         source="RFC 4120 5.2.7.2",
-        causes=(
-            "the account has no password: it logs on with a key",
-            "the password was set before supported_enctypes was changed",
-        ),
-        fixes=(SHOW_ACCOUNT, "kdc user password {client}"),
+        causes=NO_PASSWORD_KEY_CAUSES,
+        fixes=NO_PASSWORD_KEY_FIXES,
     ),
     "the encrypted timestamp does not open: wrong password": Advice(
         step=Step.OPENS,
         rule="The timestamp opens with the key made from the account's password and salt.",
         source="RFC 4120 5.2.7.2",
-        causes=(
-            "the password is wrong; each one counts towards the lock of the account",
-            "an old keytab or a saved password, from before a change",
-            "a client that guessed the salt: it must take it from PA-ETYPE-INFO2",
-        ),
-        fixes=(
-            "kdc logon {client} --password-prompt     (is it the password or the client?)",
-            "kdc user password {client}               (set a new one)",
-        ),
+        causes=WRONG_PASSWORD_CAUSES,
+        fixes=WRONG_PASSWORD_FIXES,
     ),
     "the timestamp is outside the clock skew": Advice(
         step=Step.TS_CLOCK,

@@ -19,6 +19,13 @@ class Advice:
     """Commands and settings, in the order to try them."""
 
 
+def advice(
+    step: Step, rule: str, source: str, causes: tuple[str, ...], fixes: tuple[str, ...]
+) -> Advice:
+    """Write one entry of a table in the order in which it is read."""
+    return Advice(step=step, rule=rule, source=source, causes=causes, fixes=fixes)
+
+
 SET_CLOCKS = (
     "$ timedatectl timesync-status      (on the client and on the KDC)",
     "let both take their time from the same NTP source",
@@ -32,4 +39,19 @@ MALFORMED_CAUSES = (
 MALFORMED_FIXES = (
     "look at the faults marked in the tree: the first is what we stopped at",
     "update the client; if it is a current release, report it with this page",
+)
+FAULTY = ("a faulty client", "a test")
+NO_PASSWORD_KEY_CAUSES = (
+    "the account has no password: it logs on with a key",
+    "the password was set before supported_enctypes was changed",
+)
+NO_PASSWORD_KEY_FIXES = (SHOW_ACCOUNT, "kdc user password {client}")
+WRONG_PASSWORD_CAUSES = (
+    "the password is wrong; each one counts towards the lock of the account",
+    "an old keytab or a saved password, from before a change",
+    "a client that guessed the salt: it must take it from PA-ETYPE-INFO2",
+)
+WRONG_PASSWORD_FIXES = (
+    "kdc logon {client} --password-prompt     (is it the password or the client?)",
+    "kdc user password {client}               (set a new one)",
 )
