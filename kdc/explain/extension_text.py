@@ -17,7 +17,7 @@ from pki.x500 import decode_name, render_rfc4514
 
 MAX_SHOWN = 8
 
-_FORMS = {0x81: "email", 0x82: "DNS", 0x86: "URI", 0x87: "IP"}
+_FORMS = {0x81: "email", 0x82: "DNS", 0x86: "URI"}
 
 
 def general_name_text(tag: int, content: bytes) -> str:
