@@ -45,6 +45,13 @@ FAULTS_OF: dict[str, tuple[type[Fault], ...]] = {
 }
 """Place -> the faults that reading it can meet; DerFault alone for all others."""
 
+NO_SETTINGS = {
+    *("default_realm", "default_tkt_enctypes", "domain_realm", "forwardable", "kdc"),
+    *("kpasswd_server", "noaddresses", "permitted_enctypes"),
+    *("fast_options", "kdc_internal_errors_total", "smartcard_required"),
+}
+"""Words in the form of a setting: of krb5.conf, and then a fact, a metric and an account's flag."""
+
 
 class Phrases(ast.NodeVisitor):
     """Collects the phrases of one module, and the places where that did not succeed."""
@@ -241,8 +248,9 @@ def test_commands_that_advice_names_exist(why: str) -> None:
 def test_settings_that_advice_names_exist() -> None:
     """Keys of kdc.toml in the texts are real keys."""
     text = " ".join(" ".join((a.rule, a.source, *a.causes, *a.fixes)) for a in ADVICE.values())
-    named = set(re.findall(r"\b(?:legacy|pkinit|lockout|cms|roca|keycredential)_[a-z0-9_]+", text))
-    assert named - set(KEYS) - {"lockout_", "pkinit_rsa_protocol"} == set()
+    named = set(re.findall(r"\b(?:[a-z_]+\.)?[a-z][a-z0-9]*(?:_[a-z0-9]+)+\b", text))
+    named |= set(re.findall(r"\b([a-z][a-z0-9_.]*) = ", text))
+    assert named - set(KEYS) == NO_SETTINGS
     assert {"clockskew", "supported_enctypes"} <= set(KEYS)
 
 
