@@ -14,6 +14,7 @@ from kdc.cli.checks.directory import Found, Site, check_site, root_of
 from kdc.cli.checks.directory_links import check_links
 from kdc.cli.checks.finding import Finding, Level, fail, failed_by, ok, warn
 from kdc.cli.directory_access import Access, Caller, caller_options, open_directory
+from kdc.cli.directory_ticket import sasl_of
 from kdc.cli.doctor import print_findings, worst
 from kdc.cli.errors import CliError, ExitCode
 from kdc.cli.options import json_option, state_option
@@ -114,9 +115,10 @@ def _check_servers(realm: RealmState, sessions: list[Session]) -> Iterator[Findi
     except DirectoryError as error:
         yield failed_by("directory.bind", error)
         return
+    sasl = sasl_of(realm.config, realm.folder.root)
     for url in settings.urls:
         try:
-            session = open_session(url, settings)
+            session = open_session(url, settings, sasl)
         except DirectoryError as error:
             yield fail(
                 "directory.server",
@@ -132,7 +134,8 @@ def _check_servers(realm: RealmState, sessions: list[Session]) -> Iterator[Findi
 def _check_key_source(realm: RealmState) -> Iterator[Finding]:
     """Read all keys once, as the follower does."""
     setting = realm.config.directory_key_source
-    source = open_key_source(realm.config, realm.folder, realm.master_key())
+    sasl = sasl_of(realm.config, realm.folder.root)
+    source = open_key_source(realm.config, realm.folder, realm.master_key(), sasl)
     if source is None:
         yield ok("directory.key_source", "long-term keys live in the local store")
         return

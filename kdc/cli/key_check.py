@@ -9,14 +9,15 @@ import click
 from directory.backend import DirectoryError
 from directory.keysources import NT_HASH_ETYPE, Keys, keys_of_account
 from directory.ldap.filters import present
-from directory.ldap.session import Session, open_session
+from directory.ldap.session import Session
 from directory.model import Account, PrincipalKey, match_key
 from directory.store import Store
+from kdc.cli.directory_ticket import sasl_of
 from kdc.cli.errors import CliError, ExitCode
 from kdc.cli.options import json_option, state_option
 from kdc.cli.output import print_json, print_table, progress
 from kdc.cli.state import RealmState, find_account, open_realm
-from kdc.server.directory_link import ldap_settings
+from kdc.server.directory_link import make_servers
 from kdc.server.key_source import open_key_source
 
 PAGE = 500
@@ -175,7 +176,8 @@ def _only_in_source(
 def _source_keys(realm: RealmState) -> Keys | None:
     if not realm.config.directory_url:
         return None
-    source = open_key_source(realm.config, realm.folder, realm.master_key())
+    sasl = sasl_of(realm.config, realm.folder.root)
+    source = open_key_source(realm.config, realm.folder, realm.master_key(), sasl)
     if source is None:
         return None
     with closing(source):
@@ -215,13 +217,8 @@ def _directory_kvnos(realm: RealmState, store: Store) -> dict[str, int]:
 
 def _session(realm: RealmState, store: Store) -> Session:
     try:
-        settings = ldap_settings(realm.config, store, realm.folder.root)
-        for url in settings.urls[:-1]:
-            try:
-                return open_session(url, settings)
-            except DirectoryError:
-                continue
-        return open_session(settings.urls[-1], settings)
+        root = realm.folder.root
+        return make_servers(realm.config, store, root, sasl_of(realm.config, root)).open()
     except DirectoryError as error:
         raise _unreachable(error) from error
 

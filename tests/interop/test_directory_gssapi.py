@@ -118,6 +118,8 @@ def test_a_realm_reads_its_directory_with_a_ticket(server: Slapd, lab: Lab, tmp_
     file.write_text("\n".join(kept) + "\n")
     server.change(f"uid=pat,{slapd.PEOPLE}", "replace", "userPrincipalName", "patricia@lab.test")
     assert "1 changed" in live.kdc("directory", "load")
+    assert f"{url} answers the follower" in live.kdc("directory", "check", ok=(0, 1))
+    assert "cannot be read" not in live.kdc("key", "check", ok=(0, 1))
     with live.served():
         until(lambda: '"following"' in live.kdc("directory", "status", "--json", ok=(0, 6)))
     cache.unlink()
