@@ -91,7 +91,7 @@ def create(realm: RealmState, caller: Caller, wanted: Wanted) -> int:
     chooses = realm.config.directory_flavour != "openldap"
     if chooses and wanted.number is not None:
         raise click.UsageError("this directory chooses the number itself: leave --number out")
-    with open_directory(realm.config, caller) as access, directory_errors("nothing was made"):
+    with open_directory(realm, caller) as access, directory_errors("nothing was made"):
         make = _create_by_promotion if chooses else _create_sealed
         number = make(realm, access, wanted)
     _settle(realm, lambda store: _is_whole(store, number))
@@ -115,7 +115,7 @@ def rotate(realm: RealmState, caller: Caller, dc: ReadOnlyDc) -> None:
     newest = max((key.kvno for key in dc.krbtgt.keys), default=-1)
     dn = _dn_of(realm, dc.krbtgt.account_id)
     failed = directory_errors(f"{name} has no new key")
-    with open_directory(realm.config, caller) as access, failed:
+    with open_directory(realm, caller) as access, failed:
         _draw_key(access.connection, dn)
 
     def is_there(store: Store) -> bool:
@@ -129,7 +129,7 @@ def delete(realm: RealmState, caller: Caller, dc: ReadOnlyDc) -> None:
     """Delete the computer, then its krbtgt account. Raises CliError."""
     accounts = [dc.krbtgt] if dc.computer is None else [dc.computer, dc.krbtgt]
     dns = [_dn_of(realm, account.account_id) for account in accounts]
-    with open_directory(realm.config, caller) as access:
+    with open_directory(realm, caller) as access:
         for dn in dns:
             with directory_errors(f"{dn} is still there"):
                 access.connection.delete(dn)

@@ -23,6 +23,7 @@ from directory.ldap.write import WritingConnection
 from kdc.cli.client_files import reachable
 from kdc.cli.errors import CliError, ExitCode
 from kdc.cli.options import read_input_file, read_password
+from kdc.cli.state import RealmState
 from kdc.cli.tickets import get_service_ticket
 from kdc.client.errors import ClientError
 from kdc.client.gssapi import GssapiClient
@@ -136,17 +137,17 @@ class Access:
 
 
 @contextmanager
-def open_directory(config: KdcConfig, caller: Caller) -> Iterator[Access]:
+def open_directory(realm: RealmState, caller: Caller) -> Iterator[Access]:
     """Log on to the realm's directory as the caller; closed at the end of the block.
 
     Raises CliError.
     """
     with directory_errors("the directory cannot be used"):
-        connection = _connect(config, caller)
+        connection = _connect(realm.config, realm.folder.root, caller)
     try:
         with directory_errors("the directory cannot be used"):
-            base = config.directory_base or _default_base(connection)
-        yield Access(connection=connection, base=base, flavour=config.directory_flavour)
+            base = realm.config.directory_base or _default_base(connection)
+        yield Access(connection=connection, base=base, flavour=realm.config.directory_flavour)
     finally:
         connection.close()
 
@@ -176,6 +177,7 @@ def _urls(config: KdcConfig, caller: Caller) -> tuple[LdapUrl, ...]:
 
 def _settings(
     config: KdcConfig,
+    root: Path,
     urls: tuple[LdapUrl, ...],
     *,
     bind_dn: str = "",
@@ -190,28 +192,30 @@ def _settings(
         bind_password=password.encode(),
         sasl=sasl,
         starttls=config.directory_starttls,
-        ca_file=config.directory_ca_file or "",
+        ca_file=str(root / config.directory_ca_file) if config.directory_ca_file else "",
     )
 
 
-def _connect(config: KdcConfig, caller: Caller) -> WritingConnection:
+def _connect(config: KdcConfig, root: Path, caller: Caller) -> WritingConnection:
     urls = _urls(config, caller)
     ways = (caller.bind_dn is not None) + caller.ldapi + (caller.ccache is not None)
     if ways > 1:
         raise click.UsageError("give one of --bind-dn, --ldapi, --ccache")
+    if caller.password_file is not None and caller.bind_dn is None:
+        raise click.UsageError("--bind-password-file needs --bind-dn")
     if caller.bind_dn is not None:
         password = read_password(
             caller.password_file, False, caller.password_file is None, confirm=False
         )
-        settings = _settings(config, urls, bind_dn=caller.bind_dn, password=password or "")
+        settings = _settings(config, root, urls, bind_dn=caller.bind_dn, password=password or "")
         return _first(urls, lambda url: WritingConnection.open(url, settings))
     if caller.ldapi:
         # Samba knows who may enter its private folder, and no EXTERNAL; OpenLDAP asks the kernel.
         sasl: Sasl = "external" if config.directory_flavour == "openldap" else "none"
-        settings = _settings(config, urls, sasl=sasl)
+        settings = _settings(config, root, urls, sasl=sasl)
         return _first(urls, lambda url: WritingConnection.open(url, settings))
     cache = _cache(caller.ccache)
-    return _first(urls, lambda url: _with_ticket(config, url, cache))
+    return _first(urls, lambda url: _with_ticket(config, root, url, cache))
 
 
 def _first(
@@ -253,17 +257,19 @@ def _cache(named: Path | None) -> Ccache:
         ) from None
 
 
-def _with_ticket(config: KdcConfig, url: LdapUrl, cache: Ccache) -> WritingConnection:
-    client = gssapi_client(config, url, cache)
-    return WritingConnection.open(url, _settings(config, (url,), sasl="gssapi"), client)
+def _with_ticket(config: KdcConfig, root: Path, url: LdapUrl, cache: Ccache) -> WritingConnection:
+    client = gssapi_client(config, root, url, cache)
+    return WritingConnection.open(url, _settings(config, root, (url,), sasl="gssapi"), client)
 
 
-def gssapi_client(config: KdcConfig, url: LdapUrl, cache: Ccache) -> GssapiClient:
+def gssapi_client(config: KdcConfig, root: Path, url: LdapUrl, cache: Ccache) -> GssapiClient:
     """Make SASL GSSAPI for a server from the tickets in a cache.
+
+    root: what a path in the configuration is relative to.
 
     Raises CliError when none will do, DirectoryError when the server does not say its name.
     """
-    service = f"ldap/{_host(config, url)}"
+    service = f"ldap/{_host(config, root, url)}"
     now = datetime.now(UTC)
     ticket = _ticket(cache, config, now, *service.split("/"))
     if ticket is None:
@@ -279,7 +285,7 @@ def gssapi_client(config: KdcConfig, url: LdapUrl, cache: Ccache) -> GssapiClien
     return GssapiClient(ticket, lambda: datetime.now(UTC), os.urandom)
 
 
-def _host(config: KdcConfig, url: LdapUrl) -> str:
+def _host(config: KdcConfig, root: Path, url: LdapUrl) -> str:
     """Return the name that the server's service principal has.
 
     An address is no such name: the server is asked for its own. TLS has checked the address, and a
@@ -290,7 +296,7 @@ def _host(config: KdcConfig, url: LdapUrl) -> str:
     except ValueError:
         if url.host:
             return url.host.lower()
-    connection = LdapConnection.open(url, _settings(config, (url,)))
+    connection = LdapConnection.open(url, _settings(config, root, (url,)))
     try:
         names = root_entry(connection).values("dnshostname")
     finally:

@@ -73,7 +73,7 @@ def _examine(
         # Who asks for changes must be known, even when all is well.
         access: Access | None = None
         if fix or caller.given:
-            access = stack.enter_context(open_directory(realm.config, caller))
+            access = stack.enter_context(open_directory(realm, caller))
         sessions: list[Session] = []
         yield from _check_servers(realm, sessions)
         for session in sessions:

@@ -32,7 +32,7 @@ def sasl_of(config: KdcConfig, root: Path) -> SaslFactory | None:
     def make(url: LdapUrl) -> SaslClient:
         try:
             cache = decode_ccache(read_secret_file(path, MAX_FILE_BYTES, trusted))
-            return gssapi_client(config, url, cache)
+            return gssapi_client(config, root, url, cache)
         except CcacheError as error:
             raise DirectoryError(
                 DirectoryFault.DENIED, f"{path} is no credential cache: {error}"

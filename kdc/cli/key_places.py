@@ -67,7 +67,7 @@ def open_place(realm: RealmState, caller: Caller, *, write: bool) -> Iterator[Ke
         with realm.store(write=write) as store:
             yield StorePlace(store)
         return
-    with open_directory(realm.config, caller) as access, _replica(realm) as store:
+    with open_directory(realm, caller) as access, _replica(realm) as store:
         yield DirectoryPlace(access, store)
 
 

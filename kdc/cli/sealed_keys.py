@@ -54,7 +54,7 @@ def set_sealed_keys(
     is then set, too. Returns the account's name and the new keys. Raises CliError.
     """
     master_key = realm.master_key()
-    with open_directory(realm.config, caller) as access:
+    with open_directory(realm, caller) as access:
         with directory_errors(f"no account {name} was found"):
             account = write.find_account(access.connection, access.base, access.flavour, name)
         sid = account.sid.to_bytes()

@@ -113,13 +113,18 @@ def test_a_realm_reads_its_directory_with_a_ticket(server: Slapd, lab: Lab, tmp_
     url = f"ldap://localhost:{server.port}"
     live = make_realm(tmp_path / "state", *network_options(server, tmp_path, url))
     file = live.state / "kdc.toml"
-    kept = [line for line in file.read_text().splitlines() if "bind_dn" not in line]
+    dropped = ("bind_dn", "ca_file")
+    kept = [line for line in file.read_text().splitlines() if not any(d in line for d in dropped)]
     kept += ['directory.sasl = "gssapi"', f'directory.ccache = "{cache}"']
+    # A path in kdc.toml is relative to the state folder, for the follower and for callers.
+    (live.state / "directory.pem").write_bytes(server.ca.read_bytes())
+    kept += ['directory.ca_file = "directory.pem"']
     file.write_text("\n".join(kept) + "\n")
     server.change(f"uid=pat,{slapd.PEOPLE}", "replace", "userPrincipalName", "patricia@lab.test")
     assert "1 changed" in live.kdc("directory", "load")
     assert f"{url} answers the follower" in live.kdc("directory", "check", ok=(0, 1))
     assert "cannot be read" not in live.kdc("key", "check", ok=(0, 1))
+    live.kdc("directory", "check", "--ccache", str(cache), ok=(0, 1))
     with live.served():
         until(lambda: '"following"' in live.kdc("directory", "status", "--json", ok=(0, 6)))
     cache.unlink()
