@@ -1,8 +1,8 @@
-"""The parts of an X.509 certificate that CMS and key trust need, read strictly and at little cost.
+"""The parts of an X.509 certificate that anything here needs, read strictly and at little cost.
 
 Rules
   1. Nothing is judged here: a version 1, expired, SAN-less or SHA-1 certificate is read like any
-     other. Key trust accepts them all (MS-PKCA 3.1.5.2.1.4); path validation has its own reader.
+     other. Key trust accepts them all (MS-PKCA 3.1.5.2.1.4); path validation is `pki.chain`'s.
   2. Names, the key and extensions are kept as the bytes that arrived, and compared as such.
 """
 

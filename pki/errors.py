@@ -78,7 +78,6 @@ class RevocationFault(StrEnum):
     WRONG_ISSUER = "revocation data of another issuer"
     BAD_SIGNATURE = "revocation data's signature does not verify"
     NOT_ALLOWED = "signer may not sign revocation data"
-    STALE = "revocation data not current"
 
 
 # Members of two StrEnums are equal when their values are: a test keeps the values distinct, since

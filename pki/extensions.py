@@ -18,7 +18,6 @@ MAX_POINTS = 16  # an Active Directory CA writes one point with two names
 MAX_SUBTREES = 256  # national bridge CAs list some dozens
 MAX_POLICIES = 64
 MAX_ACCESS_METHODS = 16
-MAX_SKIP_CERTS = 2**31 - 1
 
 _URI = 0x86
 

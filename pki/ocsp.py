@@ -200,7 +200,6 @@ class OcspResponse:
             raise PkiError(RevocationFault.UNSUPPORTED, "version of ResponseData")
         _check_extensions(data_part.response_extensions)
         self.statuses = tuple(map(_single, data_part.responses))
-        self.produced_at = data_part.produced_at
 
     def responder(self, issuer: Certificate, profile: ChainProfile, now: datetime) -> Certificate:
         """Return the certificate that signed: the issuer's own, or one it delegated to.
