@@ -20,11 +20,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from pki.certificate import Certificate
-from pki.crl import REASONS
+from pki.crl import CERTIFICATE_HOLD, REASONS
 
 SCHEMA_VERSION = 1
 BUSY_S = 10.0  # another `kdc cert` finishes in a moment
-CERTIFICATE_HOLD = 6
 
 _SCHEMA = """
 CREATE TABLE certificates (

@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 
 from pki import der, names, oids
 from pki.certificate import Certificate, encode_time
+from pki.crl import REASONS
 from pki.errors import ChainFault, KeyFault, PkiError
 from pki.templates import HTTP, ISSUING_CA, KDC, LOGON, OCSP, Template
 from pki.x500 import Name, encode_name, simple_name
@@ -73,22 +74,9 @@ class RevokedCertificate:
     reason: x509.ReasonFlags = x509.ReasonFlags.unspecified
 
 
-_REASON_FLAGS = {
-    0: x509.ReasonFlags.unspecified,
-    1: x509.ReasonFlags.key_compromise,
-    2: x509.ReasonFlags.ca_compromise,
-    3: x509.ReasonFlags.affiliation_changed,
-    4: x509.ReasonFlags.superseded,
-    5: x509.ReasonFlags.cessation_of_operation,
-    6: x509.ReasonFlags.certificate_hold,
-    9: x509.ReasonFlags.privilege_withdrawn,
-    10: x509.ReasonFlags.aa_compromise,
-}
-
-
 def reason_flag(reason: int) -> x509.ReasonFlags:
     """Return the library's name for a CRLReason (RFC 5280 5.3.1)."""
-    return _REASON_FLAGS[reason]
+    return x509.ReasonFlags(REASONS[reason])
 
 
 # -- keys and PEM ----------------------------------------------------------------------------
