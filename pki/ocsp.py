@@ -127,9 +127,18 @@ class _BasicOcspResponse:
     )
 
 
-def hash_name(cert_id: CertId) -> str | None:
-    """Return hashlib's name of a CertID's hash; None: not a known one."""
-    return _HASHES.get(cert_id.hash_algorithm.algorithm)
+def is_of_issuer(cert_id: CertId, name: bytes, key: bytes) -> bool:
+    """Tell whether a CertID names this issuer; False also when its hash is not a known one.
+
+    name: DER of the issuer's Name. key: content of its subjectPublicKey (RFC 6960 4.1.1).
+    """
+    algorithm = _HASHES.get(cert_id.hash_algorithm.algorithm)
+    if algorithm is None:
+        return False
+    return (
+        hashlib.new(algorithm, name, usedforsecurity=False).digest() == cert_id.issuer_name_hash
+        and hashlib.new(algorithm, key, usedforsecurity=False).digest() == cert_id.issuer_key_hash
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,15 +154,8 @@ class SingleStatus:
 
     def is_about(self, certificate: Certificate, issuer: Certificate) -> bool:
         """Tell whether the CertID names this certificate of this issuer."""
-        wanted = self.cert_id
-        name = hash_name(wanted)
-        if name is None or wanted.serial_number != certificate.serial_number:
-            return False
-        key = issuer.subject_public_key()
-        return (
-            hashlib.new(name, certificate.issuer, usedforsecurity=False).digest()
-            == wanted.issuer_name_hash
-            and hashlib.new(name, key, usedforsecurity=False).digest() == wanted.issuer_key_hash
+        return self.cert_id.serial_number == certificate.serial_number and is_of_issuer(
+            self.cert_id, certificate.issuer, issuer.subject_public_key()
         )
 
 

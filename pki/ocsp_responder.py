@@ -21,7 +21,7 @@ from pki.certificate import Certificate
 from pki.crl import ENUMERATED
 from pki.errors import DerFault, PkiError
 from pki.extensions import decode_extensions
-from pki.ocsp import CertId, hash_name
+from pki.ocsp import CertId, is_of_issuer
 
 MAX_REQUEST_BYTES = 4096  # a CertID has some 80; RFC 5019 2.1.1 has one in a request
 MAX_CERTIDS = 16
@@ -141,7 +141,8 @@ def answer_request(
         return failure(_MALFORMED)
     if request.version != 0 or not wanted:
         return failure(_MALFORMED)
-    ours = [_is_of(one, issuer) for one in wanted]
+    key = issuer.subject_public_key()
+    ours = [is_of_issuer(one, issuer.subject, key) for one in wanted]
     if not any(ours):
         return failure(_UNAUTHORIZED)
     until = min(now + LIFE, signer.not_after)
@@ -163,17 +164,6 @@ def _nonce(extensions: bytes | None) -> bytes | None:
     if not 0 < len(nonce.value) <= MAX_NONCE_BYTES + 2:
         der.fail(DerFault.OVER_LIMIT, "nonce")
     return nonce.value
-
-
-def _is_of(wanted: CertId, issuer: Certificate) -> bool:
-    name = hash_name(wanted)
-    if name is None:
-        return False
-    return (
-        hashlib.new(name, issuer.subject, usedforsecurity=False).digest() == wanted.issuer_name_hash
-        and hashlib.new(name, issuer.subject_public_key(), usedforsecurity=False).digest()
-        == wanted.issuer_key_hash
-    )
 
 
 def _single(wanted: CertId, known: Known | None, now: datetime, until: datetime) -> bytes:
