@@ -159,6 +159,33 @@ def _read_entries(buf: bytes, start: int, end: int) -> SerialIndex:
     return SerialIndex(records)
 
 
+def check_signed_by(
+    signer: Certificate,
+    identifier: AlgorithmIdentifier,
+    signature: bytes,
+    signed: bytes,
+    digests: frozenset[Digest],
+    key_policy: KeyPolicy,
+) -> None:
+    """Check the signature of a CRL or an OCSP response with its signer's key.
+
+    Raises PkiError: RevocationFault.BAD_SIGNATURE, UNSUPPORTED; a CmsFault or DerFault of the
+    identifier; a KeyFault.
+    """
+    scheme = read_scheme(identifier)
+    digest = DIGEST_BY_OID.get(scheme.digest_oid or "")
+    if digest is None or digest not in digests:
+        raise _fail(RevocationFault.UNSUPPORTED, "digest of the signature")
+    key = signer.public_key()
+    check_key(key, key_policy)
+    if key.kind is not scheme.kind:
+        raise _fail(RevocationFault.BAD_SIGNATURE, "kind of key")
+    try:
+        verify_octets(key, signature, signed, digest, scheme.pss_salt)
+    except PkiError:
+        raise _fail(RevocationFault.BAD_SIGNATURE, "signature") from None
+
+
 class Crl:
     """A CRL, read and indexed. Its signature is checked by `check_signature`, once an issuer.
 
@@ -265,17 +292,7 @@ class Crl:
             if issuer.subject_public_key_info != self._verified:
                 raise _fail(RevocationFault.WRONG_ISSUER, "another key of the issuer")
             return
-        scheme = read_scheme(asn1.decode(AlgorithmIdentifier, self._algorithm))
-        digest = DIGEST_BY_OID.get(scheme.digest_oid or "")
-        if digest is None or digest not in digests:
-            raise _fail(RevocationFault.UNSUPPORTED, "digest of the CRL's signature")
-        key = issuer.public_key()
-        check_key(key, key_policy)
-        if key.kind is not scheme.kind:
-            raise _fail(RevocationFault.BAD_SIGNATURE, "kind of key")
-        try:
-            verify_octets(key, self._signature, self._tbs, digest, scheme.pss_salt)
-        except PkiError:
-            raise _fail(RevocationFault.BAD_SIGNATURE, "CRL") from None
+        identifier = asn1.decode(AlgorithmIdentifier, self._algorithm)
+        check_signed_by(issuer, identifier, self._signature, self._tbs, digests, key_policy)
         # Checked once: the octets, megabytes perhaps, are not needed again.
         self._verified, self._tbs = issuer.subject_public_key_info, None

@@ -15,7 +15,7 @@ from pki import asn1, der, oids
 from pki.certificate import Certificate
 from pki.chain import ChainProfile, check_issued_by
 from pki.cms_syntax import AlgorithmIdentifier
-from pki.crl import ENUMERATED, REASONS
+from pki.crl import ENUMERATED, REASONS, check_signed_by
 from pki.errors import ChainError, DerFault, PkiError, RevocationFault
 from pki.extensions import (
     KeyUsageBit,
@@ -23,8 +23,6 @@ from pki.extensions import (
     decode_extensions,
     decode_key_usage,
 )
-from pki.keys import check_key
-from pki.signatures import DIGEST_BY_OID, read_scheme, verify_octets
 from pki.x500 import canonical_name
 
 MAX_OCSP_BYTES = 1 << 20
@@ -213,19 +211,14 @@ class OcspResponse:
         signer = issuer
         if not self._is_named(issuer):
             signer = self._delegated(issuer, profile, now)
-        scheme = read_scheme(self._basic.signature_algorithm)
-        digest = DIGEST_BY_OID.get(scheme.digest_oid or "")
-        if digest is None or digest not in profile.digests:
-            raise PkiError(RevocationFault.UNSUPPORTED, "digest of the OCSP signature")
-        key = signer.public_key()
-        check_key(key, profile.key_policy)
-        if key.kind is not scheme.kind:
-            raise PkiError(RevocationFault.BAD_SIGNATURE, "kind of key")
-        try:
-            tbs = self._basic.tbs_response_data.raw
-            verify_octets(key, self._basic.signature, tbs, digest, scheme.pss_salt)
-        except PkiError:
-            raise PkiError(RevocationFault.BAD_SIGNATURE, "OCSP response") from None
+        check_signed_by(
+            signer,
+            self._basic.signature_algorithm,
+            self._basic.signature,
+            self._basic.tbs_response_data.raw,
+            profile.digests,
+            profile.key_policy,
+        )
         return signer
 
     def _is_named(self, certificate: Certificate) -> bool:
