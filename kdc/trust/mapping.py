@@ -13,7 +13,7 @@ Rules
      into docs/security.md.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Literal
@@ -24,6 +24,7 @@ from kdc.errors import KdcError
 from kdc.trust.alt_security import match_alt_security_identities, strong_keys
 from kdc.trust.logon_names import LogonNames
 from kdc.wire.constants import ErrorCode
+from pki.names import PkinitName
 
 StrongMapping = Literal["full", "compatibility", "none"]
 Strength = Literal["strong", "weak"]
@@ -207,33 +208,40 @@ def is_of_realm(suffix: str, policy: MappingPolicy) -> bool:
     }
 
 
-def _owners_of_upn(upn: str, directory: Directory, policy: MappingPolicy) -> set[int]:
-    """Find whom a UPN names: by the attribute, and by name@realm without any implicit "$"."""
-    owners = set()
+def accounts_of_upn(upn: str, directory: Directory, policy: MappingPolicy) -> Iterator[Account]:
+    """Find whom a UPN names: by the attribute, and by name@realm without any implicit "$".
+
+    Raises DirectoryError.
+    """
     by_attribute = directory.account_by_upn(upn)
     if by_attribute is not None:
-        owners.add(by_attribute.account_id)
+        yield by_attribute
     local, at, suffix = upn.rpartition("@")
     if at and local and "@" not in local and is_of_realm(suffix, policy):
         by_name = directory.account_by_name(local)
         if by_name is not None:
-            owners.add(by_name.account_id)
-    return owners
+            yield by_name
+
+
+def account_of_pkinit_name(
+    name: PkinitName, directory: Directory, policy: MappingPolicy
+) -> Account | None:
+    """Find whom an id-pkinit-san names: an account or, with several components, a service.
+
+    Raises DirectoryError.
+    """
+    if not is_of_realm(name.realm, policy) or not name.components or not all(name.components):
+        return None
+    if len(name.components) == 1:
+        return directory.account_by_name(name.components[0])
+    return directory.account_by_spn("/".join(name.components))
 
 
 def _pkinit_names(
     names: LogonNames, account: Account, directory: Directory, policy: MappingPolicy
 ) -> bool:
-    for name in names.pkinit:
-        if len(name.components) == 1 and is_of_realm(name.realm, policy):
-            found = directory.account_by_name(name.components[0])
-        elif is_of_realm(name.realm, policy) and all(name.components):
-            found = directory.account_by_spn("/".join(name.components))
-        else:
-            found = None
-        if found is not None and found.account_id == account.account_id:
-            return True
-    return False
+    found = (account_of_pkinit_name(name, directory, policy) for name in names.pkinit)
+    return any(a is not None and a.account_id == account.account_id for a in found)
 
 
 def gather(
@@ -244,7 +252,7 @@ def gather(
     computer = account.kind is AccountKind.COMPUTER
     name, ambiguous = "", False
     if names.upns and somebody and not _is_suspicious(names.upns[0]):
-        owners = _owners_of_upn(names.upns[0], directory, policy)
+        owners = {a.account_id for a in accounts_of_upn(names.upns[0], directory, policy)}
         ambiguous = len(owners) > 1
         if account.account_id in owners:
             name = "UPN"

@@ -13,7 +13,13 @@ from kdc.errors import KdcError
 from kdc.trust.alt_security import strong_keys, weak_keys
 from kdc.trust.cert_trust import KINDS, CertTrust, valid_logon_chain
 from kdc.trust.logon_names import LogonNames
-from kdc.trust.mapping import MappingPolicy, is_of_realm, judge_mapping
+from kdc.trust.mapping import (
+    MappingPolicy,
+    account_of_pkinit_name,
+    accounts_of_upn,
+    is_of_realm,
+    judge_mapping,
+)
 from kdc.wire.constants import ErrorCode
 
 
@@ -34,10 +40,7 @@ def _candidates(
     names: LogonNames, directory: Directory, policy: MappingPolicy
 ) -> Iterator[Account | None]:
     for upn in names.upns[:1]:  # a second one refuses the certificate
-        yield directory.account_by_upn(upn)
-        local, at, suffix = upn.rpartition("@")
-        if at and local and "@" not in local and is_of_realm(suffix, policy):
-            yield directory.account_by_name(local)
+        yield from accounts_of_upn(upn, directory, policy)
     for host in names.dns[:MAX_NAMES]:
         label, _, domain = host.partition(".")
         if label and is_of_realm(domain, policy):
@@ -45,11 +48,7 @@ def _candidates(
             if computer is not None and computer.kind is AccountKind.COMPUTER:
                 yield computer
     for name in names.pkinit[:MAX_NAMES]:
-        if is_of_realm(name.realm, policy) and name.components and all(name.components):
-            if len(name.components) == 1:
-                yield directory.account_by_name(name.components[0])
-            else:
-                yield directory.account_by_spn("/".join(name.components))
+        yield account_of_pkinit_name(name, directory, policy)
     mapped = (*strong_keys(names), *weak_keys(names))
     for account_id in directory.accounts_by_alt_security_identity(mapped)[:MAX_NAMES]:
         yield directory.account_by_id(account_id)
