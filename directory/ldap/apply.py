@@ -18,6 +18,7 @@ from typing import cast
 from uuid import UUID
 
 from directory.backend import DirectoryError, DirectoryFault
+from directory.ldap.records import AccountEntry, DeviceEntry, Gone, GroupEntry, Record, Unusable
 from directory.ldap.rows import (
     account_names,
     join_groups,
@@ -29,14 +30,6 @@ from directory.ldap.rows import (
     replace_account,
     set_members,
     taken_names,
-)
-from directory.ldap.schema import (
-    AccountEntry,
-    DeviceEntry,
-    Gone,
-    GroupEntry,
-    Record,
-    Unusable,
 )
 from directory.model import AccountKind, PrincipalKey, match_key
 from directory.store import Store

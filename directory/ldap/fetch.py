@@ -18,18 +18,12 @@ from uuid import UUID
 from directory.backend import DirectoryError
 from directory.ldap import filters
 from directory.ldap.apply import Applied, ReplicaWriter
+from directory.ldap.attributes import attributes_of, entries_filter, guid_of, version_attributes
 from directory.ldap.follow import check_domain
 from directory.ldap.load import AT_ONCE, fetch, read_again, records_of
 from directory.ldap.messages import Scope
 from directory.ldap.questions import FETCH_TIMEOUT_S, MAX_NAME_CHARS, Ask, Question, Told
-from directory.ldap.schema import (
-    AccountEntry,
-    Record,
-    attributes_of,
-    entries_filter,
-    guid_of,
-    version_attributes,
-)
+from directory.ldap.records import AccountEntry, Record
 from directory.ldap.session import Servers, Session
 from directory.model import match_key
 

@@ -16,7 +16,7 @@ from directory.backend import DirectoryError, DirectoryFault
 from directory.ldap.apply import Applied, ReplicaWriter
 from directory.ldap.board import StatusBoard
 from directory.ldap.load import Loaded, Progress, load, quiet, read_again
-from directory.ldap.schema import Record
+from directory.ldap.records import Record
 from directory.ldap.session import Servers, Session
 from directory.ldap.status import FollowerState
 

@@ -11,11 +11,11 @@ import time
 
 from directory.backend import DirectoryError
 from directory.ldap import filters
+from directory.ldap.attributes import attributes_of, entries_filter
 from directory.ldap.connection import NO_ATTRIBUTES, OPEN
 from directory.ldap.follow import TICK_S, Between, Marks, Work
 from directory.ldap.load import records_of
 from directory.ldap.messages import NOTIFICATION, SHOW_DELETED, Control, Entry, Scope
-from directory.ldap.schema import attributes_of, entries_filter
 from directory.ldap.session import Session, highest_usn, open_session
 
 log = logging.getLogger(__name__)

@@ -4,6 +4,7 @@ import logging
 import time
 from uuid import UUID
 
+from directory.ldap.attributes import attributes_of, entries_filter
 from directory.ldap.ber import BerError
 from directory.ldap.connection import OPEN
 from directory.ldap.follow import TICK_S, Marks, Work
@@ -11,7 +12,7 @@ from directory.ldap.follow_times import follow_times
 from directory.ldap.load import records_of
 from directory.ldap.messages import SYNC_REQUEST, Result, ResultCode, Scope
 from directory.ldap.reach import LdapError
-from directory.ldap.schema import Gone, Record, attributes_of, entries_filter
+from directory.ldap.records import Gone, Record
 from directory.ldap.session import Session
 from directory.ldap.syncrepl import SyncStream, cookie_from_csns, request_control
 

@@ -4,9 +4,9 @@ import logging
 import time
 
 from directory.ldap import filters
+from directory.ldap.attributes import attributes_of, entries_filter
 from directory.ldap.follow import Work
 from directory.ldap.load import records_of
-from directory.ldap.schema import attributes_of, entries_filter
 
 log = logging.getLogger(__name__)
 

@@ -13,19 +13,17 @@ from uuid import UUID
 from directory.backend import DirectoryError, DirectoryFault
 from directory.ldap import filters
 from directory.ldap.apply import Applied, ReplicaWriter
-from directory.ldap.messages import Entry, Scope
-from directory.ldap.schema import (
-    DomainFacts,
-    Gone,
-    Record,
+from directory.ldap.attributes import (
     attributes_of,
     entries_filter,
     guid_filter,
     guid_of,
-    read_entry,
     version_attributes,
     version_of,
 )
+from directory.ldap.messages import Entry, Scope
+from directory.ldap.records import DomainFacts, Gone, Record
+from directory.ldap.schema import read_entry
 from directory.ldap.session import Session
 from directory.model import match_key
 

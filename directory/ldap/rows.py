@@ -7,7 +7,7 @@ from typing import NoReturn, cast
 from directory.backend import DirectoryError, DirectoryFault
 from directory.changes import NewAccount
 from directory.keysources import NT_HASH_ETYPE
-from directory.ldap.schema import AccountEntry, GroupEntry
+from directory.ldap.records import AccountEntry, GroupEntry
 from directory.model import AccountKind, PrincipalKey, Sid, match_key
 from directory.store_groups import insert_group
 from directory.store_insert import Inserter, checked_enctypes, checked_hours

@@ -1,8 +1,7 @@
 """From entries of a directory to what the store holds of them. Pure.
 
 Rules
-  1. Everything a decision reads and nothing else. Attribute names are those of MS-ADA1..3; the
-     OpenLDAP schema of conf/ldap/ has the same ones, so the flavours differ in a few names only.
+  1. Everything a decision reads and nothing else (`attributes.py` says what that is).
   2. Reading an entry never raises. One that cannot be read is an `Unusable` with one fixed phrase
      and the names it has: those are answered with 29, never "unknown", and all others go on.
   3. What the directory restricts is never dropped silently: a restriction that cannot be read makes
@@ -11,15 +10,22 @@ Rules
 """
 
 import re
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from directory.backend import DirectoryError
 from directory.changes import NewAccount
-from directory.ldap import filters
-from directory.ldap.filters import Filter
+from directory.ldap.attributes import SHOWN, guid_of, version_of
 from directory.ldap.messages import Entry
+from directory.ldap.records import (
+    AccountEntry,
+    DeviceEntry,
+    DomainFacts,
+    Gone,
+    GroupEntry,
+    Record,
+    Unusable,
+)
 from directory.ldap.settings import Flavour
 from directory.model import KRBTGT_RID, AccountKind, Device, Sid, match_key
 from directory.store_devices import MAX_DEVICE_NAME_CHARS
@@ -56,160 +62,9 @@ _NORMAL_ACCOUNT = 0x200
 
 _SECURITY_ENABLED = 0x80000000  # groupType (MS-ADTS 2.2.12)
 
-_COMMON = (
-    "objectClass",
-    "sAMAccountName",
-    "userPrincipalName",
-    "servicePrincipalName",
-    "objectSid",
-    "userAccountControl",
-    "accountExpires",
-    "pwdLastSet",
-    "logonHours",
-    "lockoutTime",
-    "primaryGroupID",
-    "groupType",
-    "member",
-    "msDS-KeyCredentialLink",
-    "altSecurityIdentities",
-    "msDS-AllowedToDelegateTo",
-    "msDS-AllowedToActOnBehalfOfOtherIdentity",
-    "msDS-SupportedEncryptionTypes",
-    "msDS-SecondaryKrbTgtNumber",
-    "msDS-KrbTgtLink",
-    "msDS-RevealOnDemandGroup",
-    "msDS-NeverRevealGroup",
-    "adminCount",
-    "msDS-DeviceID",
-    "msDS-IsEnabled",
-    "msDS-RegisteredOwner",
-    "displayName",
-)
-_ACTIVE_DIRECTORY = (
-    "objectGUID",
-    "uSNChanged",
-    "whenCreated",
-    "isDeleted",
-    "msDS-UserPasswordExpiryTimeComputed",
-)
-_OPENLDAP = ("entryUUID", "entryCSN", "createTimestamp")
-
-
-def attributes_of(flavour: Flavour) -> tuple[str, ...]:
-    """List the attributes that are read of each account, group and device."""
-    return _COMMON + (_OPENLDAP if flavour == "openldap" else _ACTIVE_DIRECTORY)
-
-
-def version_attributes(flavour: Flavour) -> tuple[str, str]:
-    """Name the attributes with an entry's own number and the version it is in."""
-    return ("entryUUID", "entryCSN") if flavour == "openldap" else ("objectGUID", "uSNChanged")
-
-
-def entries_filter(flavour: Flavour) -> Filter:
-    """Match accounts, groups and devices."""
-    device = filters.equal("objectClass", "msDS-Device")
-    if flavour == "openldap":
-        return filters.any_of(filters.present("sAMAccountName"), device)
-    # A computer is a user as well, and so is a managed service account.
-    return filters.any_of(
-        filters.equal("objectClass", "user"), filters.equal("objectClass", "group"), device
-    )
-
-
-def guid_filter(flavour: Flavour, guid: UUID) -> Filter:
-    """Match the one entry with this number."""
-    if flavour == "openldap":
-        return filters.equal("entryUUID", str(guid))
-    return filters.equal("objectGUID", guid.bytes_le)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DomainFacts:
-    """What the domain object says about all accounts."""
-
-    flavour: Flavour
-    sid: Sid
-    max_password_age: timedelta | None = None
-    """maxPwdAge; None: passwords do not expire."""
-    lockout_duration: timedelta | None = timedelta(minutes=30)
-    """lockoutDuration; None: until an administrator unlocks."""
-
-
-@dataclass(slots=True, kw_only=True)
-class AccountEntry:
-    """An account as a directory holds it; its long-term keys come from elsewhere."""
-
-    guid: UUID
-    version: str
-    account: NewAccount
-    locked_until: datetime | None
-    """Until when lockoutTime locks it."""
-
-
-@dataclass(slots=True, kw_only=True)
-class GroupEntry:
-    """A security group."""
-
-    guid: UUID
-    version: str
-    dn: str
-    name: str
-    sid: Sid
-    members: tuple[str, ...]
-    """The DNs of its direct members, whatever they are."""
-
-
-@dataclass(slots=True, kw_only=True)
-class DeviceEntry:
-    """A device object."""
-
-    guid: UUID
-    version: str
-    dn: str
-    device: Device
-
-
-@dataclass(slots=True, kw_only=True)
-class Unusable:
-    """An entry that cannot be read."""
-
-    guid: UUID
-    version: str
-    dn: str
-    names: tuple[str, ...]
-    """By which it would be found, as far as they can be read, as `kind:key`."""
-    why: str
-    """One fixed phrase."""
-
-
-@dataclass(slots=True, kw_only=True)
-class Gone:
-    """An entry that is deleted, or is nothing that the KDC looks at."""
-
-    guid: UUID
-
-
-Record = AccountEntry | GroupEntry | DeviceEntry | Unusable | Gone
-
 
 class _UnreadableError(Exception):
     """Leaves the reader with the fixed phrase that says why."""
-
-
-def guid_of(entry: Entry, flavour: Flavour) -> UUID | None:
-    """Return the number that an entry keeps for its life, or None when it shows none."""
-    name = version_attributes(flavour)[0].lower()
-    value = (entry.values(name) or (b"",))[0]
-    try:
-        return UUID(value.decode("ascii")) if flavour == "openldap" else UUID(bytes_le=value)
-    except ValueError:
-        return None
-
-
-def version_of(entry: Entry, flavour: Flavour) -> str:
-    """Return the version an entry is in, as text; "" when it shows none."""
-    value = (entry.values(version_attributes(flavour)[1].lower()) or (b"",))[0]
-    return value[:64].decode("ascii", "replace")
 
 
 def read_entry(entry: Entry, facts: DomainFacts) -> Record | None:
@@ -388,11 +243,8 @@ def _number(entry: Entry, name: str) -> int | None:
     try:
         value = number_of(entry, name)
     except ValueError:
-        raise _UnreadableError(f"its {_SHOWN.get(name, name)} is no number") from None
+        raise _UnreadableError(f"its {SHOWN.get(name, name)} is no number") from None
     return value & 0xFFFFFFFF if value is not None and -(1 << 31) <= value < 0 else value
-
-
-_SHOWN = {name.lower(): name for name in (*_COMMON, *_ACTIVE_DIRECTORY)}
 
 
 def _moment(ticks: int | None) -> datetime | None:

@@ -10,7 +10,8 @@ from directory.ldap import filters
 from directory.ldap.connection import OPEN, LdapConnection, SaslClient
 from directory.ldap.messages import Entry, Scope
 from directory.ldap.reach import LdapError
-from directory.ldap.schema import DomainFacts, interval, number_of
+from directory.ldap.records import DomainFacts
+from directory.ldap.schema import interval, number_of
 from directory.ldap.settings import LdapSettings, LdapUrl
 from directory.model import Sid
 

@@ -20,10 +20,11 @@ from directory.keycredential import KeySource, decode_values
 from directory.keysources.sealed import ATTRIBUTE as SEALED_KEYS
 from directory.keysources.sealed import OBJECT_CLASS as SEALED_CLASS
 from directory.ldap import messages
+from directory.ldap.attributes import guid_of, version_attributes
 from directory.ldap.connection import LdapConnection
 from directory.ldap.filters import any_of, equal, present
 from directory.ldap.messages import Change, Control, Entry, ModifyOp, ResultCode, Scope
-from directory.ldap.schema import FILETIME_EPOCH, UF_COMPUTER, guid_of, version_attributes
+from directory.ldap.schema import FILETIME_EPOCH, UF_COMPUTER
 from directory.ldap.settings import Flavour
 from directory.model import KRBTGT_RID, AccountKind, KeyCredential, Sid
 

@@ -6,7 +6,8 @@ from uuid import UUID
 
 from directory.ldap.apply import ReplicaWriter
 from directory.ldap.messages import Entry
-from directory.ldap.schema import AccountEntry, DomainFacts, GroupEntry, Record, read_entry
+from directory.ldap.records import AccountEntry, DomainFacts, GroupEntry, Record
+from directory.ldap.schema import read_entry
 from directory.ldap.settings import Flavour
 from directory.model import PrincipalKey, Sid
 from directory.sealing import MasterKey

@@ -7,8 +7,8 @@ import pytest
 from directory.backend import DirectoryError, NeedsFetch
 from directory.ldap.apply import ReplicaWriter, problem_names
 from directory.ldap.messages import Entry
+from directory.ldap.records import Gone
 from directory.ldap.replica import ReplicaDirectory
-from directory.ldap.schema import Gone
 from directory.model import PrincipalKey
 from directory.store import Store
 from tests.directory.builders import DEVICE

@@ -5,17 +5,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from directory.ldap.attributes import guid_of
 from directory.ldap.messages import Entry
-from directory.ldap.schema import (
-    FOREVER,
-    AccountEntry,
-    DomainFacts,
-    Gone,
-    Unusable,
-    guid_of,
-    interval,
-    read_entry,
-)
+from directory.ldap.records import AccountEntry, DomainFacts, Gone, Unusable
+from directory.ldap.schema import FOREVER, interval, read_entry
 from directory.model import AccountKind, Sid
 from tests.directory.ldap.builders import (
     DOMAIN,

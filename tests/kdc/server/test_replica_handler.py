@@ -112,7 +112,8 @@ def add(folder: StateFolder, name: str) -> None:
     entry = user(1, name)
     sid = store.domain_sid.with_rid(1105).to_bytes()
     entry.attributes = {**entry.attributes, "objectsid": (sid,)}
-    from directory.ldap.schema import DomainFacts, read_entry
+    from directory.ldap.records import DomainFacts
+    from directory.ldap.schema import read_entry
 
     made = read_entry(entry, DomainFacts(flavour="openldap", sid=store.domain_sid))
     assert made is not None
