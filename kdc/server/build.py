@@ -239,8 +239,7 @@ class RealmHandler:
 
     def handle(self, message: bytes, peer: Peer, now: datetime) -> Outcome:
         """Answer one message; see `Core.handle`."""
-        if self._watch.changed(self._core.realm.certificates, now):
-            self._renew_certificates()
+        self._watch_certificates(now)
         outcome = self._core.handle(message, peer, now)
         self._note(message, peer, now, outcome)
         return outcome
@@ -252,8 +251,12 @@ class RealmHandler:
         if "alarm" in outcome.facts:
             self._alarms.notice(outcome, now)
 
-    def _renew_certificates(self) -> None:
+    def _watch_certificates(self, now: datetime) -> None:
         """Take changed CA, CRL and OCSP files without a reload of the rest."""
+        if self._watch.changed(self._core.realm.certificates, now):
+            self._renew_certificates()
+
+    def _renew_certificates(self) -> None:
         realm = self._core.realm
         try:
             certificates = serve_cert_trust(self._folder, realm.config)

@@ -73,6 +73,7 @@ class ReplicaHandler(RealmHandler):
 
     def begin(self, message: bytes, peer: Peer, now: datetime) -> Outcome | Waiting:
         """Answer a message, or say what the follower has to look at first."""
+        self._watch_certificates(now)
         self._replica.begin()
         outcome = self._core.handle(message, peer, now)
         questions = self._open_questions(outcome)

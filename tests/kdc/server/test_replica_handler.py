@@ -1,5 +1,6 @@
 """Requests of an LDAP realm: what the store does not have is asked for before it is refused."""
 
+import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -327,4 +328,19 @@ def test_read_through_ends_for_an_unknown_name(folder: StateFolder) -> None:
         found = handler.resume(found, Told.SAME, now())
         rounds += 1
     assert (code(found), rounds) == (UNKNOWN, 3)
+    handler.close()
+
+
+def test_changed_revocation_list_counts_without_a_reload(
+    folder: StateFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a realm of its own store: what was revoked is refused within a second or so."""
+    monkeypatch.setattr("kdc.server.certificates.WATCH_S", 0.0)
+    handler = open_handler(folder)
+    before = handler.realm.certificates
+    handler.begin(as_req("alice"), PEER, now())
+    assert handler.realm.certificates is before is not None
+    os.utime(folder.crl, (1, 1))
+    handler.begin(as_req("alice"), PEER, now())
+    assert handler.realm.certificates is not before
     handler.close()
