@@ -139,6 +139,7 @@ class Counters:
     reloads = _Counter(20, "reloads that every process has taken")
     reloads_refused = _Counter(21, "reloads that some process has refused")
     relay_dropped = _Counter(22, "requests by HTTP that came to a worker too late to be answered")
+    audit_failures = _Counter(23, "audit records that could not be written")
 
     open_connections = _Gauge(32, "TCP connections open now")
     heartbeat = _Gauge(33, "when the process was last seen running; monotonic, nanoseconds")

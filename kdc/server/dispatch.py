@@ -145,7 +145,11 @@ class Dispatcher:
     def _audited(self, outcome: Outcome, peer: Peer, now: datetime, started: int) -> bytes | None:
         exchange = outcome.exchange
         elapsed_ns = time.perf_counter_ns() - started
-        if not self._audit.write(outcome, peer, now, elapsed_ns / 1e9):
+        lost_before = self._audit.failures
+        may_leave = self._audit.write(outcome, peer, now, elapsed_ns / 1e9)
+        if self._audit.failures != lost_before:
+            self.counters.audit_failures += 1
+        if not may_leave:
             self.counters.refused_by_audit += 1
             if outcome.reply is not None:
                 # Refusals are withheld as well: the client then asks another KDC of the realm.

@@ -143,7 +143,7 @@ _SINGLE: Final = {
     "kdc_internal_errors_total": "internal_errors",
     "kdc_sent_to_tcp_total": "sent_to_tcp",
     "kdc_retransmits_total": "retransmits",
-    "kdc_audit_failures_total": "refused_by_audit",
+    "kdc_audit_failures_total": "audit_failures",
     "kdc_send_errors_total": "send_errors",
     "kdc_accept_errors_total": "accept_errors",
     "kdc_accept_pauses_total": "accept_pauses",

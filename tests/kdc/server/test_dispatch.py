@@ -54,6 +54,7 @@ def test_full_audit_disk_under_refuse_is_answered_29(tmp_path: Path) -> None:
     assert (error.error_code, error.realm, error.stime) == (29, "LAB.TEST", NOW)
     assert error.sname.name_string == ("krbtgt", "LAB.TEST")
     assert under_test.counters.refused_by_audit == 1
+    assert under_test.counters.audit_failures == 1
     assert under_test.answer(b"drop", PEER) is None
 
 
@@ -61,6 +62,8 @@ def test_full_audit_disk_under_count_is_answered(tmp_path: Path) -> None:
     """Row S03, lenient: the logon goes on, the loss is counted."""
     under_test = dispatcher(tmp_path, Path("/dev/full"), "count")
     assert under_test.answer(b"hello", PEER) == b"echo:hello"
+    assert under_test.counters.audit_failures == 1
+    assert under_test.counters.refused_by_audit == 0
 
 
 def test_exception_of_the_handler_is_logged_without_the_message(
