@@ -137,10 +137,12 @@ BOUND_TO_START = (
     "clockskew_s",
     "max_connections",
     "max_connections_per_source",
+    "udp_reply_budget",
     "exempt_sources",
     "audit_failure",
     "keycredential_check_keyid",
     "directory_url",
+    "ca_renewal",
 )
 """What a reload does not change: sockets, processes and shared files are made once."""
 

@@ -68,14 +68,26 @@ def test_weak_forms_that_a_reload_turns_on_are_listed(
     assert [group.name for group in handler.realm.groups][-1] == "modp2"
 
 
+@pytest.mark.parametrize(
+    ("line", "field"),
+    [
+        ("workers = 7", "workers"),
+        ("udp_reply_budget = 0", "udp_reply_budget"),
+        ("ca_renewal = false", "ca_renewal"),
+    ],
+)
 def test_what_waits_for_a_restart_is_said(
-    folder: StateFolder, handler: RealmHandler, caplog: pytest.LogCaptureFixture
+    folder: StateFolder,
+    handler: RealmHandler,
+    caplog: pytest.LogCaptureFixture,
+    line: str,
+    field: str,
 ) -> None:
-    """Sockets and processes are made once."""
-    _add(folder, "workers = 7")
+    """Sockets, processes and what they share are made once."""
+    _add(folder, line)
     with caplog.at_level(logging.WARNING):
         handler.reload()
-    assert any("waits for a restart: workers" in r.getMessage() for r in caplog.records)
+    assert any(f"waits for a restart: {field}" in r.getMessage() for r in caplog.records)
 
 
 def test_refusals_are_recorded_until_that_is_switched_off(
