@@ -34,7 +34,6 @@ from kdc.config_values import (
     none_or,
     number,
     one_of,
-    parse_address,
     path_text,
     path_texts,
     text_like,
@@ -485,9 +484,7 @@ def _check_together(config: KdcConfig, path: str, lines: Mapping[str, int]) -> N
             "the mechanism needs a ticket, and nothing else uses the cache",
             "set both, or neither",
         )
-    both = set(config.listen) & set(config.kpasswd_addresses())
-    both = {address for address in both if parse_address(address)[1]}
-    if both:
+    if set(config.listen) & set(config.kpasswd_addresses()):
         raise ConfigError(
             path,
             lines.get("kpasswd_listen"),

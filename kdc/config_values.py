@@ -103,15 +103,6 @@ HTTP_URL_HELP = (
 )
 
 
-def http_urls(value: object) -> tuple[str, ...]:
-    """Read a list of http:// URLs."""
-    found = strings(value, 'write it as ["http://pki.lab.test/ca.crl"]')
-    for url in found:
-        if not HTTP_URL.fullmatch(url):
-            bad_value(*HTTP_URL_HELP)
-    return found
-
-
 def boolean(value: object) -> bool:
     """Read true or false."""
     if not isinstance(value, bool):

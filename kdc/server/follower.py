@@ -14,7 +14,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -111,7 +111,6 @@ class _Client:
     sock: socket.socket
     buffer: bytes = b""
     open: bool = True
-    asked: int = field(default=0)
 
 
 class _Node:

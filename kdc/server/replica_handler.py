@@ -9,7 +9,6 @@ takes would tell names apart. The follower is asked afterwards, so that the next
 import asyncio
 import time
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import cast
 
 from directory.backend import Directory
@@ -152,8 +151,3 @@ class ReplicaHandler(RealmHandler):
             and age is not None
             and age <= CURRENT
         )
-
-
-def build_replica_handler(root: Path) -> ReplicaHandler:
-    """Build a worker's handler for the realm in LDAP in a state folder."""
-    return ReplicaHandler(root)
