@@ -14,7 +14,7 @@ from kdc.explain.findings import Known, findings, read_request
 from kdc.explain.frame import frame_tree, is_frame
 from kdc.explain.keys import MAX_CREDENTIALS, credential_tree
 from kdc.explain.names import error_text
-from kdc.explain.reader import Node
+from kdc.explain.node import Node
 from kdc.explain.steps import Stage, State, Step, stages
 from kdc.explain.text import count, escape
 from kdc.explain.tree import message_name, message_tree

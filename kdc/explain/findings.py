@@ -13,10 +13,10 @@ from kdc.config_values import format_duration
 from kdc.crypto.key_agreement import group_by_curve_oid, match_domain_parameters
 from kdc.explain import names
 from kdc.explain.keys import key_text
-from kdc.explain.reader import time_text
 from kdc.explain.steps import Step
 from kdc.explain.text import escape, quoted, span
 from kdc.explain.tree import message_name
+from kdc.explain.values import time_text
 from kdc.wire.constants import PaType
 from kdc.wire.rfc4120 import ApReq, AsReq, KdcReq, PrincipalName, TgsReq, Ticket
 from kdc.wire.rfc4556 import DH_PUBLIC_NUMBER, EC_PUBLIC_KEY, AuthPack, DomainParameters, PaPkAsReq

@@ -1,7 +1,7 @@
 """kpasswd's frame for people: as a tree, and without its ciphers for the recorder (RFC 3244)."""
 
 from kdc.explain.names import kpasswd_version_text
-from kdc.explain.reader import Node
+from kdc.explain.node import Node
 from kdc.explain.redact import without_ciphers
 from kdc.explain.text import count
 from kdc.explain.tree import message_tree

@@ -3,8 +3,9 @@
 from datetime import datetime
 
 from directory.model import KeyCredential
-from kdc.explain.reader import Node, time_text
+from kdc.explain.node import Node
 from kdc.explain.text import escape
+from kdc.explain.values import time_text
 from pki.keys import KeyKind, PublicKey
 
 MAX_CREDENTIALS = 16

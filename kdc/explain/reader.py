@@ -10,78 +10,27 @@ Rules
 Theory of operation. The types declared for the wire are the schema: a `Reader` walks an element
 beside the declaration of its type and reads each field on its own, so that one bad field spoils no
 other. What a type alone cannot say (which type is inside an OCTET STRING, what a number means)
-is looked up in the tables of `kdc.explain.tree`.
+is looked up in a `Schema`: the tables of `kdc.explain.contents`, `field_text` and `tree`.
 """
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 from kdc.explain.names import field_name, type_name
-from kdc.explain.text import count, quoted
+from kdc.explain.node import Node
+from kdc.explain.values import BY_TAG, PRIMITIVES, octets, show, tag_name
 from pki import asn1, der
 from pki.errors import PkiError
 
 MAX_NODES = 1500  # a PKINIT request with a chain of three certificates has about 400
 MAX_DEPTH = 48
 MAX_INLINE_ITEMS = 24
-SHORT_OCTETS = 20  # shown whole: a SHA-1 digest, a nonce
 
 _CONTEXT = 0x80
 _CONSTRUCTED = 0x20
-
-
-@dataclass(slots=True, kw_only=True)
-class Node:
-    """One field of a message."""
-
-    name: str
-    """The ASN.1 name of the field, or the name of its type."""
-    value: str = ""
-    """In human form, on one line, escaped; "" for what only has children."""
-    fault: str = ""
-    """What is wrong here, in fixed words; "" when nothing is."""
-    offset: int | None = None
-    """Where the element starts; None for what is not an element of the message."""
-    children: list["Node"] = field(default_factory=list)
-
-    def find(self, *path: str) -> "Node | None":
-        """Find a descendant by names, each the first match at any depth below the last."""
-        found: Node | None = self
-        for name in path:
-            found = None if found is None else _search(found, name)
-        return found
-
-    def as_json(self) -> dict[str, object]:
-        """Return the node with stable keys; empty ones are left out."""
-        out: dict[str, object] = {"name": self.name}
-        if self.offset is not None:
-            out["offset"] = self.offset
-        if self.value:
-            out["value"] = self.value
-        if self.fault:
-            out["fault"] = self.fault
-        if self.children:
-            out["children"] = [child.as_json() for child in self.children]
-        return out
-
-    def faults(self) -> list["Node"]:
-        """List the nodes with a fault, in the order of the message."""
-        own = [self] if self.fault else []
-        return own + [node for child in self.children for node in child.faults()]
-
-
-def _search(node: Node, name: str) -> Node | None:
-    for child in node.children:
-        if child.name == name:
-            return child
-        found = _search(child, name)
-        if found is not None:
-            return found
-    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -404,7 +353,7 @@ class Reader:
         tag = self.message[at.pos] if tag is None else tag
         value = self.message[at.start : at.end]
         if not tag & _CONSTRUCTED:
-            spec = _BY_TAG.get(tag)
+            spec = BY_TAG.get(tag)
             try:
                 shown = octets(value) if spec is None else show(spec.read(value, 0, len(value)))
             except (PkiError, IndexError):
@@ -444,92 +393,3 @@ def _fault(error: Exception | str) -> str:
     if isinstance(error, str):
         return error
     return error.fault.value if isinstance(error, PkiError) else "truncated"
-
-
-PRIMITIVES: Mapping[str, asn1.Spec[Any]] = {
-    spec.name: spec
-    for spec in (
-        asn1.INTEGER,
-        asn1.INT32,
-        asn1.UINT32,
-        asn1.OCTET_STRING,
-        asn1.OID,
-        asn1.GENERAL_STRING,
-        asn1.UTF8_STRING,
-        asn1.IA5_STRING,
-        asn1.GENERALIZED_TIME,
-    )
-}
-_BY_TAG: Mapping[int, asn1.Spec[Any]] = {
-    der.BOOLEAN: asn1.BOOLEAN,
-    der.INTEGER: asn1.INTEGER,
-    der.NULL: asn1.NULL,
-    der.OID: asn1.OID,
-    der.UTF8_STRING: asn1.UTF8_STRING,
-    der.GENERAL_STRING: asn1.GENERAL_STRING,
-    der.GENERALIZED_TIME: asn1.GENERALIZED_TIME,
-    der.PRINTABLE_STRING: asn1.IA5_STRING,
-    der.IA5_STRING: asn1.IA5_STRING,
-}
-_TAG_NAMES = {
-    der.BOOLEAN: "BOOLEAN",
-    der.INTEGER: "INTEGER",
-    der.BIT_STRING: "BIT STRING",
-    der.OCTET_STRING: "OCTET STRING",
-    der.NULL: "NULL",
-    der.OID: "OBJECT IDENTIFIER",
-    der.UTF8_STRING: "UTF8String",
-    der.PRINTABLE_STRING: "PrintableString",
-    der.IA5_STRING: "IA5String",
-    der.GENERALIZED_TIME: "GeneralizedTime",
-    der.GENERAL_STRING: "GeneralString",
-    der.SEQUENCE: "SEQUENCE",
-    der.SET: "SET",
-    0x17: "UTCTime",
-}
-
-
-def tag_name(tag: int) -> str:
-    """Name an identifier octet."""
-    known = _TAG_NAMES.get(tag)
-    if known is not None:
-        return known
-    kind = {0x40: "APPLICATION ", 0x80: "", 0xC0: "PRIVATE ", 0: "UNIVERSAL "}[tag & 0xC0]
-    return f"[{kind}{tag & 31}]"
-
-
-def show(value: object) -> str:
-    """Write a decoded value."""
-    if isinstance(value, bool):
-        return "TRUE" if value else "FALSE"
-    if isinstance(value, int):
-        return str(value) if value.bit_length() <= 64 else big_number(value)
-    if isinstance(value, str):
-        return quoted(value)
-    if isinstance(value, bytes):
-        return octets(value)
-    if isinstance(value, datetime):
-        return time_text(value)
-    return "NULL" if value is None else type(value).__name__
-
-
-def time_text(value: datetime) -> str:
-    """Write a time: `2026-05-04 12:00:00Z`; strftime would drop zeros of early years."""
-    day = f"{value.year:04}-{value.month:02}-{value.day:02}"
-    return f"{day} {value.hour:02}:{value.minute:02}:{value.second:02}Z"
-
-
-def octets(value: bytes) -> str:
-    """Write octets: whole when few, else their number and how they begin."""
-    if not value:
-        return "(empty)"
-    if len(value) <= SHORT_OCTETS:
-        return value.hex()
-    return f"{value[:8].hex()}... ({count(len(value), 'octet')})"
-
-
-def big_number(value: int) -> str:
-    """Write a large number by its size and how it begins."""
-    size = (value.bit_length() + 7) // 8
-    head = (abs(value) >> max(0, 8 * (size - 4))) & 0xFFFFFFFF
-    return f"{'-' if value < 0 else ''}{head:08x}... ({count(value.bit_length(), 'bit')})"

@@ -6,7 +6,7 @@ import pytest
 
 from kdc.explain.explanation import Subject, Verdict, as_text, explain
 from kdc.explain.findings import Known
-from kdc.explain.reader import Node
+from kdc.explain.node import Node
 from kdc.explain.steps import State, Step
 from kdc.explain.tree import message_tree
 from kdc.outcome import Outcome

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from directory.keycredential import NewKeyCredential, decode_key_credential, encode_key_credential
 from kdc.explain.keys import credential_tree
 from kdc.explain.names import field_name
-from kdc.explain.reader import MAX_NODES, Node, rows_of
+from kdc.explain.node import Node
+from kdc.explain.reader import MAX_NODES, rows_of
 from kdc.explain.tree import SCHEMA, message_tree
 from kdc.wire.constants import PaType
 from kdc.wire.rfc4120 import EncryptedData, HostAddress
