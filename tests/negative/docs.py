@@ -16,10 +16,10 @@ PAGE = peers.ROOT / "docs/security.md"
 _HEAD = """# What is refused, and with which answer
 
 This page is made from `tests/negative/rows.toml` by `python -m tests.negative.docs`; a test keeps
-it up to date. Every line is a test, run over UDP and TCP against a live server, by a client that
-shares no code with it, decrypts every reply with its own key and fails on any ticket that it
-should not have got. Beside each stands a control: the same request without the defect, which gets
-a ticket.
+it up to date. Every line of a table is a test, run over UDP and TCP against a live server, by a
+client that shares no code with it, decrypts every reply with its own key and fails on any ticket
+that it should not have got. Beside each stands a control: the same request without the defect,
+which gets a ticket. Rows without a table name the tests that show them.
 
 *answer* is the KRB-ERROR code, `ticket`, or `nothing` for a message that is dropped. *reason* is
 `why` in the audit record; the client gets only the code's name and a reference (`[ref 7K3M]`),
