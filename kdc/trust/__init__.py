@@ -14,7 +14,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
+from directory.model import AccountKind
 from pki.keys import PublicKey
+
+KINDS = (AccountKind.USER, AccountKind.COMPUTER)
+"""The accounts that log on with a key or a certificate."""
 
 
 @dataclass(slots=True, kw_only=True)

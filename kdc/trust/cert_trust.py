@@ -17,9 +17,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from directory.backend import Directory
-from directory.model import Account, AccountKind
+from directory.model import Account
 from kdc.errors import KdcError
-from kdc.trust import SignerEvidence, TrustVerdict
+from kdc.trust import KINDS, SignerEvidence, TrustVerdict
 from kdc.trust.chain_refusal import refusal_from_chain
 from kdc.trust.logon_names import LogonNames, read_logon_names
 from kdc.trust.mapping import MappingPolicy, judge_mapping
@@ -31,7 +31,6 @@ from pki.errors import ChainError, ChainFault, PkiError
 from pki.revocation import RevocationSource, Status
 from pki.x500 import canonical_name
 
-KINDS = (AccountKind.USER, AccountKind.COMPUTER)
 MAX_REMEMBERED = 4096
 """Chains remembered; one costs about 4 KiB with its names."""
 

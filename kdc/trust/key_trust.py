@@ -8,13 +8,11 @@ a key of somebody else (75) from a key of nobody (62).
 import hmac
 
 from directory.backend import Directory
-from directory.model import Account, AccountKind
+from directory.model import Account
 from kdc.errors import KdcError
-from kdc.trust import SignerEvidence, TrustVerdict
+from kdc.trust import KINDS, SignerEvidence, TrustVerdict
 from kdc.trust.device import DevicePolicy, check_device
 from kdc.wire.constants import ErrorCode
-
-KINDS = (AccountKind.USER, AccountKind.COMPUTER)
 
 
 def judge_key_trust(

@@ -10,8 +10,9 @@ from datetime import datetime
 from directory.backend import Directory
 from directory.model import Account, AccountKind
 from kdc.errors import KdcError
+from kdc.trust import KINDS
 from kdc.trust.alt_security import strong_keys, weak_keys
-from kdc.trust.cert_trust import KINDS, CertTrust, valid_logon_chain
+from kdc.trust.cert_trust import CertTrust, valid_logon_chain
 from kdc.trust.logon_names import LogonNames
 from kdc.trust.mapping import (
     MappingPolicy,
