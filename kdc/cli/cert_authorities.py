@@ -12,7 +12,7 @@ from kdc.cli.authority import (
     open_ledger,
     write_root_crl,
 )
-from kdc.cli.cert_files import read_certificate
+from kdc.cli.cert_files import read_certificate, read_crl
 from kdc.cli.cert_renew import http_names, kdc_hosts, kdc_key_types
 from kdc.cli.errors import CliError, ExitCode
 from kdc.cli.options import state_option
@@ -141,7 +141,9 @@ def import_ca(ctx: click.Context, certificate: Path, key: Path, root_crl: Path |
                 "put the root's certificate behind the CA's",
             )
         root = last.der
-    found = None if root_crl is None else root_crl.read_bytes()
+    if root is None and root_crl is not None:
+        raise click.UsageError("--root-crl is of a root above the CA, and this one is its own")
+    found = None if root_crl is None else read_crl(root_crl, chain[-1])
     _put_in_place(realm, issuer, root, found)
     click.echo(f"the realm's CA is now the one of {certificate}")
     click.echo(f"  clients need {realm.folder.ca_certificate}; SIGHUP to a running server")

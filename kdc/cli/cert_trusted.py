@@ -9,9 +9,9 @@ from pathlib import Path
 
 import click
 
-from kdc.cli.cert_files import read_certificate
+from kdc.cli.cert_files import read_certificate, read_crl
 from kdc.cli.errors import CliError, ExitCode
-from kdc.cli.options import json_option, not_found, read_input_file, state_option
+from kdc.cli.options import json_option, not_found, state_option
 from kdc.cli.output import iso, print_json, print_table, read_time
 from kdc.cli.state import open_realm, write_public
 from kdc.server.certificates import (
@@ -21,11 +21,8 @@ from kdc.server.certificates import (
 from kdc.state_folder import StateFolder
 from pki import ca, oids
 from pki.certificate import Certificate
-from pki.chain import ChainProfile, is_self_issued, subject_text
-from pki.crl import MAX_CRL_BYTES, Crl
-from pki.errors import PkiError
+from pki.chain import is_self_issued, subject_text
 from pki.extensions import KeyUsageBit, decode_basic_constraints, decode_key_usage
-from pki.pem import from_pem
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -67,7 +64,7 @@ def add(
     found = read_certificate(file)[:1]
     for certificate in found:
         _check_ca(certificate, file)
-    lists = [_read_crl(path, found[0]) for path in crls]
+    lists = [read_crl(path, found[0]) for path in crls]
     folder = realm.folder.trusted_roots if root else realm.folder.logon_cas
     place = folder / f"{stem}.pem"
     if place.exists():
@@ -101,21 +98,6 @@ def _check_ca(certificate: Certificate, file: Path) -> None:
         "its basicConstraints or keyUsage do not let it issue certificates",
         "give the certificate of the CA, not one that it has issued",
     )
-
-
-def _read_crl(path: Path, issuer: Certificate) -> bytes:
-    """Read a CRL and check that this CA has signed it. Raises CliError."""
-    try:
-        data = from_pem(read_input_file(path, MAX_CRL_BYTES))
-        profile = ChainProfile()
-        Crl(data).check_signature(issuer, profile.digests, profile.key_policy)
-    except PkiError as error:
-        raise CliError(
-            f"{path} is no revocation list of this CA",
-            error.detail or error.fault.value,
-            "fetch the list that the CA's certificates point to",
-        ) from None
-    return data
 
 
 def _make_folder(folder: Path) -> None:

@@ -99,6 +99,25 @@ def test_import_refuses_a_key_of_another(
     assert (realm.state / "pki/ca.pem").read_bytes() == before
 
 
+def test_root_crl_of_an_imported_ca_is_its_roots(shell: Shell, tmp_path: Path) -> None:
+    """A file that is no list of that root, or a root of its own: nothing is changed."""
+    shell.ok("init", "--realm", "LAB.TEST")
+    before = (shell.state / "pki/ca.pem").read_bytes()
+    root = ca.create_root("CORP.TEST", now())
+    issuing = ca.issue_issuing_ca(root, "CORP.TEST", now())
+    pems = [ca.certificate_to_pem(made.certificate_der) for made in (issuing, root)]
+    (tmp_path / "ca.pem").write_bytes(b"".join(pems))
+    (tmp_path / "ca.key").write_bytes(ca.private_key_to_pem(issuing.private_key))
+    other = shell.state / "pki/ca.crl"
+    pair = (tmp_path / "ca.pem", tmp_path / "ca.key")
+    done = shell("cert", "import-ca", *pair, "--root-crl", other)
+    assert (done.code, done.error[0]) == (1, f"{other} is no revocation list of this CA")
+    (tmp_path / "ca.pem").write_bytes(pems[1])
+    (tmp_path / "ca.key").write_bytes(ca.private_key_to_pem(root.private_key))
+    assert shell("cert", "import-ca", *pair, "--root-crl", other).code == 2
+    assert (shell.state / "pki/ca.pem").read_bytes() == before
+
+
 def test_offline_root_makes_another_issuing_ca(shell: Shell, tmp_path: Path) -> None:
     """Its key is needed for that alone; clients keep their anchor."""
     shell.ok("init", "--realm", "LAB.TEST", "--ca", "offline-root")
