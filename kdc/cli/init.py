@@ -151,6 +151,8 @@ def command(
     --directory makes a realm whose accounts live in LDAP, and loads them.
     """
     choice.check()
+    if choice.urls and kpasswd:
+        raise click.UsageError("--kpasswd-listen: passwords of --directory are changed where it is")
     folder = state_folder(ctx)
     realm = realm.upper()
     if not force and _is_there(folder, realm):
@@ -203,10 +205,8 @@ def command(
     click.echo(f"realm {config.realm} is in {folder.root}")
     click.echo(f"  clients use {folder.krb5_conf}")
     if folder.root_key.exists():
-        click.echo(f"  put {folder.root_key} away, and master.key with it: only a new issuing CA")
-        click.echo(
-            "  and the root's yearly revocation list need them (kdc cert issuing-ca, kdc cert crl)"
-        )
+        click.echo(f"  put {folder.root_key} away, and a copy of master.key: only a new issuing CA")
+        click.echo("  and the root's yearly revocation list need it (kdc cert issuing-ca)")
     if not has_krbtgt_san(config):
         click.echo("  its KDC certificate has no id-pkinit-san, on purpose: compat = tools")
     if choice.urls:

@@ -35,6 +35,7 @@ _OPTIONS: tuple[Callable[[Callable[..., None]], Callable[..., None]], ...] = (
         "sasl",
         # A ticket for the directory can only come once the realm is there: directory.ccache.
         type=click.Choice([name for name in get_args(Sasl) if name != "gssapi"]),
+        help="external: a local socket says who the KDC is (OpenLDAP).",
     ),
     click.option(
         "--directory-bind-password-file",
@@ -96,13 +97,15 @@ class DirectoryChoice:
     def check(self) -> None:
         """Refuse options that do not go together. Raises click.UsageError."""
         if not self.urls:
-            if any((self.flavour, self.base, self.ca_file, self.bind_dn, self.sasl)):
+            if any(getattr(self, field.name) for field in fields(self)):
                 raise click.UsageError("options of a directory need --directory URL")
             return
         if self.flavour is None:
             raise click.UsageError("--directory needs --flavour samba, ad or openldap")
         if self.bind_dn and self.bind_password_file is None:
             raise click.UsageError("--directory-bind-dn needs --directory-bind-password-file")
+        if self.bind_password_file is not None and not self.bind_dn:
+            raise click.UsageError("--directory-bind-password-file needs --directory-bind-dn")
 
     def password(self) -> bytes:
         """Read the bind's password."""

@@ -181,3 +181,21 @@ def test_kpasswd_has_a_port_of_its_own(
     assert list(config.kpasswd_addresses()) == expected
     lines = (shell.state / "krb5.conf").read_text().splitlines()
     assert [line.split(" = ")[1] for line in lines if "kpasswd_server" in line] == expected
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--directory-starttls",),
+        ("--directory-key-source", "ldap-sealed"),
+        ("--directory-bind-password-file", "F"),
+        ("--directory", "ldapi://", "--flavour", "openldap", "--kpasswd-listen", "127.0.0.1:464"),
+        ("--directory", "ldapi://", "--flavour", "ad", "--directory-bind-password-file", "F"),
+    ],
+)
+def test_option_that_would_do_nothing_is_wrong_usage(
+    shell: Shell, options: tuple[str, ...]
+) -> None:
+    """Nobody is to believe that it was heeded; nothing is made."""
+    assert shell("init", "--realm", "LAB.TEST", *options).code == ExitCode.USAGE
+    assert not shell.state.exists()
