@@ -9,8 +9,6 @@ Rules
 """
 
 import contextlib
-import os
-import secrets
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -23,51 +21,39 @@ from directory.backend import DirectoryError, DirectoryFault
 from directory.changes import UNCHANGED, AccountChanges, NewAccount
 from directory.keycredential import MAX_VALUES, decode_key_credential
 from directory.model import (
-    KRBTGT_RID,
     MAX_OWN_KVNO,
     AccountKind,
     Device,
     KeyCredential,
     PrincipalKey,
     Sid,
-    match_key,
 )
-from directory.sealing import MasterKey, sync_folder
+from directory.sealing import MasterKey
+from directory.store_create import create_store
 from directory.store_devices import (
-    DEVICE_TABLES,
     delete_device_rows,
     enable_device,
     insert_device,
 )
 from directory.store_groups import (
-    FIRST_OWN_RID,
-    GROUP_TABLES,
     delete_group_row,
     delete_member,
     insert_group,
     insert_member,
-    insert_well_known_groups,
 )
 from directory.store_insert import KEY_OWNERS, Inserter, changed_columns, unique
 from directory.store_names import check_name, check_upn, implicit_owner
 from directory.store_read import StoreReader
 from directory.store_schema import (
-    ACCOUNT_TABLES,
-    NT_HASH_TABLE,
-    READ_ONLY_DC_INDEX,
-    SCHEMA_VERSION,
-    VALUE_TABLES,
     WRITE_WAIT_S,
     AccountFlag,
     connect,
-    create_file,
     embedded_dn,
     secret_aad,
     to_micros,
     unavailable,
 )
 from directory.store_values import (
-    MAPPING_TABLE,
     RARE_FLAGS,
     changed_values,
     push_history,
@@ -80,11 +66,6 @@ PROGRESS_EVERY = 1000
 
 def _fail(kind: DirectoryFault, detail: str) -> NoReturn:
     raise DirectoryError(kind, detail)
-
-
-def random_domain_sid() -> Sid:
-    """Make the SID of a new domain: S-1-5-21 and three random numbers."""
-    return Sid(5, (21, *(secrets.randbits(32) for _ in range(3))))
 
 
 class Store(StoreReader):
@@ -144,56 +125,15 @@ class Store(StoreReader):
         The file appears under its name only when it is complete.
         Raises DirectoryError: EXISTS, DENIED, INVALID.
         """
-        if path.exists():
-            _fail(DirectoryFault.EXISTS, f"{path} is already there")
-        draft = path.with_name(f"{path.name}.new")
-        for left_over in (draft, *(Path(f"{draft}{end}") for end in ("-wal", "-shm"))):
-            left_over.unlink(missing_ok=True)
-        domain = domain_sid or random_domain_sid()
-        krbtgt = NewAccount(
-            kind=AccountKind.KRBTGT,
-            name="krbtgt",
-            spns=tuple({match_key(n): f"krbtgt/{n}" for n in (netbios, realm)}.values()),
-            created_at=now,
-            keys=tuple(krbtgt_keys),
-            sid=domain.with_rid(KRBTGT_RID),
+        create_store(
+            path,
+            master_key,
+            realm=realm,
+            netbios=netbios,
+            krbtgt_keys=krbtgt_keys,
+            now=now,
+            domain_sid=domain_sid,
         )
-        connection = create_file(
-            draft,
-            ACCOUNT_TABLES
-            + NT_HASH_TABLE
-            + GROUP_TABLES
-            + VALUE_TABLES
-            + READ_ONLY_DC_INDEX
-            + DEVICE_TABLES
-            + MAPPING_TABLE,
-        )
-        try:
-            connection.execute("BEGIN IMMEDIATE")
-            connection.executemany(
-                "INSERT INTO settings VALUES (?, ?)",
-                (
-                    ("schema_version", SCHEMA_VERSION),
-                    ("realm", realm),
-                    ("netbios", netbios),
-                    ("domain_sid", str(domain)),
-                    ("next_rid", FIRST_OWN_RID),
-                ),
-            )
-            connection.execute(
-                "INSERT INTO secrets VALUES ('key check', ?)",
-                (master_key.seal(secret_aad("key check"), secrets.token_bytes(16)),),
-            )
-            insert_well_known_groups(connection, domain)
-            Inserter(connection, master_key, realm, domain).insert(krbtgt)
-            connection.execute("COMMIT")
-        except sqlite3.Error as error:
-            raise unavailable(error) from error
-        finally:
-            # The last connection to close folds the log into the file and removes it.
-            connection.close()
-        os.rename(draft, path)
-        sync_folder(path)
         store = cls(path, master_key)
         store.unlock(0)  # makes the counters' file, so that no two workers race for it
         return store

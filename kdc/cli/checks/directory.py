@@ -23,7 +23,7 @@ from directory.ldap.messages import (
 from directory.ldap.settings import Flavour
 from directory.ldap.write import WritingConnection
 from directory.model import Sid
-from directory.store import random_domain_sid
+from directory.store_create import random_domain_sid
 from kdc.cli.checks import directory_repair as repair
 from kdc.cli.checks.finding import Finding, fail, listed, ok, warn
 
