@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from kdc.config import KdcConfig, LoadedConfig, load_config
+from kdc.config import KdcConfig
+from kdc.config_read import LoadedConfig, load_config
 
 
 @dataclass(frozen=True, slots=True)

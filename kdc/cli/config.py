@@ -9,7 +9,8 @@ from kdc.cli.errors import CliError, ExitCode
 from kdc.cli.options import json_option, state_option
 from kdc.cli.output import print_json, print_table
 from kdc.cli.state import load_realm_config, open_realm, state_folder
-from kdc.config import KEYS, LoadedConfig, load_config
+from kdc.config import KEYS
+from kdc.config_read import LoadedConfig, load_config
 from kdc.config_values import enctype_name, format_duration
 
 

@@ -14,7 +14,8 @@ from kdc.cli.errors import ExitCode
 from kdc.cli.options import json_option, kdc_place, state_option
 from kdc.cli.output import iso, one_line, print_json
 from kdc.cli.state import RealmState, now, state_folder
-from kdc.config import ConfigError, LoadedConfig
+from kdc.config import ConfigError
+from kdc.config_read import LoadedConfig
 from kdc.state_folder import StateFolder
 
 _COLOURS = {Level.OK: "green", Level.WARN: "yellow", Level.FAIL: "red"}

@@ -49,8 +49,8 @@ from kdc.config import (
     KPASSWD_PORT,
     ConfigError,
     KdcConfig,
-    parse_config,
 )
+from kdc.config_read import parse_config
 from kdc.config_values import format_address, parse_address
 from kdc.crypto.etypes import KEY_BYTES, EncType
 from kdc.state_folder import StateFolder

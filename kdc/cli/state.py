@@ -17,7 +17,8 @@ from directory.sealing import MasterKey, SecretFileError, read_secret_file
 from directory.store import Store
 from kdc.cli.errors import CliError, ExitCode, cannot_write
 from kdc.cli.options import not_found
-from kdc.config import ConfigError, KdcConfig, LoadedConfig
+from kdc.config import ConfigError, KdcConfig
+from kdc.config_read import LoadedConfig
 from kdc.state_folder import StateFolder
 from pki.ca import IssuedCertificate, certificates_from_pem, private_key_from_pem
 

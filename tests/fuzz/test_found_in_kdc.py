@@ -4,7 +4,8 @@ import pytest
 
 from kdc.client.errors import ClientError
 from kdc.client.kdc_certificate import verify_kdc_certificate
-from kdc.config import ConfigError, parse_config
+from kdc.config import ConfigError
+from kdc.config_read import parse_config
 from kdc.formats.ccache import Principal, parse_principal
 from tests.fuzz.realm import kdc_certificate, root
 from tests.kdc.builders import NOW, REALM

@@ -6,15 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from kdc.config import (
-    KEYS,
-    WITHOUT_EFFECT,
-    ConfigError,
-    KdcConfig,
-    _key_lines,
-    load_config,
-    parse_config,
-)
+from kdc.config import KEYS, WITHOUT_EFFECT, ConfigError, KdcConfig
+from kdc.config_read import _key_lines, load_config, parse_config
 from kdc.config_values import enctype_name, format_duration, parse_address, parse_duration
 from kdc.state_folder import StateFolder
 

@@ -10,7 +10,8 @@ import click
 
 from kdc.cli.errors import explain
 from kdc.cli.state import RealmState
-from kdc.config import KdcConfig, LoadedConfig
+from kdc.config import KdcConfig
+from kdc.config_read import LoadedConfig
 from kdc.state_folder import StateFolder
 
 SHOWN_NAMES = 5

@@ -2,7 +2,8 @@
 
 from dataclasses import fields
 
-from kdc.config import KEYS, ConfigError, KdcConfig, parse_config
+from kdc.config import KEYS, ConfigError, KdcConfig
+from kdc.config_read import parse_config
 from kdc.config_values import format_address, format_duration, parse_address, parse_duration
 
 

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from kdc.cli.errors import ExitCode
-from kdc.config import KEYS, parse_config
+from kdc.config import KEYS
+from kdc.config_read import parse_config
 from tests.kdc.cli.conftest import Shell
 
 

@@ -3,7 +3,8 @@
 import pytest
 
 from kdc.cli.dns import records, zone_text
-from kdc.config import KdcConfig, parse_config
+from kdc.config import KdcConfig
+from kdc.config_read import parse_config
 from tests.kdc.cli.conftest import Shell
 
 NODES = (("kdc1.lab.test", ("192.0.2.1", "2001:db8::1")), ("kdc2.lab.test", ()))

@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from kdc.config import parse_config
+from kdc.config_read import parse_config
 from kdc.server.counters import Counters
 from kdc.server.http.metrics import DROPS, METRICS, KdcCollector, code_name
 from kdc.server.replay import FileReplayMemory, replay_usage
