@@ -78,6 +78,7 @@ def explain(
     found: tuple[str, ...] = ()
     steps: tuple[Stage, ...] = ()
     request = read_request(subject.message)
+    framed = is_frame(subject.message)
     if verdict is not None:
         preauth = verdict.facts.get("preauth")
         hide = config is not None and config.hide_unknown
@@ -96,7 +97,7 @@ def explain(
             issued=not verdict.why and not verdict.code,
             certificate=verdict.facts.get("trust") == "certificate",
         )
-        if is_frame(subject.message):
+        if framed:
             steps = ()  # those are of AS and TGS
         if verdict.judged_now:
             steps = tuple(_forgotten(stage) for stage in steps)
@@ -109,9 +110,7 @@ def explain(
         advice=advice,
         found=found,
         stages=steps,
-        tree=frame_tree(subject.message)
-        if is_frame(subject.message)
-        else message_tree(subject.message),
+        tree=frame_tree(subject.message) if framed else message_tree(subject.message),
         credentials=tuple(credential_tree(c, signer) for c in credentials),
         credentials_of="" if account is None else account.sam_account_name,
         client=_argument(verdict, account.sam_account_name if account is not None else ""),

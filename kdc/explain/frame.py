@@ -28,11 +28,20 @@ def frame_tree(message: bytes) -> Node:
         Node(name="AP-REQ-length", value=str(len(frame.ap)), offset=4),
     ]
     if frame.ap:
-        root.children.append(message_tree(frame.ap))
-    rest = message_tree(frame.rest)
+        root.children.append(_at(HEADER.size, message_tree(frame.ap)))
+    rest = _at(HEADER.size + len(frame.ap), message_tree(frame.rest))
     rest.name = "KRB-PRIV" if frame.ap else rest.name
     root.children.append(rest)
     return root
+
+
+def _at(start: int, tree: Node) -> Node:
+    """Count the offsets of a message's tree from the start of the frame that it stands in."""
+    if tree.offset is not None:
+        tree.offset += start
+    for child in tree.children:
+        _at(start, child)
+    return tree
 
 
 def redact_frame(message: bytes) -> bytes:
