@@ -29,6 +29,7 @@ from directory.model import (
     Sid,
     match_key,
 )
+from directory.store_groups import is_storable
 from directory.store_read import StoreReader
 
 
@@ -212,4 +213,4 @@ class ReplicaDirectory:
 
 def _can_ask(name: str) -> bool:
     """Tell whether a name could be anybody's: text that a directory can hold."""
-    return 0 < len(name) <= MAX_NAME_CHARS and not any("\ud800" <= c <= "\udfff" for c in name)
+    return 0 < len(name) <= MAX_NAME_CHARS and is_storable(name)

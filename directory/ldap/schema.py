@@ -27,6 +27,7 @@ from directory.ldap.records import (
     Unusable,
 )
 from directory.ldap.settings import Flavour
+from directory.lockout import FOREVER
 from directory.model import KRBTGT_RID, AccountKind, Device, Sid, match_key
 from directory.store_devices import MAX_DEVICE_NAME_CHARS
 from directory.store_names import check_spn, check_upn
@@ -38,8 +39,7 @@ MAX_DN_CHARS = 4096
 
 _NEVER = 0x7FFFFFFFFFFFFFFF
 FILETIME_EPOCH = datetime(1601, 1, 1, tzinfo=UTC)
-_MAX_TICKS = (datetime(9999, 12, 31, tzinfo=UTC) - FILETIME_EPOCH) // timedelta(microseconds=1)
-FOREVER = datetime(9999, 12, 31, tzinfo=UTC)
+_MAX_TICKS = (FOREVER - FILETIME_EPOCH) // timedelta(microseconds=1)
 
 # userAccountControl (MS-ADTS 2.2.16).
 UF_ACCOUNTDISABLE = 0x2

@@ -8,7 +8,8 @@ import pytest
 from directory.ldap.attributes import guid_of
 from directory.ldap.messages import Entry
 from directory.ldap.records import AccountEntry, DomainFacts, Gone, Unusable
-from directory.ldap.schema import FOREVER, interval, read_entry
+from directory.ldap.schema import interval, read_entry
+from directory.lockout import FOREVER
 from directory.model import AccountKind, Sid
 from tests.directory.ldap.builders import (
     DOMAIN,
