@@ -42,7 +42,8 @@ class Between:
     """Called a few times a second: keys from elsewhere, and whatever else there is."""
     poll_interval_s: float = 1.0
     compare_interval_s: float = 0.0
-    """How often everything is compared where nothing else tells of deletions; 0: by size."""
+    """How often everything is compared where nothing else tells of deletions; 0: by size, or
+    `follow_times.COMPARE_EVERY_S` where changes are polled."""
     loaded: Callable[[], None] = lambda: None
     """Called when every account is there, and single changes come from now on."""
 
