@@ -21,6 +21,7 @@ from kdc.cli.state import (
     MAX_PEM_BYTES,
     ROOT_KEY_AAD,
     RealmState,
+    make_private_folder,
     now,
     open_realm,
     write_private,
@@ -49,8 +50,7 @@ def _put_in_place(
     key_types, hosts, names = kdc_key_types(realm), kdc_hosts(realm), http_names(realm)
     pem = ca.certificate_to_pem(issuer.certificate_der)
     for place in (folder.trusted_roots, folder.crls, folder.logon_cas):
-        place.mkdir(exist_ok=True)
-        place.chmod(0o700)
+        make_private_folder(place)
     if root is None:
         folder.own_trusted_root.unlink(missing_ok=True)
     else:

@@ -12,6 +12,7 @@ from kdc.cli.output import iso, print_json, print_table, read_time
 from kdc.cli.state import (
     MAX_PEM_BYTES,
     RealmState,
+    check_not_there,
     check_writable,
     find_account,
     now,
@@ -87,13 +88,7 @@ def issue(
     realm = open_realm(ctx)
     chosen = TEMPLATES[template]
     check_writable(out)
-    if out.exists():
-        raise CliError(
-            f"{out} is already there",
-            "a key is never overwritten unasked",
-            "choose another path, or remove the file first",
-            ExitCode.EXISTS,
-        )
+    check_not_there(out)
     with realm.store() as store:
         account = find_account(store, user)
     _check_account(account, chosen)

@@ -13,7 +13,7 @@ from kdc.cli.cert_files import read_certificate, read_crl
 from kdc.cli.errors import CliError, ExitCode
 from kdc.cli.options import json_option, not_found, state_option
 from kdc.cli.output import iso, print_json, print_table, read_time
-from kdc.cli.state import open_realm, write_public
+from kdc.cli.state import make_private_folder, open_realm, write_public
 from kdc.server.certificates import (
     CERTIFICATE_SUFFIXES,
     read_ca_file,
@@ -55,16 +55,16 @@ def add(
 ) -> None:
     """Trust a CA for logons.
 
-    One that is not self-signed needs its root as well: kdc cert trust add ROOT --root.
+    Only the first certificate of FILE is taken. One that is not self-signed needs its root as well:
+    kdc cert trust add ROOT --root.
     """
     realm = open_realm(ctx)
     stem = name or file.stem
     if not _NAME.fullmatch(stem):
         raise click.UsageError(f"{stem!r} is no name for a file: give --name")
-    found = read_certificate(file)[:1]
-    for certificate in found:
-        _check_ca(certificate, file)
-    lists = [read_crl(path, found[0]) for path in crls]
+    certificate = read_certificate(file)[0]
+    _check_ca(certificate, file)
+    lists = [read_crl(path, certificate) for path in crls]
     folder = realm.folder.trusted_roots if root else realm.folder.logon_cas
     place = folder / f"{stem}.pem"
     if place.exists():
@@ -74,13 +74,13 @@ def add(
             "kdc cert trust list shows it; choose another --name",
             ExitCode.EXISTS,
         )
-    _make_folder(folder)
+    make_private_folder(folder)
     for number, data in enumerate(lists):
-        _make_folder(realm.folder.crls)
+        make_private_folder(realm.folder.crls)
         write_public(realm.folder.crls / f"{stem}{number or ''}.crl", data)
-    write_public(place, b"".join(ca.certificate_to_pem(c.der) for c in found))
-    click.echo(f"trusted {'as a root' if root else 'as a logon CA'}: {subject_text(found[0])}")
-    if not root and not is_self_issued(found[0]):
+    write_public(place, ca.certificate_to_pem(certificate.der))
+    click.echo(f"trusted {'as a root' if root else 'as a logon CA'}: {subject_text(certificate)}")
+    if not root and not is_self_issued(certificate):
         click.echo("  it is not self-signed: its root must be trusted too (--root)")
     if not lists and realm.config.revocation == "require":
         click.echo("  put its revocation list into pki/crls, or its certificates are refused (73)")
@@ -98,11 +98,6 @@ def _check_ca(certificate: Certificate, file: Path) -> None:
         "its basicConstraints or keyUsage do not let it issue certificates",
         "give the certificate of the CA, not one that it has issued",
     )
-
-
-def _make_folder(folder: Path) -> None:
-    folder.mkdir(exist_ok=True)
-    folder.chmod(0o700)
 
 
 @trust.command("list")

@@ -7,9 +7,6 @@ chooses nothing: all of it is ours, and the keys are sealed with the master key 
 """
 
 import secrets
-import time
-from collections.abc import Callable
-from contextlib import closing
 from dataclasses import dataclass
 
 import click
@@ -36,13 +33,12 @@ from kdc.cli.accounts import random_keys
 from kdc.cli.cloud_objects import krbtgt_common_name
 from kdc.cli.directory_access import Access, Caller, directory_errors, open_directory
 from kdc.cli.errors import CliError, ExitCode
-from kdc.cli.sealed_keys import set_sealed_keys
+from kdc.cli.sealed_keys import set_sealed_keys, settle
 from kdc.cli.state import RealmState
 from kdc.trust.privileged import READ_ONLY_CONTROLLERS_RID
 
 RODC_PROMOTION = "1.2.840.113556.1.4.1341"
 _WAIT_S = 15.0
-_POLL_S = 0.1
 _FIRST_RANDOM_RID = 1 << 29  # far above what anybody gives out by hand
 _NORMAL_ACCOUNT_DISABLED = 0x200 | 0x2
 _READ_ONLY_DC = 0x1000 | 0x4000000  # WORKSTATION_TRUST, PARTIAL_SECRETS (MS-ADTS 2.2.16)
@@ -94,7 +90,7 @@ def create(realm: RealmState, caller: Caller, wanted: Wanted) -> int:
     with open_directory(realm, caller) as access, directory_errors("nothing was made"):
         make = _create_by_promotion if chooses else _create_sealed
         number = make(realm, access, wanted)
-    _settle(realm, lambda store: _is_whole(store, number))
+    settle(realm, lambda store: _is_whole(store, number), _WAIT_S)
     return number
 
 
@@ -122,7 +118,7 @@ def rotate(realm: RealmState, caller: Caller, dc: ReadOnlyDc) -> None:
         found = store.read_only_dc(dc.number)
         return found is not None and any(key.kvno > newest for key in found.krbtgt.keys)
 
-    _settle(realm, is_there)
+    settle(realm, is_there, _WAIT_S)
 
 
 def delete(realm: RealmState, caller: Caller, dc: ReadOnlyDc) -> None:
@@ -133,7 +129,7 @@ def delete(realm: RealmState, caller: Caller, dc: ReadOnlyDc) -> None:
         for dn in dns:
             with directory_errors(f"{dn} is still there"):
                 access.connection.delete(dn)
-    _settle(realm, lambda store: dc.number not in store.read_only_dc_numbers())
+    settle(realm, lambda store: dc.number not in store.read_only_dc_numbers(), _WAIT_S)
 
 
 # -- Active Directory, Samba -----------------------------------------------------------------
@@ -278,23 +274,3 @@ def _dn_of(realm: RealmState, account_id: int) -> str:
 def _is_whole(store: Store, number: int) -> bool:
     found = store.read_only_dc(number)
     return found is not None and found.computer is not None and bool(found.krbtgt.keys)
-
-
-def _settle(realm: RealmState, followed: Callable[[Store], bool]) -> None:
-    """Wait, bounded, until this KDC's store has followed."""
-    try:
-        store = Store.open(realm.folder.store, realm.master_key(), read_only=True)
-    except DirectoryError:
-        return
-    with closing(store):
-        end = time.monotonic() + _WAIT_S
-        while time.monotonic() < end:
-            store.refresh()
-            if followed(store):
-                click.echo("  this KDC knows it")
-                return
-            time.sleep(_POLL_S)
-    click.echo(
-        "  note: the directory has it, this KDC's store does not yet: does kdc serve run here?",
-        err=True,
-    )

@@ -19,7 +19,7 @@ from kdc.cli.directory_ticket import sasl_of
 from kdc.cli.errors import CliError, ExitCode
 from kdc.cli.options import json_option, state_option
 from kdc.cli.output import iso, print_fields, print_json, progress
-from kdc.cli.state import RealmState, now, open_realm
+from kdc.cli.state import RealmState, now, open_ldap_realm
 from kdc.server.directory_link import make_servers, make_writer
 from kdc.server.key_source import open_key_source
 
@@ -32,18 +32,6 @@ def command() -> None:
 
 
 command.add_command(directory_check.command)
-
-
-def ldap_realm(ctx: click.Context) -> RealmState:
-    """Open the realm, which must live in LDAP."""
-    realm = open_realm(ctx)
-    if not realm.config.directory_url:
-        raise CliError(
-            f"{realm.config.realm} has no directory",
-            "its accounts live in the local store",
-            "kdc init --directory URL makes a realm on a directory",
-        )
-    return realm
 
 
 def load_accounts(
@@ -109,7 +97,7 @@ def load(ctx: click.Context, believe_deletions: bool) -> None:
 
     The follower of a running KDC does so by itself when it has to.
     """
-    realm = ldap_realm(ctx)
+    realm = open_ldap_realm(ctx)
     with realm.store(write=True, local=True) as store:
         sasl = sasl_of(realm.config, realm.folder.root)
         source = open_key_source(realm.config, realm.folder, realm.master_key(), sasl)
@@ -147,7 +135,7 @@ def status(ctx: click.Context, as_json: bool) -> None:
     JSON: state, server, confirmed_at, age_s, stale (nobody is served), entries, changes, fetches,
     failures, pid, problems (dn, why). Exit code 6 when the directory is not followed now.
     """
-    realm = ldap_realm(ctx)
+    realm = open_ldap_realm(ctx)
     found = _read_status(realm)
     moment = now()
     age = found.age(moment) if found is not None else None

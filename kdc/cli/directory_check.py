@@ -16,10 +16,10 @@ from kdc.cli.checks.finding import Finding, Level, fail, failed_by, ok, warn
 from kdc.cli.directory_access import Access, Caller, caller_options, open_directory
 from kdc.cli.directory_ticket import sasl_of
 from kdc.cli.doctor import print_findings, worst
-from kdc.cli.errors import CliError, ExitCode
+from kdc.cli.errors import ExitCode
 from kdc.cli.options import json_option, state_option
 from kdc.cli.output import iso, print_json
-from kdc.cli.state import RealmState, now, open_realm
+from kdc.cli.state import RealmState, now, open_ldap_realm
 from kdc.server.directory_link import ldap_settings
 from kdc.server.key_source import open_key_source
 
@@ -39,13 +39,7 @@ def command(ctx: click.Context, fix: bool, as_json: bool, caller: Caller) -> Non
     JSON: realm, time, result (the worst level), and checks: a list of check, level (ok, warn,
     fail), message, fix.
     """
-    realm = open_realm(ctx)
-    if not realm.config.directory_url:
-        raise CliError(
-            f"{realm.config.realm} has no directory",
-            "its accounts live in the local store",
-            "kdc init --directory URL makes a realm on a directory",
-        )
+    realm = open_ldap_realm(ctx)
     moment = now()
     found = _examine(realm, caller, moment, fix=fix)
     findings = list(found) if as_json else print_findings(found)

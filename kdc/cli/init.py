@@ -1,16 +1,15 @@
 """`kdc init`: make a realm in its state folder."""
 
-import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import click
 
 from directory.ldap.questions import SOCKET_NAME, STATUS_NAME
-from directory.model import PrincipalKey, Sid
+from directory.model import Sid
 from directory.sealing import MasterKey
 from directory.store import Store
-from kdc.cli.accounts import add_password_service
+from kdc.cli.accounts import add_password_service, random_keys
 from kdc.cli.authority import (
     KDC_KEYS,
     Authority,
@@ -36,6 +35,7 @@ from kdc.cli.state import (
     ROOT_CRL_DAYS,
     ROOT_KEY_AAD,
     RealmState,
+    make_private_folder,
     not_a_folder,
     now,
     state_folder,
@@ -52,44 +52,28 @@ from kdc.config import (
 )
 from kdc.config_read import parse_config
 from kdc.config_values import format_address, parse_address
-from kdc.crypto.etypes import KEY_BYTES, EncType
 from kdc.state_folder import StateFolder
 from pki import ca
 
 MAX_PORT = 65535
 
 
+def _addresses(*names: str, help: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Make an option for addresses to listen on."""
+    return click.option(*names, multiple=True, type=ListenAddress(), metavar="ADDR:PORT", help=help)
+
+
 @click.command("init")
 @click.option("--realm", required=True, help="Kerberos realm, such as LAB.TEST.")
 @click.option("--netbios", help="NetBIOS name of the domain; else the realm's first label.")
-@click.option(
-    "--listen",
-    multiple=True,
-    type=ListenAddress(),
-    metavar="ADDR:PORT",
-    help="May be repeated.",
-)
-@click.option(
+@_addresses("--listen", help="May be repeated.")
+@_addresses(
     "--kpasswd-listen",
     "kpasswd",
-    multiple=True,
-    type=ListenAddress(),
     help="Where passwords are changed; else port 464, or for another port than 88 one beside it.",
 )
-@click.option(
-    "--http",
-    multiple=True,
-    type=ListenAddress(),
-    metavar="ADDR:PORT",
-    help="Serve probes and metrics there; may be repeated.",
-)
-@click.option(
-    "--kkdcp",
-    multiple=True,
-    type=ListenAddress(),
-    metavar="ADDR:PORT",
-    help="Serve Kerberos over HTTPS there; may be repeated.",
-)
+@_addresses("--http", help="Serve probes and metrics there; may be repeated.")
+@_addresses("--kkdcp", help="Serve Kerberos over HTTPS there; may be repeated.")
 @click.option(
     "--kdc-key",
     type=click.Choice(list(KDC_KEYS)),
@@ -302,16 +286,12 @@ def _make(
     except OSError as error:
         raise cannot_write(folder.root, error) from error
     master_key = MasterKey.create(folder.master_key)
-    keys = tuple(
-        PrincipalKey(etype=etype, kvno=1, key=os.urandom(KEY_BYTES[EncType(etype)]))
-        for etype in config.supported_enctypes
-    )
     store = Store.create(
         folder.store,
         master_key,
         realm=config.realm,
         netbios=config.netbios,
-        krbtgt_keys=keys,
+        krbtgt_keys=random_keys(config),
         now=moment,
         domain_sid=domain_sid,
     )
@@ -325,8 +305,7 @@ def _make(
     key_pem = ca.private_key_to_pem(issuer.private_key)
     write_private(folder.pki / "ca.key", master_key.seal(CA_KEY_AAD, key_pem))
     # The realm's own CA may issue logon certificates; removing this file takes that away.
-    folder.logon_cas.mkdir(exist_ok=True)
-    folder.logon_cas.chmod(0o700)
+    make_private_folder(folder.logon_cas)
     write_public(folder.own_logon_ca, ca.certificate_to_pem(issuer.certificate_der))
     with open_ledger(folder) as ledger:
         authority = Authority(folder=folder, config=config, issuer=issuer, ledger=ledger)
@@ -344,8 +323,7 @@ def _below_offline_root(
     root_key = ca.private_key_to_pem(root.private_key)
     write_private(folder.root_key, master_key.seal(ROOT_KEY_AAD, root_key))
     for place in (folder.trusted_roots, folder.crls):
-        place.mkdir(exist_ok=True)
-        place.chmod(0o700)
+        make_private_folder(place)
     write_public(folder.own_trusted_root, root_pem)
     moment = now()
     issuing = ca.issue_issuing_ca(root, config.realm, moment)

@@ -25,6 +25,7 @@ from kdc.cli.options import json_option, not_found, read_input_file, state_optio
 from kdc.cli.output import print_fields, print_json, print_table, read_time
 from kdc.cli.state import (
     RealmState,
+    check_not_there,
     check_writable,
     find_account,
     now,
@@ -108,14 +109,8 @@ def enroll(
     realm = open_realm(ctx)
     moment = now()
     for path in (out, throwaway_issuer):
-        if path is not None and path.exists():
-            raise CliError(
-                f"{path} is already there",
-                "a key is never overwritten unasked",
-                "choose another path, or remove the file first",
-                ExitCode.EXISTS,
-            )
         if path is not None:
+            check_not_there(path)
             check_writable(path)
     _check_device(realm, device)
     with open_place(realm, caller, write=True) as place:

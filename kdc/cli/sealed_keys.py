@@ -70,7 +70,12 @@ def set_sealed_keys(
             stay = [key for key in old if key.kvno in kept and key.etype != NT_HASH_ETYPE]
             sealed = seal_keys(master_key, sid, (*new, *stay))
             write.write_sealed_keys(access.connection, account, sealed, password=password)
-    _settle(realm, account.name, kvno)
+
+    def is_there(store: Store) -> bool:
+        found = store.account_by_name(account.name)
+        return found is not None and any(key.kvno >= kvno for key in found.keys)
+
+    settle(realm, is_there, _WAIT_S)
     return account.name, new
 
 
@@ -80,18 +85,17 @@ def _keys_here(realm: RealmState, name: str) -> tuple[PrincipalKey, ...]:
         return account.keys if account is not None else ()
 
 
-def _settle(realm: RealmState, name: str, kvno: int) -> None:
-    """Wait, bounded, until this KDC's store has followed."""
+def settle(realm: RealmState, followed: Callable[[Store], bool], wait_s: float) -> None:
+    """Wait, bounded, until this KDC's store has followed the directory; say whether it has."""
     try:
         store = Store.open(realm.folder.store, realm.master_key(), read_only=True)
     except DirectoryError:
         return
     with closing(store):
-        end = time.monotonic() + _WAIT_S
+        end = time.monotonic() + wait_s
         while time.monotonic() < end:
             store.refresh()
-            account = store.account_by_name(name)
-            if account is not None and any(key.kvno >= kvno for key in account.keys):
+            if followed(store):
                 click.echo("  this KDC knows it")
                 return
             time.sleep(_POLL_S)

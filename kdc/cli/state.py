@@ -118,6 +118,18 @@ def open_realm(ctx: click.Context) -> RealmState:
     return RealmState(folder=folder, loaded=load_realm_config(folder))
 
 
+def open_ldap_realm(ctx: click.Context) -> RealmState:
+    """Open the realm, which must live in LDAP. Raises CliError, ConfigError."""
+    realm = open_realm(ctx)
+    if not realm.config.directory_url:
+        raise CliError(
+            f"{realm.config.realm} has no directory",
+            "its accounts live in the local store",
+            "kdc init --directory URL makes a realm on a directory",
+        )
+    return realm
+
+
 def load_realm_config(folder: StateFolder) -> LoadedConfig:
     """Read a realm's configuration. Raises ConfigError, also when there is no realm."""
     root, shown = folder.root, str(folder.kdc_toml)
@@ -152,6 +164,23 @@ def check_writable(path: Path) -> None:
         raise cannot_write(path, PermissionError(errno.EACCES, os.strerror(errno.EACCES)))
 
 
+def check_not_there(path: Path) -> None:
+    """Refuse to write a key where there is a file already. Raises CliError."""
+    if path.exists():
+        raise CliError(
+            f"{path} is already there",
+            "a key is never overwritten unasked",
+            "choose another path, or remove the file first",
+            ExitCode.EXISTS,
+        )
+
+
+def make_private_folder(path: Path) -> None:
+    """Make a folder that nobody else may look into, if it is not there."""
+    path.mkdir(exist_ok=True)
+    path.chmod(0o700)
+
+
 def find_account(store: Store, name: str) -> Account:
     """Find an account as a user names it: by name, by UPN, or a computer without its "$"."""
     local, at, suffix = name.rpartition("@")
@@ -169,13 +198,8 @@ def write_private(path: Path, data: bytes, *, replace: bool = True) -> None:
 
     replace: False: refuse when there is a file already. Raises CliError.
     """
-    if not replace and path.exists():
-        raise CliError(
-            f"{path} is already there",
-            "a key is never overwritten unasked",
-            "choose another path, or remove the file first",
-            ExitCode.EXISTS,
-        )
+    if not replace:
+        check_not_there(path)
     try:
         _write_whole(path, data, replace=replace)
     except OSError as error:
