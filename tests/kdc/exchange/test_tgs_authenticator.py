@@ -10,6 +10,7 @@ import pytest
 from directory.changes import NewAccount
 from directory.model import AccountKind
 from kdc.crypto.etypes import CHECKSUM_TYPES, EncType, ProtocolKey
+from kdc.exchange.open_tgt import OpenTgt, OpenTgts
 from kdc.wire.constants import (
     AdType,
     ErrorCode,
@@ -403,10 +404,20 @@ def test_no_flipped_bit_of_the_request_gets_another_ticket(kdc: Kdc) -> None:
 
 def test_memory_of_opened_tgts_is_bounded(kdc: Kdc, monkeypatch: pytest.MonkeyPatch) -> None:
     """Architecture, section 4: a full memory starts anew, and nobody notices."""
+    opened: list[bytes] = []
+    keep = OpenTgts.keep
+
+    def counted(memory: OpenTgts, cipher: bytes, tgt: OpenTgt) -> None:
+        opened.append(cipher)
+        keep(memory, cipher, tgt)
+
     monkeypatch.setattr("kdc.exchange.open_tgt.MAX_OPEN_TGTS", 2)
+    monkeypatch.setattr(OpenTgts, "keep", counted)
     tgts = [password_tgt(kdc, at=NOW + timedelta(seconds=n)) for n in range(4)]
     for tgt in (*tgts, *tgts):
         service_ticket(kdc, TgsRequest(tgt=tgt))
+    # A memory of all four would not have opened any a second time.
+    assert len(opened) == 8
 
 
 def test_opened_tgt_is_forgotten_with_its_key(kdc: Kdc) -> None:
