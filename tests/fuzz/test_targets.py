@@ -4,6 +4,7 @@ import time
 
 import pytest
 
+from kdc.config import KEYS
 from tests.fuzz.realm import answer, ticket_owner
 from tests.fuzz.run import fuzz_plainly
 from tests.fuzz.targets import CORPUS, TARGETS, corpus, load, recorded
@@ -47,6 +48,13 @@ def test_the_recorded_requests_still_get_their_tickets() -> None:
     }
     assert owners == expected, "record them again: python -m tests.fuzz.make_corpus"
     assert len(owners) > 15
+
+
+def test_the_recorded_configuration_has_every_key() -> None:
+    """Else the target never damages what came later."""
+    lines = recorded("config")["every-key"].decode().splitlines()
+    found = {line.partition(" = ")[0] for line in lines}
+    assert found == set(KEYS), "record it again: python -m tests.fuzz.make_corpus config"
 
 
 def test_every_folder_of_recorded_inputs_belongs_to_a_target() -> None:
