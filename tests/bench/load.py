@@ -137,17 +137,17 @@ class _Load:
         slot.sock.close()
 
     def receive(self, wait_s: float) -> None:
-        for fd, event in self.poll.poll(wait_s, 256):
+        for fd, _ in self.poll.poll(wait_s, 256):
             slot = self.slots.get(fd)
             if slot is not None:
                 try:
-                    self._on_event(slot, event)
+                    self._on_event(slot)
                 except BlockingIOError:
                     continue
                 except OSError as error:
                     self.end(slot, error.strerror or "error")
 
-    def _on_event(self, slot: _Slot, event: int) -> None:
+    def _on_event(self, slot: _Slot) -> None:
         if self.transport == "tcp" and not slot.one.connected_at:
             failure = slot.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
             if failure:

@@ -62,9 +62,7 @@ def main() -> int:
     """Run it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, required=True)
-    parser.add_argument(
-        "--work", default="plain,password,p256,p256+nonce,modp14,modp14+nonce,tgs,tgs+new"
-    )
+    parser.add_argument("--work", default=ALL_WORK)
     parser.add_argument("--number", type=int, default=600)
     parser.add_argument("--profile", type=int, default=0, help="lines of a profile to print")
     parser.add_argument("--sort", default="tottime")

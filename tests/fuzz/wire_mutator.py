@@ -69,7 +69,6 @@ MAX_UDP_BYTES = 60_000
 ANSWER_S = 10.0
 """An answer that takes longer never comes."""
 TOKEN_LIFE_S = 120
-REQUEST_TAGS = (0x6A, 0x6C)
 _AS_REP, _KRB_ERROR = 0x6B, 0x7E
 
 
