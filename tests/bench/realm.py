@@ -3,7 +3,6 @@
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -12,6 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+from tests.rig.realm import free_port
 
 REALM: Final = "BENCH.TEST"
 PASSWORD: Final = "Correct-Horse-7"  # noqa: S105  of a realm that lives for one measurement
@@ -77,7 +78,7 @@ def serving(folder: Path, *, workers: int, cores: set[int] | None = None) -> Ite
     command = [sys.executable, "-m", "kdc", "serve", "--state", str(folder)]
     with log.open("w") as errors:
         supervisor = subprocess.Popen(
-            [*command, "--listen", f"127.0.0.1:{_free_port()}", "--workers", str(workers)],
+            [*command, "--listen", f"127.0.0.1:{free_port()}", "--workers", str(workers)],
             cwd=_ROOT,
             stdout=subprocess.PIPE,
             stderr=errors,
@@ -94,13 +95,6 @@ def serving(folder: Path, *, workers: int, cores: set[int] | None = None) -> Ite
     finally:
         supervisor.terminate()
         supervisor.wait(15)
-
-
-def _free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
 
 
 def cpu_s(pids: list[int]) -> float:
