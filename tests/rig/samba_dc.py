@@ -20,13 +20,12 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import quote
 
 from tests.rig import certificates, peers
-from tests.rig.certificates import Identity
+from tests.rig.directory_server import DirectoryServer
 
 PACKAGES = (
     "samba samba-ad-dc samba-ad-provision python3-samba samba-dsdb-modules samba-vfs-modules"
@@ -44,7 +43,6 @@ KDC_PORT = 1088
 _SYSTEM_PYTHON = "/usr/bin/python3"  # python3-samba is Debian's own
 _PROVISION_S = 120
 _COMMAND_S = 60
-_READY_S = 40.0
 _STOP_S = 15.0
 _NOT_OURS = ("obey pam restrictions", "unix password sync", "passwd program", "passwd chat")
 _FOLDER = "@folder@"  # stands in the kept tree's configuration for where a copy lies
@@ -101,14 +99,10 @@ def _is_free(address: str, port: int) -> bool:
 
 
 @dataclass(slots=True, kw_only=True)
-class SambaDc:
-    """One domain controller: where its files lie, how it is reached, its process."""
+class SambaDc(DirectoryServer):
+    """One domain controller; its TLS certificate names its address and dc1."""
 
-    folder: Path
-    address: str
-    issuer: Identity
-    """Of its TLS certificate, which names its address and dc1."""
-    process: "subprocess.Popen[bytes] | None" = field(default=None, repr=False)
+    READY_S = 40.0
 
     @property
     def config(self) -> Path:
@@ -129,16 +123,6 @@ class SambaDc:
     def private_socket(self) -> Path:
         """The local socket of root, on which long-term keys can be read."""
         return self.folder / "private/ldap_priv/ldapi"
-
-    @property
-    def private_url(self) -> str:
-        """The same, as a URL."""
-        return f"ldapi://{quote(str(self.private_socket), safe='')}"
-
-    @property
-    def ca(self) -> Path:
-        """The issuer of its TLS certificate."""
-        return self.issuer.certificate
 
     @property
     def log(self) -> Path:
@@ -222,29 +206,11 @@ class SambaDc:
             f"  kdc = {self.address}:{KDC_PORT}\n }}\n"
             f"[domain_realm]\n .lab.example = {REALM}\n lab.example = {REALM}\n"
         )
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                # Dies with the tests, however they end; its children see the end of its pipe.
-                [
-                    *("setpriv", "--pdeathsig", "TERM", "--"),
-                    *(program.path, "-s", str(self.config), "-F", "--no-process-group"),
-                    *("--debug-stdout", "-d", "1"),
-                ],
-                env=peers.clean_environment({"KRB5_CONFIG": str(krb5), **self._own_winbind()}),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-        end = time.monotonic() + _READY_S
-        while time.monotonic() < end:
-            assert self.process.poll() is None, f"samba ended:\n{self.log.read_text()[-4000:]}"
-            if self._answers():
-                return
-            time.sleep(0.05)
-        self.stop()
-        raise AssertionError(
-            f"samba was not ready in {_READY_S} s:\n{self.log.read_text()[-4000:]}"
+        # When it dies with the tests, its children see the end of its pipe.
+        command = (program.path, "-s", str(self.config), "-F", "--no-process-group")
+        self._launch(
+            (*command, "--debug-stdout", "-d", "1"),
+            {"KRB5_CONFIG": str(krb5), **self._own_winbind()},
         )
 
     def _own_winbind(self) -> dict[str, str]:
@@ -286,15 +252,6 @@ class SambaDc:
         if process.poll() is None:
             process.kill()
         process.wait()
-
-    @contextlib.contextmanager
-    def running(self) -> Iterator["SambaDc"]:
-        """Run the domain controller while the block runs."""
-        self.start()
-        try:
-            yield self
-        finally:
-            self.stop()
 
     # -- using it as an administrator ------------------------------------------------------------
 

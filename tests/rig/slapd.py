@@ -12,7 +12,6 @@ import signal
 import socket
 import struct
 import subprocess
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +19,9 @@ from urllib.parse import quote
 
 from tests.rig import certificates, peers
 from tests.rig.certificates import Identity
+from tests.rig.directory_server import DirectoryServer
 from tests.rig.network import Host
+from tests.rig.realm import free_port
 
 PACKAGES = "slapd ldap-utils"
 BASE = "dc=lab,dc=test"
@@ -32,7 +33,6 @@ DOMAIN_SID = (21, 1, 2, 3)
 FIRST_RID = 1100
 
 _CONF = peers.ROOT / "conf/ldap"
-_READY_S = 15.0
 _STOP_S = 10.0
 _COMMAND_S = 60
 _LOAD_S = 600
@@ -79,22 +79,14 @@ def people(count: int, prefix: str = "user") -> str:
     return "".join(person(f"{prefix}{i:04d}", FIRST_RID + i) for i in range(count))
 
 
-def free_stream_port(address: str) -> int:
-    """Find a TCP port that is free at this moment."""
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.bind((address, 0))
-        return int(probe.getsockname()[1])
-
-
 @dataclass(slots=True, kw_only=True)
-class Slapd:
+class Slapd(DirectoryServer):
     """One server: where its files lie, how it is reached, and its process while it runs."""
 
-    folder: Path
-    address: str
+    READY_S = 15.0
+
     port: int
     tls_port: int
-    issuer: Identity
     tls: Identity
     password: str = field(repr=False)
     """Of cn=admin and, over TLS, of the follower cn=kdc."""
@@ -102,7 +94,6 @@ class Slapd:
     """For SASL GSSAPI; its entry is ldap/localhost or what the client asks for."""
     host: Host | None = None
     """The namespace that it runs in, if it has one of its own."""
-    process: "subprocess.Popen[bytes] | None" = field(default=None, repr=False)
 
     @property
     def url(self) -> str:
@@ -123,11 +114,6 @@ class Slapd:
     def ldapi_url(self) -> str:
         """The local socket, as a URL."""
         return f"ldapi://{quote(str(self.socket_path), safe='')}"
-
-    @property
-    def ca(self) -> Path:
-        """The issuer of its TLS certificate."""
-        return self.issuer.certificate
 
     @property
     def log(self) -> Path:
@@ -160,8 +146,8 @@ class Slapd:
             folder=folder,
             address=address,
             # A host of its own has all ports free.
-            port=389 if host else free_stream_port(address),
-            tls_port=636 if host else free_stream_port(address),
+            port=389 if host else free_port(address),
+            tls_port=636 if host else free_port(address),
             host=host,
             issuer=issuer,
             tls=tls,
@@ -215,28 +201,9 @@ class Slapd:
         program = peers.system_program("slapd", PACKAGES)
         keytab = {} if self.keytab is None else {"KRB5_KTNAME": f"FILE:{self.keytab}"}
         urls = f"{self.url} {self.ldaps_url} {self.ldapi_url}"
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                # Dies with the tests, however they end.
-                [
-                    *("setpriv", "--pdeathsig", "TERM", "--"),
-                    *(self.host.prefix if self.host else ()),
-                    *(program.path, "-d", "0", "-F", self.folder / "conf", "-h", urls),
-                ],
-                env=peers.clean_environment(keytab),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-        end = time.monotonic() + _READY_S
-        while time.monotonic() < end:
-            assert self.process.poll() is None, f"slapd ended:\n{self.log.read_text()}"
-            if self._answers():
-                return
-            time.sleep(0.02)
-        self.stop()
-        raise AssertionError(f"slapd was not ready in {_READY_S} s:\n{self.log.read_text()}")
+        prefix = self.host.prefix if self.host else ()
+        arguments = ("-d", "0", "-F", str(self.folder / "conf"), "-h", urls)
+        self._launch((*prefix, program.path, *arguments), keytab)
 
     def _answers(self) -> bool:
         with contextlib.suppress(OSError):
@@ -273,15 +240,6 @@ class Slapd:
         """Let a frozen server go on."""
         assert self.process is not None
         self.process.send_signal(signal.SIGCONT)
-
-    @contextlib.contextmanager
-    def running(self) -> Iterator["Slapd"]:
-        """Run the server while the block runs."""
-        self.start()
-        try:
-            yield self
-        finally:
-            self.stop()
 
     # -- using it as an administrator ------------------------------------------------------------
 
