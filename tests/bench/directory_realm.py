@@ -22,6 +22,7 @@ from directory.ldap.write import WritingConnection
 from pki.keys import PublicKey, public_key_from_cryptography, rsa_key
 from tests.bench.realm import REALM
 from tests.rig import slapd
+from tests.rig.secret_files import write_secret
 from tests.rig.slapd import BASE, PEOPLE, Slapd, person, record, sid
 
 ACTIVE: Final = 100
@@ -91,6 +92,14 @@ def _nobodys_key() -> PublicKey:
     return rsa_key(modulus, 65537)
 
 
+def _pem(key: rsa.RSAPrivateKey) -> bytes:
+    return key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+
+
 def private_keys(folder: Path, count: int = ACTIVE) -> list[rsa.RSAPrivateKey]:
     """Make the keys of those who log on, once; they are kept in the folder."""
     folder.mkdir(exist_ok=True)
@@ -99,14 +108,7 @@ def private_keys(folder: Path, count: int = ACTIVE) -> list[rsa.RSAPrivateKey]:
         path = folder / f"{number:03d}.pem"
         if not path.exists():
             key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-            path.touch(mode=0o600)
-            path.write_bytes(
-                key.private_bytes(
-                    serialization.Encoding.PEM,
-                    serialization.PrivateFormat.PKCS8,
-                    serialization.NoEncryption(),
-                )
-            )
+            write_secret(path, _pem(key))
         loaded = serialization.load_pem_private_key(path.read_bytes(), None)
         if not isinstance(loaded, rsa.RSAPrivateKey):
             raise TypeError(f"{path} is no RSA key")
@@ -189,13 +191,7 @@ def make(folder: Path, accounts: int, keys: list[rsa.RSAPrivateKey]) -> Place:
             config.write('exempt_sources = ["127.0.0.0/8"]\n')
         (state / "keys").mkdir()
         for number, key in active.items():
-            (state / "keys" / f"{name_of(number)}.key").write_bytes(
-                key.private_bytes(
-                    serialization.Encoding.PEM,
-                    serialization.PrivateFormat.PKCS8,
-                    serialization.NoEncryption(),
-                )
-            )
+            write_secret(state / "keys" / f"{name_of(number)}.key", _pem(key))
     except BaseException:
         server.stop()
         raise

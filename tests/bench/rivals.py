@@ -23,6 +23,7 @@ from tests.negative.wire.keys import RsaKey
 from tests.negative.world import World
 from tests.rig.peers import PEERS
 from tests.rig.realm import free_port
+from tests.rig.secret_files import write_secret
 
 KDC_CORE: Final = 0
 SERVICE: Final = "host/web.lab.test"
@@ -50,9 +51,7 @@ class MissingError(Exception):
 
 
 def _target(port: int, realm: str, anchor: Path, password: str, folder: Path) -> tuple[str, ...]:
-    secret = folder / "password"
-    secret.touch(0o600)
-    secret.write_text(password + "\n")
+    secret = write_secret(folder / "password", password + "\n")
     return (
         *("--kdc", f"127.0.0.1:{port}", "--realm", realm, "--domain", realm.lower()),
         *("--anchor", str(anchor), "--users", "pat", "--password-file", str(secret)),
@@ -88,8 +87,7 @@ def _write_alice(world: World, folder: Path) -> Path:
     if identity is None or not isinstance(identity.key, RsaKey):
         raise TypeError("alice has no RSA key")
     both = pem_of_certificate(identity.certificate.der) + pem_of_key(identity.key)
-    (keys / "alice.pem").touch(0o600)
-    (keys / "alice.pem").write_bytes(both)
+    write_secret(keys / "alice.pem", both)
     return keys
 
 

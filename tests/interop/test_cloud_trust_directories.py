@@ -12,6 +12,7 @@ from tests.rig.ldap_realm import local_options, served
 from tests.rig.realm import LiveRealm
 from tests.rig.samba_dc import BASE, HOST, SambaDc
 from tests.rig.samba_realm import as_administrator, make_samba_realm, with_ticket
+from tests.rig.secret_files import write_secret
 from tests.rig.services import mit_kvno, tgs_errors
 from tests.rig.slapd import Slapd
 
@@ -113,9 +114,7 @@ def test_openldap_holds_a_cloud_trust_with_sealed_keys(tmp_path: Path) -> None:
     """Number, SIDs and keys are ours to choose there; the keys are sealed with master.key."""
     more = slapd.person("pat", 1200) + slapd.person("eve", 1201) + _group() + _computer()
     directory = Slapd.make(tmp_path / "slapd", more=more)
-    secret = tmp_path / "admin"
-    secret.write_text(directory.password)
-    secret.chmod(0o600)
+    secret = write_secret(tmp_path / "admin", directory.password)
     admin = (
         *("--server", directory.ldaps_url),
         *("--bind-dn", slapd.ADMIN, "--bind-password-file", str(secret)),

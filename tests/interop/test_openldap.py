@@ -28,6 +28,7 @@ from tests.rig.ldap_realm import (
     without_push,
 )
 from tests.rig.realm import LiveRealm, make_realm
+from tests.rig.secret_files import write_secret
 from tests.rig.slapd import PEOPLE, Slapd, person, record, sid
 
 pytestmark = pytest.mark.interop
@@ -246,9 +247,7 @@ def test_certificate_of_another_host_gets_no_bind(tmp_path: Path) -> None:
 
 def test_password_without_tls_is_refused_before_anything_is_opened(tmp_path: Path) -> None:
     """Issue 5.5: a simple bind goes over TLS or a local socket; three lines, exit code 2."""
-    secret = tmp_path / "secret"
-    secret.touch(mode=0o600)
-    secret.write_text("hidden\n")
+    secret = write_secret(tmp_path / "secret", "hidden\n")
     live = LiveRealm(state=tmp_path / "state", address="127.0.0.1", port=1)
     command = ("init", "--realm", "LAB.TEST", "--directory", "ldap://127.0.0.1:9")
     bind = ("--directory-bind-dn", "cn=kdc", "--directory-bind-password-file", str(secret))

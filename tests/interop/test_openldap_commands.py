@@ -16,6 +16,7 @@ from tests.directory.builders import NOW, hello_key
 from tests.rig import certificates, clients, slapd
 from tests.rig.ldap_realm import ATTRIBUTE, key_credential, local_options, served
 from tests.rig.realm import LiveRealm
+from tests.rig.secret_files import write_secret
 from tests.rig.services import mit_kvno
 from tests.rig.slapd import Slapd
 
@@ -57,9 +58,7 @@ class Place:
 
     def who(self, dn: str, password: str) -> tuple[str, ...]:
         """Options to log on as somebody by password, over LDAPS."""
-        path = self.folder / f"password-{abs(hash(dn))}"
-        path.write_text(password)
-        path.chmod(0o600)
+        path = write_secret(self.folder / f"password-{abs(hash(dn))}", password)
         return (
             *("--server", self.directory.ldaps_url),
             *("--bind-dn", dn, "--bind-password-file", str(path)),

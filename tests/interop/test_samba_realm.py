@@ -27,6 +27,7 @@ from tests.rig.samba_realm import (
     make_samba_realm,
     with_ticket,
 )
+from tests.rig.secret_files import write_secret
 
 pytestmark = [pytest.mark.interop, pytest.mark.slow]
 
@@ -189,9 +190,7 @@ def test_our_commands_write_to_samba_with_the_callers_credentials(
 
 def test_a_user_may_not_write_anybodys_keys(live: LiveRealm, tmp_path: Path) -> None:
     """Row K17: Samba says insufficientAccessRights, our command exits 5 and says who may."""
-    password = tmp_path / "kim"
-    password.write_text(USER_PASSWORD)
-    password.chmod(0o600)
+    password = write_secret(tmp_path / "kim", USER_PASSWORD)
     live.kdc(
         *("key", "enroll", "pat", "--out", str(tmp_path / "pat.pem")),
         *("--bind-dn", "kim@lab.example", "--bind-password-file", str(password)),

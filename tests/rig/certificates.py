@@ -2,7 +2,6 @@
 
 import datetime
 import ipaddress
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +11,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import pkcs12
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier
+
+from tests.rig.secret_files import write_secret
 
 _SMART_CARD_LOGON = ObjectIdentifier("1.3.6.1.4.1.311.20.2.2")
 _PKINIT_CLIENT = ObjectIdentifier("1.3.6.1.5.2.3.4")
@@ -93,9 +94,7 @@ def _write(
         (identity.key, secret),
         (identity.both, pem + secret),
     ):
-        path.touch(mode=0o600)
-        os.chmod(path, 0o600)
-        path.write_bytes(content)
+        write_secret(path, content)
     return identity
 
 

@@ -14,6 +14,7 @@ from pki.certificate import Certificate
 from tests.rig import certificates
 from tests.rig.certificates import Identity
 from tests.rig.realm import LiveRealm, make_realm
+from tests.rig.secret_files import write_secret
 from tests.rig.slapd import FOLLOWER, PEOPLE, Slapd, person
 
 ATTRIBUTE = "msDS-KeyCredentialLink"
@@ -73,9 +74,7 @@ def local_options(server: Slapd) -> tuple[str, ...]:
 
 def network_options(server: Slapd, folder: Path, url: str) -> tuple[str, ...]:
     """Options of `kdc init` for LDAPS, or StartTLS for an ldap:// URL."""
-    secret = folder / "bind-password"
-    secret.touch(mode=0o600)
-    secret.write_text(f"{server.password}\n")
+    secret = write_secret(folder / "bind-password", f"{server.password}\n")
     return (
         *("--directory", url, "--flavour", "openldap", "--directory-ca", str(server.ca)),
         *("--directory-bind-dn", FOLLOWER, "--directory-bind-password-file", str(secret)),

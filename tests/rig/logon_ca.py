@@ -10,6 +10,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import pkcs12
 from cryptography.x509.oid import NameOID, ObjectIdentifier
 
+from tests.rig.secret_files import write_secret
+
 PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
 
 _UPN = ObjectIdentifier("1.3.6.1.4.1.311.20.2.3")
@@ -150,11 +152,11 @@ class LogonCa:
         certificate, secret = folder / f"{stem}.pem", folder / f"{stem}.key"
         pem = serialization.Encoding.PEM
         certificate.write_bytes(b"".join(c.public_bytes(pem) for c in (leaf, *self.chain)))
-        secret.touch(mode=0o600)
-        secret.write_bytes(
+        write_secret(
+            secret,
             private_key.private_bytes(
                 pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-            )
+            ),
         )
         return LogonIdentity(
             certificate=certificate,

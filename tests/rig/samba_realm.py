@@ -9,6 +9,7 @@ from tests.rig import peers, samba_dc
 from tests.rig.clients import ClientRealm, write_mit_config
 from tests.rig.realm import LiveRealm
 from tests.rig.samba_dc import SambaDc
+from tests.rig.secret_files import write_secret
 
 FOLLOWER = "kdc-follower"
 
@@ -52,9 +53,7 @@ def make_samba_realm(dc: SambaDc, state: Path, *options: str) -> LiveRealm:
         dc.tool("user", "create", FOLLOWER, samba_dc.USER_PASSWORD)
         done = samba_dc.system_python(_SEE_DELETED, str(dc.config), samba_dc.BASE, FOLLOWER)
         assert done.returncode == 0, done.stderr
-    password = state.with_name(f"{state.name}-bind")
-    password.write_text(samba_dc.USER_PASSWORD)
-    password.chmod(0o600)
+    password = write_secret(state.with_name(f"{state.name}-bind"), samba_dc.USER_PASSWORD)
     live = LiveRealm(state=state, address=dc.address, port=88, realm=samba_dc.REALM)
     live.kdc(
         *("init", "--realm", samba_dc.REALM, "--netbios", samba_dc.NETBIOS),
@@ -70,10 +69,7 @@ def make_samba_realm(dc: SambaDc, state: Path, *options: str) -> LiveRealm:
 
 def password_file(folder: Path) -> str:
     """Write the administrator's password into a file that commands of ours take."""
-    path = folder / "administrator"
-    path.write_text(samba_dc.ADMIN_PASSWORD)
-    path.chmod(0o600)
-    return str(path)
+    return str(write_secret(folder / "administrator", samba_dc.ADMIN_PASSWORD))
 
 
 def as_administrator(folder: Path) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from tests.rig.clients import ClientRealm, Run
 from tests.rig.ldap_realm import ATTRIBUTE, Owner, make_owner
 from tests.rig.network import Host, Network
 from tests.rig.realm import REALM, LiveRealm, make_realm
+from tests.rig.secret_files import write_secret
 from tests.rig.slapd import FOLLOWER, Slapd
 
 HOSTS = ("dir1", "dir2", "kdc1", "kdc2")
@@ -127,8 +128,7 @@ def running(folder: Path, *, users: int = 24) -> Iterator[Pair]:
             slapd.replicated(folder, users=users, hosts=(dir1, dir2))
         )
         for name in ("bind-password", "admin-password"):
-            (folder / name).touch(mode=0o600)
-            (folder / name).write_text(first.password)
+            write_secret(folder / name, first.password)
         options = (
             *("--directory", first.ldaps_url, "--directory", second.ldaps_url),
             *("--flavour", "openldap", "--directory-ca", str(first.ca)),
