@@ -8,7 +8,15 @@ for them apply. pausec is left out, so that every token has the same length.
 from datetime import datetime, timedelta
 
 from directory.model import Account
-from kdc.crypto.etypes import CryptoError, EncType, KeyUsage, ProtocolKey, decrypt, encrypt
+from kdc.crypto.etypes import (
+    CONFOUNDER_BYTES,
+    CryptoError,
+    EncType,
+    KeyUsage,
+    ProtocolKey,
+    decrypt,
+    encrypt,
+)
 from kdc.errors import KdcError
 from kdc.exchange.realm import Entropy
 from kdc.wire.constants import ErrorCode
@@ -17,7 +25,6 @@ from pki import asn1
 from pki.errors import PkiError
 
 HEADER = b"\x00\x00"
-CONFOUNDER_BYTES = 16
 MAX_TOKEN_BYTES = 512  # ours have about 110
 
 _GARBLED = "the freshness token is not one of ours"

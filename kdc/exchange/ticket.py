@@ -4,7 +4,16 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from directory.model import Account, AccountKind, PrincipalKey
-from kdc.crypto.etypes import CHECKSUM_TYPES, EncType, KeyUsage, ProtocolKey, encrypt, make_checksum
+from kdc.crypto.etypes import (
+    CHECKSUM_TYPES,
+    CONFOUNDER_BYTES,
+    KEY_BYTES,
+    EncType,
+    KeyUsage,
+    ProtocolKey,
+    encrypt,
+    make_checksum,
+)
 from kdc.errors import KdcError
 from kdc.exchange.fast import Tunnel
 from kdc.exchange.fast_reply import seal_fast_reply
@@ -26,9 +35,6 @@ from kdc.wire.rfc4120 import (
     PrincipalName,
 )
 from pki import asn1
-
-CONFOUNDER_BYTES = 16
-KEY_BYTES = {17: 16, 18: 32, 19: 16, 20: 32}
 
 _WITHOUT_PAC = asn1.encode(wrap_if_relevant(PLACEHOLDER))
 
