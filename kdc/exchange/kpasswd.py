@@ -30,6 +30,7 @@ from kdc.exchange.principals import (
     PASSWORD_SERVICE,
     account_by_parts,
     account_by_simple_name,
+    account_of_ticket,
     is_our_realm,
     name_text,
 )
@@ -171,14 +172,7 @@ def _change_password(
 def _client_of(change: OpenChange, realm: Realm) -> Account:
     """Find the account of the ticket's client, still the one that logged on."""
     part = change.ticket.part
-    parts = part.cname.name_string
-    directory = realm.directory
-    # By exactly that name (CVE-2021-42278).
-    account = None
-    if len(parts) == 1:
-        account = directory.account_by_name(parts[0])
-    elif parts:
-        account = account_by_parts(parts, directory)
+    account = account_of_ticket(part.cname, realm.directory)
     if account is None or (change.user_sid is not None and change.user_sid != account.sid):
         raise ChangeRefused(
             "the account of a password change is not the one that logged on",

@@ -25,7 +25,7 @@ from kdc.errors import KdcError
 from kdc.exchange.authorization_data import take_apart
 from kdc.exchange.open_tgt import OpenTgt
 from kdc.exchange.pac_facts import refusal_from_pac
-from kdc.exchange.principals import account_by_parts
+from kdc.exchange.principals import account_of_ticket
 from kdc.exchange.realm import Realm
 from kdc.pac import PacError, PartialPac, parse_pac, verify_partial_pac
 from kdc.policy import check_account_state, check_password_state
@@ -34,7 +34,6 @@ from kdc.trust.privileged import (
     READ_ONLY_CONTROLLERS_RID,
 )
 from kdc.wire.constants import ErrorCode
-from kdc.wire.rfc4120 import PrincipalName
 
 CONTROLLERS = (
     DOMAIN_CONTROLLERS_RID,
@@ -59,7 +58,8 @@ def judge_partial_tgt(tgt: OpenTgt, dc: ReadOnlyDc, realm: Realm, now: datetime)
 
 def _judge(tgt: OpenTgt, dc: ReadOnlyDc, realm: Realm, now: datetime) -> Account:
     pac = _verified_pac(tgt, dc)
-    account = _account_of(tgt.part.cname, realm)
+    # krbtgt accounts too: `_check_lists` denies them.
+    account = account_of_ticket(tgt.part.cname, realm.directory)
     if account is None:
         raise KdcError(
             ErrorCode.KDC_ERR_C_PRINCIPAL_UNKNOWN, "no account of the partial TGT's client name"
@@ -97,16 +97,6 @@ def _verified_pac(tgt: OpenTgt, dc: ReadOnlyDc) -> PartialPac:
     if pac.requestor is None:
         raise KdcError(ErrorCode.KDC_ERR_TGT_REVOKED, "the TGT's PAC has no requestor")
     return pac
-
-
-def _account_of(cname: PrincipalName, realm: Realm) -> Account | None:
-    """Find an account by exactly this name; krbtgt accounts too, which are then denied."""
-    parts = cname.name_string
-    if not parts or not parts[0]:
-        return None
-    if len(parts) > 1:
-        return account_by_parts(parts, realm.directory)
-    return realm.directory.account_by_name(parts[0])
 
 
 def _check_lists(account: Account, dc: ReadOnlyDc, realm: Realm) -> None:

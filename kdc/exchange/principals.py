@@ -104,6 +104,19 @@ def account_by_parts(parts: tuple[str, ...], directory: Directory) -> Account | 
     return directory.account_by_spn("/".join(parts))
 
 
+def account_of_ticket(cname: PrincipalName, directory: Directory) -> Account | None:
+    """Find the account of a ticket's client by exactly that name; krbtgt accounts too.
+
+    No "$" is added and no UPN tried: a name that was freed must lead to nobody (CVE-2021-42278).
+    """
+    parts = cname.name_string
+    if not parts or not parts[0]:
+        return None
+    if len(parts) > 1:
+        return account_by_parts(parts, directory)
+    return directory.account_by_name(parts[0])
+
+
 def is_x500(text: str) -> bool:
     """Tell a distinguished name or an altSecurityIdentities from a name of another kind."""
     return "=" in text or text[:5].upper() == "X509:"

@@ -20,7 +20,7 @@ from kdc.exchange.authorization_data import take_apart
 from kdc.exchange.open_tgt import OpenTgt
 from kdc.exchange.pac_facts import pac_facts, refusal_from_pac
 from kdc.exchange.partial_tgt import judge_partial_tgt
-from kdc.exchange.principals import account_by_parts, name_text
+from kdc.exchange.principals import account_of_ticket, name_text
 from kdc.exchange.realm import Realm
 from kdc.pac import (
     AUTHENTICATION_AUTHORITY_ASSERTED,
@@ -184,15 +184,8 @@ def _pac_facts(tgt: OpenTgt, account: Account, realm: Realm) -> PacFacts | None:
 
 
 def account_of(cname: PrincipalName, directory: Directory) -> Account | None:
-    """Find the account of a ticket's client by exactly that name (rule 1)."""
-    parts = cname.name_string
-    if not parts or not parts[0]:
-        return None
-    account = (
-        directory.account_by_name(parts[0])
-        if len(parts) == 1
-        else account_by_parts(parts, directory)
-    )
+    """Find the account of a ticket's client by exactly that name (rule 1); krbtgt is none."""
+    account = account_of_ticket(cname, directory)
     return None if account is None or account.kind is AccountKind.KRBTGT else account
 
 
