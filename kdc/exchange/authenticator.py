@@ -67,6 +67,19 @@ def check_time(ctime: datetime, realm: Realm, now: datetime) -> None:
         raise KdcError(ErrorCode.KRB_AP_ERR_SKEW, "the authenticator is outside the clock skew")
 
 
+def check_unforgotten(ctime: datetime, realm: Realm, now: datetime) -> None:
+    """Refuse an authenticator that the replay memory could have forgotten: KRB_AP_ERR_SKEW."""
+    if ctime < realm.replay.oldest_acceptable(now):
+        raise KdcError(
+            ErrorCode.KRB_AP_ERR_SKEW, "the authenticator is older than the replay memory"
+        )
+
+
+def used_before() -> KdcError:
+    """Return the refusal of an authenticator that came before, in another packet."""
+    return KdcError(ErrorCode.KRB_AP_ERR_REPEAT, "the authenticator was used before")
+
+
 def check_address(allowed: tuple[HostAddress, ...] | None, address: str) -> None:
     """Compare the sender with the IP addresses of a ticket, if it names any: KRB_AP_ERR_BADADDR.
 

@@ -18,9 +18,11 @@ from kdc.errors import Discard, KdcError
 from kdc.exchange.authenticator import (
     check_address,
     check_time,
+    check_unforgotten,
     decode_ap_req,
     open_authenticator,
     subkey_of,
+    used_before,
 )
 from kdc.exchange.open_tgt import OpenTgt
 from kdc.exchange.pac_facts import refusal_from_pac
@@ -89,10 +91,7 @@ def open_change(
     sealed = ap_req.authenticator
     authenticator = open_authenticator(sealed, KeyUsage.AP_REQ_AUTHENTICATOR, ticket, realm)
     check_time(authenticator.ctime, realm, now)
-    if authenticator.ctime < realm.replay.oldest_acceptable(now):
-        raise KdcError(
-            ErrorCode.KRB_AP_ERR_SKEW, "the authenticator is older than the replay memory"
-        )
+    check_unforgotten(authenticator.ctime, realm, now)
     check_address(ticket.part.caddr, address)
     subkey = subkey_of(authenticator)
     if subkey is None:
@@ -101,7 +100,7 @@ def open_change(
         )
     digest = hashlib.sha256(b"kpasswd authenticator:" + sealed.cipher).digest()
     if not realm.replay.remember(digest, ctime=authenticator.ctime, now=now, packet=packet):
-        raise KdcError(ErrorCode.KRB_AP_ERR_REPEAT, "the authenticator was used before")
+        raise used_before()
     return OpenChange(
         version=frame.version,
         ticket=ticket,

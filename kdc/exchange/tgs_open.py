@@ -24,9 +24,11 @@ from kdc.errors import KdcError
 from kdc.exchange.authenticator import (
     check_address,
     check_time,
+    check_unforgotten,
     decode_ap_req,
     open_authenticator,
     subkey_of,
+    used_before,
 )
 from kdc.exchange.fast import Arrival, Tunnel, open_fast_tgs_req
 from kdc.exchange.open_tgt import OpenTgt
@@ -82,10 +84,7 @@ def open_tgs_req(request: TgsReq, fast: bytes | None, arrival: Arrival) -> OpenT
     authenticator = open_authenticator(sealed, KeyUsage.TGS_REQ_AUTHENTICATOR, tgt, realm)
     _check_body(authenticator, request.req_body, session_key, realm)
     check_time(authenticator.ctime, realm, now)
-    if authenticator.ctime < realm.replay.oldest_acceptable(now):
-        raise KdcError(
-            ErrorCode.KRB_AP_ERR_SKEW, "the authenticator is older than the replay memory"
-        )
+    check_unforgotten(authenticator.ctime, realm, now)
     _check_armor(authenticator, tgt, armored=fast is not None)
     check_address(tgt.part.caddr, arrival.address)
     subkey = subkey_of(authenticator)
@@ -117,7 +116,7 @@ def remember_authenticator(opened: OpenTgsReq, realm: Realm, now: datetime, pack
     if not realm.replay.remember(
         opened.authenticator_digest, ctime=opened.ctime, now=now, packet=packet
     ):
-        raise KdcError(ErrorCode.KRB_AP_ERR_REPEAT, "the authenticator was used before")
+        raise used_before()
 
 
 def check_unused(opened: OpenTgsReq, realm: Realm, now: datetime, packet: bytes) -> None:
@@ -126,7 +125,7 @@ def check_unused(opened: OpenTgsReq, realm: Realm, now: datetime, packet: bytes)
     packet: as for `remember_authenticator`, which alone decides about what comes at the same time.
     """
     if realm.replay.seen(opened.authenticator_digest, ctime=opened.ctime, now=now, packet=packet):
-        raise KdcError(ErrorCode.KRB_AP_ERR_REPEAT, "the authenticator was used before")
+        raise used_before()
 
 
 def _find_ap_req(request: TgsReq) -> bytes:
