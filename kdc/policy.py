@@ -255,10 +255,10 @@ def start_of(part: EncTicketPart) -> datetime:
     return part.starttime or part.authtime
 
 
-def end_of_tgt(part: EncTicketPart, max_life_s: int) -> datetime:
-    """Return when a TGT ends: as it says, or sooner by today's policy.
+def end_of_ticket(part: EncTicketPart, max_life_s: int) -> datetime:
+    """Return when a ticket that we open ends: as it says, or sooner by today's policy.
 
-    A stolen krbtgt key lets others write any end time; it gets them no further than max_life.
+    A stolen key lets others write any end time; it gets them no further than max_life.
     """
     return min(part.endtime, start_of(part) + timedelta(seconds=max_life_s))
 
@@ -300,14 +300,14 @@ def decide_service_ticket(
 
     is_tgt: whether the ticket asked for is itself a TGT, to be forwarded. Only those are renewable
     here: a service's ticket is as quickly asked for anew.
-    Assumes check_tgs_options and `end_of_tgt` are checked.
+    Assumes check_tgs_options and `end_of_ticket` are checked.
     Raises KdcError: KDC_ERR_CANNOT_POSTDATE, KDC_ERR_NEVER_VALID.
     Source: RFC 4120 3.3.3.
     """
     start = now.replace(microsecond=0)
     if body.from_ is not None and body.from_ > start + timedelta(seconds=clockskew_s):
         raise KdcError(ErrorCode.KDC_ERR_CANNOT_POSTDATE, "postdated tickets are not issued")
-    longest = min(end_of_tgt(tgt, max_life_s), start + timedelta(seconds=max_life_s))
+    longest = min(end_of_ticket(tgt, max_life_s), start + timedelta(seconds=max_life_s))
     endtime = longest if body.till == EPOCH else min(body.till, longest)
     if endtime <= start:
         raise KdcError(ErrorCode.KDC_ERR_NEVER_VALID, "the requested end time has passed")
@@ -364,6 +364,6 @@ def decide_validation(tgt: EncTicketPart, max_life_s: int) -> TicketGrant:
         flags=tgt.flags & ~(TicketFlag.INITIAL | TicketFlag.INVALID),
         authtime=tgt.authtime,
         starttime=start_of(tgt),
-        endtime=end_of_tgt(tgt, max_life_s),
+        endtime=end_of_ticket(tgt, max_life_s),
         renew_till=tgt.renew_till,
     )

@@ -29,7 +29,7 @@ from kdc.exchange.pac_facts import refusal_from_pac
 from kdc.exchange.principals import PASSWORD_SERVICE, is_our_realm, is_password_service
 from kdc.exchange.realm import Realm
 from kdc.pac import PacError, parse_pac, split_ticket, verify_pac
-from kdc.policy import PASSWORD_TICKET_LIFE_S
+from kdc.policy import PASSWORD_TICKET_LIFE_S, end_of_ticket, start_of
 from kdc.wire.constants import PVNO, ErrorCode, MessageType, TicketFlag
 from kdc.wire.rfc3244 import CHANGE_PASSWORD, SET_PASSWORD, Frame, decode_frame
 from kdc.wire.rfc4120 import Authenticator, EncKrbPrivPart, EncTicketPart, KrbPriv, Ticket
@@ -158,13 +158,13 @@ def _check_validity(part: EncTicketPart, realm: Realm, now: datetime) -> None:
         raise KdcError(
             ErrorCode.KDC_ERR_PATH_NOT_ACCEPTED, "a client of another realm has no password here"
         )
-    start = part.starttime or part.authtime
-    if part.flags & TicketFlag.INVALID or start > now + timedelta(seconds=realm.config.clockskew_s):
+    skew = timedelta(seconds=realm.config.clockskew_s)
+    if part.flags & TicketFlag.INVALID or start_of(part) > now + skew:
         raise KdcError(
             ErrorCode.KRB_AP_ERR_TKT_NYV, "the ticket for the password service is not valid yet"
         )
     # As issued, or sooner: a stolen key of the service lets others write any end.
-    if now >= min(part.endtime, start + timedelta(seconds=PASSWORD_TICKET_LIFE_S)):
+    if now >= end_of_ticket(part, PASSWORD_TICKET_LIFE_S):
         raise KdcError(
             ErrorCode.KRB_AP_ERR_TKT_EXPIRED, "the ticket for the password service has expired"
         )
@@ -182,8 +182,7 @@ def _requester_sid(plain: bytes, key: ProtocolKey, realm: Realm) -> Sid | None:
         )
     except PacError as error:
         raise refusal_from_pac(error) from None
-    info = pac.logon_info
-    return None if info.domain_sid is None else info.domain_sid.with_rid(info.user_id)
+    return pac.logon_info.sid
 
 
 def open_private(change: OpenChange, realm: Realm, now: datetime) -> bytes:

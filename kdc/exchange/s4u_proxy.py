@@ -42,7 +42,7 @@ from kdc.pac import (
     verify_pac,
 )
 from kdc.pac.buffers import MAX_TRANSITED
-from kdc.policy import check_account_state, end_of_tgt, start_of
+from kdc.policy import check_account_state, end_of_ticket, start_of
 from kdc.wire.constants import PVNO, ErrorCode, TicketFlag
 from kdc.wire.ms_kile import NtStatus, PacOption, extended_error
 from kdc.wire.rfc4120 import EncTicketPart, Ticket
@@ -112,7 +112,7 @@ def speak_by_evidence(
         pac=pac,
         limits=replace(
             part,
-            endtime=min(end_of_tgt(tgt, max_life_s), end_of_tgt(part, max_life_s)),
+            endtime=min(end_of_ticket(tgt, max_life_s), end_of_ticket(part, max_life_s)),
             renew_till=None,
             transited=tgt.transited,
         ),
@@ -192,7 +192,7 @@ def _check_validity(part: EncTicketPart, realm: Realm, now: datetime) -> None:
     skew = timedelta(seconds=config.clockskew_s)
     if part.flags & TicketFlag.INVALID or start_of(part) > now + skew:
         raise KdcError(ErrorCode.KRB_AP_ERR_TKT_NYV, "the evidence ticket is not valid yet")
-    if now >= end_of_tgt(part, config.max_life_s):
+    if now >= end_of_ticket(part, config.max_life_s):
         raise KdcError(ErrorCode.KRB_AP_ERR_TKT_EXPIRED, "the evidence ticket has expired")
 
 

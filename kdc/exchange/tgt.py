@@ -13,7 +13,7 @@ from kdc.errors import KdcError
 from kdc.exchange.open_tgt import OpenTgt
 from kdc.exchange.principals import KRBTGT, is_our_realm
 from kdc.exchange.realm import Realm
-from kdc.policy import end_of_tgt
+from kdc.policy import end_of_ticket, start_of
 from kdc.wire.constants import PVNO, ErrorCode, TicketFlag
 from kdc.wire.rfc4120 import NOT_TRANSITED, EncTicketPart, Ticket
 from pki import asn1
@@ -162,7 +162,7 @@ def _check_validity(part: EncTicketPart, realm: Realm, now: datetime, may_be_inv
         raise KdcError(ErrorCode.KRB_AP_ERR_TKT_NYV, "the TGT is marked invalid")
     # Another KDC of the realm may have issued it a moment ago by a faster clock. The end is not
     # stretched: a ticket could not be issued past it anyway.
-    if (part.starttime or part.authtime) > now + timedelta(seconds=config.clockskew_s):
+    if start_of(part) > now + timedelta(seconds=config.clockskew_s):
         raise KdcError(ErrorCode.KRB_AP_ERR_TKT_NYV, "the TGT is not valid yet")
-    if now >= end_of_tgt(part, config.max_life_s):
+    if now >= end_of_ticket(part, config.max_life_s):
         raise KdcError(ErrorCode.KRB_AP_ERR_TKT_EXPIRED, "the TGT has expired")
