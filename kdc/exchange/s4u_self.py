@@ -71,7 +71,7 @@ class ForUser:
     """The PA-S4U-X509-USER, which the reply answers; None: it was PA-FOR-USER."""
 
 
-def read_for_user(opened: OpenTgsReq, padata: tuple[PaData, ...]) -> ForUser | None:
+def read_for_user(opened: OpenTgsReq) -> ForUser | None:
     """Read and verify what asks for S4U2Self; None: nothing does.
 
     PA-S4U-X509-USER goes before PA-FOR-USER, which clients send beside it (MS-SFU 3.1.5.1.1.1).
@@ -79,7 +79,7 @@ def read_for_user(opened: OpenTgsReq, padata: tuple[PaData, ...]) -> ForUser | N
     """
     by_type = {
         pa.padata_type: pa.padata_value
-        for pa in padata
+        for pa in opened.padata
         if pa.padata_type in (PaType.FOR_USER, PaType.S4U_X509_USER)
     }
     if not by_type:

@@ -33,7 +33,6 @@ from kdc.wire.rfc4120 import (
     EncTicketPart,
     HostAddress,
     KdcReqBody,
-    PaData,
     PrincipalName,
 )
 
@@ -68,7 +67,6 @@ class TgsGrant:
 
 def decide_tgs(
     opened: OpenTgsReq,
-    padata: tuple[PaData, ...],
     realm: Realm,
     now: datetime,
     facts: dict[str, object],
@@ -80,9 +78,9 @@ def decide_tgs(
     body = opened.body
     config = realm.config
     options = body.kdc_options
-    for_user = read_for_user(opened, padata)
-    pac_options = wanted_pac_options(padata)
-    asked_keys = wanted_keys(padata)
+    for_user = read_for_user(opened)
+    pac_options = wanted_pac_options(opened.padata)
+    asked_keys = wanted_keys(opened.padata)
     limits = opened.tgt.part
     check_tgs_options(options, limits.flags)
     requester = verify_requester(opened.tgt, realm, now)

@@ -47,7 +47,7 @@ def answer_tgs_req(
     realm.stages.enter("policy")
     if opened.tgt.read_only_dc is not None:
         check_unused(opened, realm, now, packet)
-    grant = decide_tgs(opened, opened.padata, realm, now, facts)
+    grant = decide_tgs(opened, realm, now, facts)
     realm.stages.enter("memory")
     remember_authenticator(opened, realm, now, packet)
     facts["etype"] = int(grant.sealing.key.enctype)

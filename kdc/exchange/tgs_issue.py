@@ -51,7 +51,7 @@ def issue_tgs_rep(grant: TgsGrant, opened: OpenTgsReq, realm: Realm, now: dateti
         fast = seal_fast_reply(
             tunnel.armor_key,
             tunnel,
-            padata=padata or (),
+            padata=padata,
             strengthen_key=strengthen_key,
             ticket=ticket,
             crealm=realm.config.realm,
