@@ -80,23 +80,20 @@ class Core:
             packet = packet_digest(message)
             stages = self.realm.stages
             stages.enter("memory")
-            reply = self.realm.retransmit.lookup(packet, now)
-            stages.enter("decode")
-            if reply is not None:
+            kept = self.realm.retransmit.lookup(packet, now)
+            if kept is not None:
                 facts["retransmit"] = True
-            elif kpasswd:
+                return self._sized(kept, peer, now, exchange, facts)
+            stages.enter("decode")
+            if kpasswd:
                 stages.enter("directory")
                 self.realm.directory.refresh()
                 reply = answer_kpasswd(message, self.realm, peer, now, packet, facts)
-                stages.enter("memory")
-                self.realm.retransmit.store(packet, reply, now)
             elif exchange == "AS":
                 request = as_req = asn1.decode(AsReq, message)
                 stages.enter("directory")
                 self.realm.directory.refresh()
                 reply = answer_as_req(as_req, self.realm, peer.address, now, packet, facts, tunnel)
-                stages.enter("memory")
-                self.realm.retransmit.store(packet, reply, now)
             else:
                 request = tgs_req = asn1.decode(TgsReq, message)
                 stages.enter("open")
@@ -104,8 +101,8 @@ class Core:
                 reply = answer_tgs_req(
                     tgs_req, self.realm, peer.address, now, packet, facts, tunnel
                 )
-                stages.enter("memory")
-                self.realm.retransmit.store(packet, reply, now)
+            stages.enter("memory")
+            self.realm.retransmit.store(packet, reply, now)
             return self._sized(reply, peer, now, exchange, facts)
         except Discard as silence:
             return Outcome(
