@@ -28,6 +28,7 @@ from kdc.exchange.passwords import (
 )
 from kdc.exchange.principals import (
     PASSWORD_SERVICE,
+    PASSWORD_SERVICE_NAME,
     account_by_parts,
     account_by_simple_name,
     account_of_ticket,
@@ -105,7 +106,7 @@ def answer_kpasswd(
     message: a whole frame. packet: its SHA-256. facts: the audit trail.
     Raises SealedRefusal; before the client is proven KdcError, Discard, PkiError, DirectoryError.
     """
-    facts["service"] = "/".join(PASSWORD_SERVICE)
+    facts["service"] = PASSWORD_SERVICE_NAME
     facts["realm"] = realm.config.realm
     frame = read_frame(message)
     facts["kpasswd_version"] = frame.version

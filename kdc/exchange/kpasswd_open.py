@@ -26,7 +26,12 @@ from kdc.exchange.authenticator import (
 )
 from kdc.exchange.open_tgt import OpenTgt
 from kdc.exchange.pac_facts import refusal_from_pac
-from kdc.exchange.principals import PASSWORD_SERVICE, is_our_realm, is_password_service
+from kdc.exchange.principals import (
+    PASSWORD_SERVICE,
+    PASSWORD_SERVICE_NAME,
+    is_our_realm,
+    is_password_service,
+)
 from kdc.exchange.realm import Realm
 from kdc.pac import PacError, parse_pac, split_ticket, verify_pac
 from kdc.policy import PASSWORD_TICKET_LIFE_S, end_of_ticket, start_of
@@ -142,7 +147,7 @@ def _open_ticket(ticket: Ticket, realm: Realm, now: datetime) -> tuple[OpenTgt, 
 
 
 def _sealing_key(ticket: Ticket, realm: Realm) -> PrincipalKey:
-    account = realm.directory.account_by_spn("/".join(PASSWORD_SERVICE))
+    account = realm.directory.account_by_spn(PASSWORD_SERVICE_NAME)
     usable = account is not None and is_password_service(account)
     for key in account.keys if account is not None and usable else ():
         if (key.kvno, key.etype) == (ticket.enc_part.kvno, ticket.enc_part.etype):

@@ -27,6 +27,7 @@ KRBTGT = "krbtgt"
 
 PASSWORD_SERVICE = ("kadmin", "changepw")
 """RFC 3244 1: the name of the service that changes passwords."""
+PASSWORD_SERVICE_NAME = "/".join(PASSWORD_SERVICE)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -63,8 +64,8 @@ def is_password_service(account: Account) -> bool:
     """Tell whether an account is kadmin/changepw, by whatever other name it was found."""
     # Never krbtgt, to which Windows gives this name: tickets for the one would open as the other's
     # (CVE-2022-2031).
-    return account.kind is not AccountKind.KRBTGT and any(
-        match_key(spn) == "/".join(PASSWORD_SERVICE) for spn in account.spns
+    return account.kind is not AccountKind.KRBTGT and PASSWORD_SERVICE_NAME in map(
+        match_key, account.spns
     )
 
 
