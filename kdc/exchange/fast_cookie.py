@@ -35,8 +35,6 @@ COOKIE_LIFE = timedelta(minutes=10)
 MAX_COOKIE_BYTES = 512  # ours have about 150
 _DIGEST_BYTES = 32
 
-_GARBLED = "the FX-COOKIE is not one of ours"
-
 
 def make_cookie(
     krbtgt: Account, cname: PrincipalName | None, now: datetime, entropy: Entropy
@@ -68,16 +66,20 @@ def check_cookie(
             _check(pa.padata_value, krbtgt, cname, now, skew)
 
 
+def _garbled() -> KdcError:
+    # Made where it is raised: in a variable it would hold the frame that holds it.
+    return KdcError(ErrorCode.KDC_ERR_PREAUTH_FAILED, "the FX-COOKIE is not one of ours")
+
+
 def _check(
     value: bytes, krbtgt: Account, cname: PrincipalName | None, now: datetime, skew: timedelta
 ) -> None:
-    garbled = KdcError(ErrorCode.KDC_ERR_PREAUTH_FAILED, _GARBLED)
     if len(value) > MAX_COOKIE_BYTES:
-        raise garbled
+        raise _garbled()
     try:
         sealed = asn1.decode(EncryptedData, value[len(HEADER) :])
     except PkiError:
-        raise garbled from None
+        raise _garbled() from None
     for key in krbtgt.keys:
         if key.kvno == sealed.kvno and key.etype == sealed.etype:
             break
@@ -91,7 +93,7 @@ def _check(
         plain = decrypt(protocol_key, KeyUsage.PA_FX_COOKIE, sealed.cipher)
         stamp = asn1.decode(PaEncTsEnc, plain[_DIGEST_BYTES:])
     except (CryptoError, PkiError):
-        raise garbled from None
+        raise _garbled() from None
     if not compare_digest(plain[:_DIGEST_BYTES], _digest(cname)):
         raise KdcError(ErrorCode.KDC_ERR_PREAUTH_FAILED, "the FX-COOKIE is another client's")
     if not -skew <= now - stamp.patimestamp <= COOKIE_LIFE:
