@@ -25,8 +25,6 @@ MAX_PASSWORD_CHARS = 1024  # nobody types more; what is longer only costs time
 MIN_NAME_CHARS = 3  # a shorter name is in many words (Windows' rule for complexity)
 _COMPARED_ETYPE = EncType.AES256_CTS_HMAC_SHA1_96  # 4,096 rounds where RFC 8009 has 32,768
 
-WRONG_KIND = "no password can be changed on this account"
-
 
 class ChangeRefused(KdcError):  # noqa: N818 - named for what happens, as Unavailable
     """A password is not changed; the client learns why under protection (RFC 3244 2)."""
