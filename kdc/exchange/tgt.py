@@ -42,11 +42,11 @@ def open_tgt(
     """
     if ticket.tkt_vno != PVNO:
         raise KdcError(ErrorCode.KRB_AP_ERR_BADVERSION, "the ticket's version is not 5")
-    if not is_tgs_name(ticket, realm):
+    if not _is_tgs_name(ticket, realm):
         raise KdcError(ErrorCode.KRB_AP_ERR_NOT_US, "the ticket is not a TGT of this realm")
     kvno = ticket.enc_part.kvno
     if kvno is not None and not 0 <= kvno <= MAX_OWN_KVNO:
-        return open_partial_tgt(ticket, kvno, realm, now, may_be_invalid)
+        return _open_partial_tgt(ticket, kvno, realm, now, may_be_invalid)
     sealing_key = realm.service_keys.ready(_sealing_key(ticket, realm))
     cipher = ticket.enc_part.cipher
     tgt = realm.open_tgts.get(cipher, sealing_key)
@@ -57,7 +57,7 @@ def open_tgt(
     return tgt
 
 
-def open_partial_tgt(
+def _open_partial_tgt(
     ticket: Ticket, kvno: int, realm: Realm, now: datetime, may_be_invalid: bool
 ) -> OpenTgt:
     """Open a TGT that a read-only DC sealed, by whichever of its living keys.
@@ -124,7 +124,7 @@ def _read(plain: bytes, sealing_key: ProtocolKey) -> OpenTgt:
     return OpenTgt(part=part, session_key=session_key, sealing_key=sealing_key)
 
 
-def is_tgs_name(ticket: Ticket, realm: Realm) -> bool:
+def _is_tgs_name(ticket: Ticket, realm: Realm) -> bool:
     """Tell whether a ticket says that it is for the ticket-granting service of this realm."""
     parts = ticket.sname.name_string
     config = realm.config
