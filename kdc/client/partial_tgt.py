@@ -7,11 +7,11 @@ its client's part is sealed with a key of its own (`client_key`), as in an AS ex
 
 import base64
 import json
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from directory.model import Account, AccountKind, Domain, Sid
+from kdc.client.mechanism import Entropy
 from kdc.crypto.etypes import CONFOUNDER_BYTES, KEY_BYTES, EncType, KeyUsage, ProtocolKey, encrypt
 from kdc.formats.ccache import Ccache, Credential, Principal
 from kdc.formats.cloud_key import CloudKey
@@ -29,8 +29,6 @@ from kdc.wire.rfc4120 import (
     Ticket,
 )
 from pki import asn1
-
-Entropy = Callable[[int], bytes]
 
 DEFAULT_LIFE = timedelta(hours=10)  # what the cloud's were seen to have
 RENEWABLE = timedelta(days=7)
