@@ -229,9 +229,6 @@ def decide_ticket(
     )
 
 
-# -- tickets that are asked for with a TGT ----------------------------------------------------
-
-
 def end_with_proof(grant: TicketGrant, not_after: datetime | None) -> TicketGrant:
     """Let a ticket end, for good, when the certificate chain that it was got with ends."""
     if not_after is None or not_after >= (grant.renew_till or grant.endtime):
@@ -248,6 +245,9 @@ def end_with_proof(grant: TicketGrant, not_after: datetime | None) -> TicketGran
         endtime=endtime,
         renew_till=renew_till,
     )
+
+
+# -- tickets that are asked for with a TGT ----------------------------------------------------
 
 
 def start_of(part: EncTicketPart) -> datetime:
