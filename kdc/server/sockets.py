@@ -59,12 +59,13 @@ REFUSED_SOURCE_PORTS: Final = frozenset({0, 7, 19, 88, 464})
 """Services that answer anything (echo, chargen, kpasswd, another KDC): a forged request from there
 starts two servers answering each other without end (CVE-2002-2443). No client uses these ports."""
 
-_REQUEST_TAGS: Final = frozenset(
+REQUEST_TAGS: Final = frozenset(
     bytes((0x60 | kind,)) for kind in (MessageType.AS_REQ, MessageType.TGS_REQ)
 )
+"""The first octet of a request to a KDC."""
 _KRB_ERROR_TAG: Final = bytes((0x60 | MessageType.KRB_ERROR,))
 
-_OUT_OF_DESCRIPTORS: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+OUT_OF_DESCRIPTORS: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 # From linux/in.h; Python's socket module names only the IPv6 ones.
 _IP_PKTINFO: Final = 8
@@ -195,7 +196,7 @@ class UdpEndpoint:
             )
             if reply != LATER:
                 self._sent_to_tcp(message, peer, send, reply)
-        elif allowance is Allowance.SHORT and message[:1] in _REQUEST_TAGS:
+        elif allowance is Allowance.SHORT and message[:1] in REQUEST_TAGS:
             # Unread: whatever it costs, it may be forged, and its client comes back by TCP.
             dispatcher.counters.sent_to_tcp += 1
             reply = dispatcher.refuse(
@@ -330,7 +331,7 @@ class TcpListener:
                 return
             except OSError as error:
                 self._connections.dispatcher.counters.accept_errors += 1
-                if error.errno not in _OUT_OF_DESCRIPTORS:
+                if error.errno not in OUT_OF_DESCRIPTORS:
                     continue  # The peer was gone before we came (accept(2), "Error handling").
                 self._alarm.raise_(error.strerror)
                 if self._connections.close_idlest():

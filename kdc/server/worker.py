@@ -97,7 +97,7 @@ class Worker:
             shared.sources.for_worker(
                 index, limit=tcp.max_connections_per_source, exempt=tcp.exempt_sources
             ),
-            max_connections=_connections_for_one(settings),
+            max_connections=allowed_connections(tcp.max_connections // settings.workers),
         )
         budget = shared.reply_budget.for_worker(
             settings.udp_reply_budget, exempt=(*LOOPBACK, *tcp.exempt_sources)
@@ -256,12 +256,14 @@ def audit_path(settings: ServeSettings) -> Path:
     return settings.audit_path or settings.state_dir / "audit.jsonl"
 
 
-def _connections_for_one(settings: ServeSettings) -> int:
-    """Return how many connections one worker may hold: its share, and what its files allow."""
+def allowed_connections(wanted: int, *, tables: int = 1) -> int:
+    """Return how many connections each table of this process may hold: what its files allow.
+
+    wanted: the most. tables: among how many the files are divided.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    share = max(1, settings.tcp.max_connections // settings.workers)
-    if hard == resource.RLIM_INFINITY:
-        return share
-    return max(1, min(share, hard - _SPARE_DESCRIPTORS))
+    if hard != resource.RLIM_INFINITY:
+        wanted = min(wanted, (hard - _SPARE_DESCRIPTORS) // tables)
+    return max(1, wanted)

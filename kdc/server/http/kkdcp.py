@@ -25,9 +25,8 @@ from kdc.outcome import Peer, Service
 from kdc.server.framing import LENGTH_OCTETS, frame
 from kdc.server.http.listener import SERVER_NAME, text_response
 from kdc.server.http.relay_client import NoAnswerError, RelayClient
-from kdc.server.sockets import peer_address
+from kdc.server.sockets import REQUEST_TAGS, peer_address
 from kdc.server.sources import SourceCounts
-from kdc.wire.constants import MessageType
 from kdc.wire.ms_kkdcp import KdcProxyMessage
 from kdc.wire.rfc3244 import CHANGE_PASSWORD, SET_PASSWORD
 from pki import asn1
@@ -45,10 +44,6 @@ MAX_FORWARDED: Final = 16
 """Addresses in X-Forwarded-For; a longer chain of proxies is none."""
 
 _KPASSWD_HEAD: Final = struct.Struct(">HH")
-
-_PASSED_TAGS: Final = frozenset(
-    bytes((0x60 | kind,)) for kind in (MessageType.AS_REQ, MessageType.TGS_REQ)
-)
 
 
 @dataclass(slots=True)
@@ -77,7 +72,7 @@ def open_message(body: bytes, realm: str, *, kpasswd: bool) -> tuple[bytes, Serv
         raise RefusedError(400, "kerb-message has a wrong length in front")
     request = framed[LENGTH_OCTETS:]
     service: Service = "kpasswd" if kpasswd and is_kpasswd_frame(request) else "kdc"
-    if service == "kdc" and request[:1] not in _PASSED_TAGS:
+    if service == "kdc" and request[:1] not in REQUEST_TAGS:
         raise RefusedError(400, "kerb-message is no request to a KDC")
     domain = message.target_domain
     if domain is not None and domain.upper() != realm:

@@ -12,7 +12,6 @@ Rules.
 """
 
 import asyncio
-import errno
 import logging
 import socket
 import ssl
@@ -24,7 +23,12 @@ from aiohttp.web_protocol import RequestHandler
 
 from kdc.server.alarm import Alarm
 from kdc.server.counters import Counters
-from kdc.server.sockets import peer_address
+from kdc.server.sockets import (
+    ACCEPT_PAUSE_S,
+    ACCEPTS_PER_TURN,
+    OUT_OF_DESCRIPTORS,
+    peer_address,
+)
 from kdc.server.sources import SourceCounts
 
 log = logging.getLogger(__name__)
@@ -39,10 +43,6 @@ MAX_LINE_BYTES: Final = 4096
 """Of the request line and of one header: our paths are short, and clients send no cookies."""
 
 MAX_HEADERS: Final = 32
-
-ACCEPTS_PER_TURN: Final = 16
-ACCEPT_PAUSE_S: Final = 0.1
-_OUT_OF_DESCRIPTORS: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 SERVER_NAME: Final = "keytrust"
 """What we call ourselves in HTTP: versions are told to nobody."""
@@ -207,7 +207,7 @@ class Connections:
             return
         if len(self._open) >= self._max_connections:
             self.counters.connections_over_total += 1
-            next(iter(self._open)).close()
+            self.close_oldest()
         self.counters.connections += 1
         self.counters.open_connections += 1
         self._open[connection] = None
@@ -280,7 +280,7 @@ class Listener:
                 return
             except OSError as error:
                 self._connections.counters.accept_errors += 1
-                if error.errno not in _OUT_OF_DESCRIPTORS:
+                if error.errno not in OUT_OF_DESCRIPTORS:
                     continue  # The peer was gone before we came (accept(2), "Error handling").
                 self._alarm.raise_(error.strerror)
                 if not self._connections.close_oldest():

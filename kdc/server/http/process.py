@@ -9,7 +9,6 @@ import asyncio
 import ipaddress
 import json
 import logging
-import resource
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Final
@@ -38,7 +37,7 @@ from kdc.server.http.ocsp import OcspService
 from kdc.server.http.pki import pki_routes
 from kdc.server.http.relay_client import RelayClient
 from kdc.server.http.tls import tls_context
-from kdc.server.worker import audit_path
+from kdc.server.worker import allowed_connections, audit_path
 from kdc.state_folder import StateFolder
 from pki.errors import PkiError
 
@@ -46,8 +45,6 @@ log = logging.getLogger(__name__)
 
 CHECK_S: Final = 3.0
 """How long the checks behind a probe may take: a disk that does not answer is a failed check."""
-
-_SPARE_DESCRIPTORS: Final = 64
 
 
 def run(context: CompanionContext) -> None:
@@ -121,7 +118,7 @@ class HttpProcess:
             self._counters,
             self._sources,
             is_proxy=is_proxy,
-            max_connections=max_connections(),
+            max_connections=allowed_connections(MAX_CONNECTIONS, tables=2),
         )
 
     def _counters_of_bugs(self) -> None:
@@ -240,13 +237,3 @@ def proxy_test(networks: tuple[str, ...]) -> Callable[[str], bool]:
         return any(found in network for network in parsed)
 
     return is_proxy
-
-
-def max_connections() -> int:
-    """Return how many connections one listener may hold: what the files allow, by halves."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    if hard == resource.RLIM_INFINITY:
-        return MAX_CONNECTIONS
-    return max(1, min(MAX_CONNECTIONS, (hard - _SPARE_DESCRIPTORS) // 2))

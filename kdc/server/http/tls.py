@@ -8,10 +8,8 @@ from cryptography import x509
 
 from directory.sealing import read_secret_file
 from kdc.config import ConfigError, KdcConfig
-from kdc.server.key_files import key_file
+from kdc.server.key_files import MAX_PEM_BYTES, key_file
 from kdc.state_folder import StateFolder
-
-MAX_PEM_BYTES = 64 * 1024  # a key or a chain of ten certificates
 
 
 def tls_context(folder: StateFolder, config: KdcConfig) -> ssl.SSLContext:
