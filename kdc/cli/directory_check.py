@@ -10,8 +10,9 @@ from directory.backend import DirectoryError
 from directory.keysources import KRBTGT
 from directory.ldap.session import Session, open_session
 from directory.ldap.settings import LdapSettings
-from kdc.cli.checks.directory import Found, Site, check_site, root_of
+from kdc.cli.checks.directory import check_site, root_of
 from kdc.cli.checks.directory_links import check_links
+from kdc.cli.checks.directory_site import Found, Site
 from kdc.cli.checks.finding import Finding, Level, fail, failed_by, ok, warn
 from kdc.cli.directory_access import Access, Caller, caller_options, open_directory
 from kdc.cli.directory_ticket import sasl_of

@@ -10,7 +10,7 @@ from directory.ldap.filters import present
 from directory.ldap.messages import Scope
 from directory.ldap.write import KEY_CREDENTIALS
 from kdc.cli.checks import directory_repair as repair
-from kdc.cli.checks.directory import Found, Site
+from kdc.cli.checks.directory_site import Found, Site
 from kdc.cli.checks.finding import fail, ok, warn
 
 MAX_SHOWN = 20

@@ -7,6 +7,7 @@ from directory.ldap.write import KEY_CREDENTIALS, WritingConnection
 from directory.model import Sid
 
 Repair = Callable[[WritingConnection], str]
+"""Mends what was found and says what it did. Raises DirectoryError."""
 _DISABLED_NORMAL_ACCOUNT = b"514"  # krbtgt never logs on (MS-ADTS 2.2.16)
 _DOMAIN_USERS_RID = b"513"
 
