@@ -70,8 +70,6 @@ CREATE INDEX IF NOT EXISTS replica_pending_of ON replica_pending (group_id)
 MAX_SHOWN_DN = 256
 KEYS_AT_ONCE = 1000
 """Accounts whose keys are compared in one transaction."""
-MAX_PROBLEM_NAMES = 64
-"""Of one entry that are kept: an unusable one with more is found by fewer."""
 
 KeysOf = Callable[[str, "tuple[str, ...]"], "tuple[PrincipalKey, ...] | None"]
 """(sAMAccountName, SPNs) -> the long-term keys; None: whatever keys the account has stay."""
@@ -305,7 +303,7 @@ class _Batch:
             (guid, dn_key, record.version, account_id, group_id, until, problem),
         )
         self._sql("DELETE FROM replica_names WHERE guid = ?", (guid,))
-        for name in names[:MAX_PROBLEM_NAMES]:
+        for name in names:
             self._sql("INSERT OR IGNORE INTO replica_names VALUES (?, ?)", (name, guid))
         if account_id is not None or group_id is not None:
             join_groups(self._connection, dn_key, account_id, group_id)

@@ -218,6 +218,15 @@ def test_well_known_group_of_the_directory_becomes_the_stores(
     assert store.group_by_name("Domain Users") is None
 
 
+def test_unusable_entry_with_many_service_names_hides_all_of_them(
+    store: Store, writer: ReplicaWriter
+) -> None:
+    """Row L04: a service of an entry that cannot be read is 29, never unknown."""
+    spns = [f"http/w{number:03d}.lab.test" for number in range(100)]
+    writer.apply([record(user(1, "web", servicePrincipalName=spns, logonHours=b"x"))])
+    assert {f"spn:{spn}" for spn in spns} <= problem_names(store.rows)
+
+
 def test_unusable_entry_stands_in_the_way_of_its_own_kind_alone(
     store: Store, writer: ReplicaWriter
 ) -> None:
