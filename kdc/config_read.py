@@ -169,6 +169,14 @@ def _check_together(config: KdcConfig, path: str, lines: Mapping[str, int]) -> N
             "a password would expire before it may be changed",
             "shorten the one or lengthen the other",
         )
+    if config.pkinit_dh_min_bits > config.pkinit_dh_max_bits:
+        raise ConfigError(
+            path,
+            lines.get("pkinit_dh_min_bits", lines.get("pkinit_dh_max_bits")),
+            "pkinit_dh_min_bits is larger than pkinit_dh_max_bits",
+            "no MODP group would be left, and every such logon refused",
+            "lower the one or raise the other",
+        )
     if config.max_connections_per_source > config.max_connections:
         raise ConfigError(
             path,

@@ -163,6 +163,8 @@ def encode_record(outcome: Outcome, peer: Peer, now: datetime, elapsed_s: float)
             # A fact may not shadow what was seen at the socket.
             field = f"fact_{name}"
         record[field] = _shown(name, outcome.facts[name])
+    if len(outcome.facts) > MAX_FACTS:
+        record["facts_left_out"] = len(outcome.facts) - MAX_FACTS
     return _encoder.encode(record) + b"\n"
 
 

@@ -135,6 +135,12 @@ def test_more_connections_per_source_than_in_all_are_refused() -> None:
     assert error.what == "max_connections_per_source is larger than max_connections"
 
 
+def test_smallest_group_above_the_largest_is_refused() -> None:
+    """No MODP group would be left for anybody."""
+    error = refusal(MINIMAL + "pkinit_dh_min_bits = 4096\npkinit_dh_max_bits = 2048\n")
+    assert error.what == "pkinit_dh_min_bits is larger than pkinit_dh_max_bits"
+
+
 @pytest.mark.parametrize(
     "line",
     [

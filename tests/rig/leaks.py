@@ -17,7 +17,7 @@ _SPACE = re.compile(rb"\s+")
 _NO_HEX = re.compile(rb"[\s:]+|\\n|0x|, ")
 
 
-def _base64_forms(value: bytes) -> Iterator[bytes]:
+def base64_forms(value: bytes) -> Iterator[bytes]:
     """Give the Base64 of a value at each place it can have inside something longer."""
     for shift in range(3):
         text = base64.b64encode(bytes(shift) + value)
@@ -65,7 +65,7 @@ class Secrets:
         for part in _parts(value):
             for form in _plain_forms(part):
                 self.plain.setdefault(form, name)
-            for form in _base64_forms(part):
+            for form in base64_forms(part):
                 self.squeezed.setdefault(form, name)
             self.digits.setdefault(part.hex().encode(), name)
         self.digits.setdefault(",".join(map(str, value)).encode(), name)
@@ -76,7 +76,7 @@ class Secrets:
         wide = text.encode("utf-16-le")
         self.plain.setdefault(wide, name)
         self.digits.setdefault(wide.hex().encode(), name)
-        for form in _base64_forms(wide):
+        for form in base64_forms(wide):
             self.squeezed.setdefault(form, name)
 
     def add_number(self, name: str, number: int) -> None:

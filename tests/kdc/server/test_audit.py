@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from kdc.outcome import Outcome, Peer
-from kdc.server.audit import AuditLog, encode_record, escape, event_id
+from kdc.server.audit import MAX_FACTS, AuditLog, encode_record, escape, event_id
 
 NOW = datetime(2026, 11, 22, 12, 0, 0, 7999, tzinfo=UTC)
 PEER = Peer(address="192.0.2.7", port=50123, transport="udp")
@@ -158,10 +158,12 @@ def test_object_of_unknown_kind_is_named_not_shown() -> None:
 
 
 def test_number_of_facts_is_bounded() -> None:
-    """No record grows without limit."""
+    """No record grows without limit, and one that was cut says by how much."""
     made = outcome()
     made.facts.update({f"fact{number}": number for number in range(1000)})
-    assert len(record(made)) < 64
+    written = record(made)
+    assert len(written) < 64
+    assert written["facts_left_out"] == len(made.facts) - MAX_FACTS
 
 
 def test_file_is_private_and_appended_to(tmp_path: Path) -> None:
