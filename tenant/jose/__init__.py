@@ -1,0 +1,1 @@
+"""Strict JSON, JWS and JWT for every endpoint of the lab tenant."""

@@ -1,0 +1,1 @@
+"""Tests of strict JSON and JWS."""
