@@ -15,6 +15,7 @@ COPY pyproject.toml README.md LICENSE ./
 COPY pki ./pki
 COPY directory ./directory
 COPY kdc ./kdc
+COPY tenant ./tenant
 RUN /build/bin/python -m hatchling build -t wheel -d /dist \
     && /opt/kdc/bin/pip install --no-index --no-deps /dist/*.whl
 

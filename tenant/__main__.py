@@ -1,0 +1,5 @@
+"""`python -m tenant` is the command `tenant`."""
+
+from tenant.cli.main import main
+
+main()

@@ -1,0 +1,1 @@
+"""The command `tenant`: one module a noun. It shares the errors and tables of `kdc`."""

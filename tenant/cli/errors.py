@@ -1,0 +1,21 @@
+"""What a command says when it fails: the errors of `kdc`, and what this program adds."""
+
+from directory.backend import DirectoryError, DirectoryFault
+from kdc.cli import errors as kdc_errors
+from kdc.cli.errors import CliError, ExitCode
+from tenant.errors import TenantError
+
+_REMEDIES = {
+    DirectoryFault.NOT_FOUND: (ExitCode.NOT_FOUND, "check the name; the noun's list shows all"),
+    DirectoryFault.CORRUPT: (ExitCode.FAILED, "restore the tenant's folder from a backup"),
+}
+
+
+def explain(error: Exception) -> CliError | None:
+    """Turn an error of the lower layers into three lines; None: it is a bug."""
+    if type(error) is DirectoryError and error.kind in _REMEDIES:
+        code, remedy = _REMEDIES[error.kind]
+        return CliError(error.detail or error.kind.value, error.kind.value, remedy, code)
+    if isinstance(error, TenantError):
+        return CliError("the tenant refuses this", error.why, "correct it and try again")
+    return kdc_errors.explain(error)

@@ -1,0 +1,1 @@
+"""enterpriseregistration.windows.net: device registration."""

@@ -1,0 +1,1 @@
+"""enterpriseregistration.windows.net: key registration (MS-KPP)."""

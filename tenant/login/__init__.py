@@ -1,0 +1,1 @@
+"""login.microsoftonline.com: discovery, realms, nonces, tokens."""

@@ -1,0 +1,1 @@
+"""Primary refresh tokens: issued, used, renewed."""

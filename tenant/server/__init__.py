@@ -1,0 +1,1 @@
+"""The listeners: HTTPS and CONNECT, within bounds. Only they know aiohttp."""
