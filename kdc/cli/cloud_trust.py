@@ -27,6 +27,7 @@ from kdc.cli.cloud_objects import (
     names_of,
     problems_of,
 )
+from kdc.cli.cloud_redeem import redeem
 from kdc.cli.directory_access import Caller, caller_options
 from kdc.cli.errors import CliError, ExitCode
 from kdc.cli.group import find_group
@@ -452,3 +453,6 @@ def _show_minted(
         print_json(shown)
     else:
         print_fields([(name, _text(value)) for name, value in shown.items()])
+
+
+command.add_command(redeem)

@@ -40,6 +40,12 @@ _ADVICE: dict[int, str] = {
 }
 
 
+def reference_in(error: RefusedError) -> str | None:
+    """Return the reference in the text of a refusal: ours ends with one."""
+    named = _REFERENCE.search(error.e_text)
+    return None if named is None else named[1]
+
+
 def explain_client_error(error: ClientError, user: str, address: KdcAddress) -> CliError:
     """Turn a failed exchange into what, why and what to do."""
     place = format_address(address.host, address.port)
@@ -48,9 +54,8 @@ def explain_client_error(error: ClientError, user: str, address: KdcAddress) -> 
         # Ours begins with the name again, and ends with the reference.
         text = error.e_text[:MAX_E_TEXT].removeprefix(name).strip()
         why = f"{name} ({error.code}) {text}".rstrip()
-        named = _REFERENCE.search(error.e_text)
         remedy = _ADVICE.get(error.code, "kdc explain {ref} says why")
-        remedy = remedy.format(user=user, ref="--last" if named is None else named[1])
+        remedy = remedy.format(user=user, ref=reference_in(error) or "--last")
         return CliError(f"the KDC refused {user}", why, remedy, ExitCode.DENIED)
     if error.fault is ClientFault.UNREACHABLE:
         return CliError(

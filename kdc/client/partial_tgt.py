@@ -1,4 +1,4 @@
-"""Making partial TGTs, as the cloud does for users who proved themselves to it.
+"""Partial TGTs: making them as the cloud does for users who proved themselves to it, opening them.
 
 The key file is all that it takes; no store, no KDC. What comes out is a ticket under the read-only
 DC's krbtgt key, and the AS-REP ("message buffer") that the cloud hands to a device with its tokens:
@@ -11,8 +11,18 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from directory.model import Account, AccountKind, Domain, Sid
+from kdc.client.errors import ClientError, ClientFault
 from kdc.client.mechanism import Entropy
-from kdc.crypto.etypes import CONFOUNDER_BYTES, KEY_BYTES, EncType, KeyUsage, ProtocolKey, encrypt
+from kdc.crypto.etypes import (
+    CONFOUNDER_BYTES,
+    KEY_BYTES,
+    CryptoError,
+    EncType,
+    KeyUsage,
+    ProtocolKey,
+    decrypt,
+    encrypt,
+)
 from kdc.formats.ccache import Ccache, Credential, Principal
 from kdc.formats.cloud_key import CloudKey
 from kdc.pac import partial_tgt_pac, wrap_if_relevant
@@ -29,6 +39,7 @@ from kdc.wire.rfc4120 import (
     Ticket,
 )
 from pki import asn1
+from pki.errors import PkiError
 
 DEFAULT_LIFE = timedelta(hours=10)  # what the cloud's were seen to have
 RENEWABLE = timedelta(days=7)
@@ -67,15 +78,17 @@ class MintedTgt:
         """Return a credential cache with the ticket in it."""
         return Ccache(default_principal=self.credential.client, credentials=(self.credential,))
 
-    def token_member(self) -> bytes:
+    def token_member(self, wrapped_key: str | None = None) -> bytes:
         """Return the text of `tgt_ad`, the member of a token response that carries the ticket.
 
-        The key is in it in the clear; the cloud wraps it for the device.
+        wrapped_key: `clientKey` as the cloud sends it, sealed for the device; else it is in the
+        clear.
         """
+        clear = base64.b64encode(self.client_key.value).decode()
         return (
             json.dumps(
                 {
-                    "clientKey": base64.b64encode(self.client_key.value).decode(),
+                    "clientKey": clear if wrapped_key is None else wrapped_key,
                     "keyType": int(self.client_key.enctype),
                     "error": None,
                     "messageBuffer": base64.b64encode(self.message).decode(),
@@ -179,23 +192,50 @@ def mint_partial_tgt(
             ),
         ),
     )
-    client = Principal.of(key.realm, cname)
     return MintedTgt(
         user=user,
         sid=sid,
         kvno=kvno,
-        credential=Credential(
-            client=client,
-            server=Principal.of(key.realm, sname),
-            etype=session.keytype,
-            session_key=session.keyvalue,
-            authtime=start,
-            starttime=start,
-            endtime=end,
-            renew_till=part.renew_till,
-            flags=FLAGS,
-            ticket=asn1.encode(ticket),
-        ),
+        credential=_credential(message, client_part),
         message=asn1.encode(message),
         client_key=client_key,
+    )
+
+
+def open_partial_tgt(message: bytes, client_key: ProtocolKey) -> Credential:
+    """Open what the cloud delivered and return the partial TGT as a credential.
+
+    message: DER of the AS-REP. client_key: its reply key.
+    Nothing was asked of a KDC, so there is no nonce and no request to compare it with; that the
+    ticket is good is the KDC's to say. Raises ClientError: MALFORMED, WRONG_ANSWER, WRONG_KEY.
+    """
+    try:
+        reply = asn1.decode(AsRep, message)
+        if reply.enc_part.etype != client_key.enctype:
+            raise ClientError(ClientFault.WRONG_ANSWER, "encryption type of the AS-REP")
+        plain = decrypt(client_key, KeyUsage.AS_REP_ENC_PART, reply.enc_part.cipher)
+        part = asn1.decode(EncAsRepPart, plain)
+    except PkiError as error:
+        raise ClientError(ClientFault.MALFORMED, str(error)) from None
+    except CryptoError:
+        raise ClientError(ClientFault.WRONG_KEY) from None
+    krbtgt = ("krbtgt", reply.crealm)
+    for name, realm in ((reply.ticket.sname, reply.ticket.realm), (part.sname, part.srealm)):
+        if name.name_string != krbtgt or realm != reply.crealm:
+            raise ClientError(ClientFault.WRONG_ANSWER, "it is no TGT of the client's realm")
+    return _credential(reply, part)
+
+
+def _credential(reply: AsRep, part: EncAsRepPart) -> Credential:
+    return Credential(
+        client=Principal.of(reply.crealm, reply.cname),
+        server=Principal.of(part.srealm, part.sname),
+        etype=part.key.keytype,
+        session_key=part.key.keyvalue,
+        authtime=part.authtime,
+        starttime=part.starttime or part.authtime,
+        endtime=part.endtime,
+        renew_till=part.renew_till,
+        flags=part.flags,
+        ticket=asn1.encode(reply.ticket),
     )

@@ -19,6 +19,7 @@ from kdc.crypto.etypes import (
 )
 from kdc.formats.ccache import Credential, Principal
 from kdc.wire.constants import PVNO, KdcOption, MessageType, NameType, PaType
+from kdc.wire.ms_kile import KERB_KEY_LIST_REP, KERB_KEY_LIST_REQ
 from kdc.wire.rfc4120 import (
     ApReq,
     Authenticator,
@@ -53,6 +54,8 @@ class TgsOptions:
     """None: as long as the TGT lives."""
     second_ticket: bytes = b""
     """User to user: DER of the other's TGT; kdc_options then needs ENC_TKT_IN_SKEY."""
+    key_list: tuple[int, ...] = ()
+    """Ask for the client's own keys of these types as well: KERB-KEY-LIST-REQ (MS-KILE 2.2.11)."""
     skew: timedelta = timedelta(minutes=5)
 
 
@@ -72,6 +75,12 @@ class TgsExchange:
         self._entropy = entropy
         self._body: KdcReqBody | None = None
         self._subkey: ProtocolKey | None = None
+        self._keys: tuple[EncryptionKey, ...] = ()
+
+    @property
+    def keys(self) -> tuple[EncryptionKey, ...]:
+        """The client's own keys, after the answer came; empty: the KDC gave none."""
+        return self._keys
 
     def start(self, now: datetime) -> bytes:
         """Return the TGS-REQ. Raises ClientError(BAD_PARAMETERS) for a TGT that cannot be used."""
@@ -119,9 +128,12 @@ class TgsExchange:
             ticket=ticket,
             authenticator=EncryptedData(etype=session.enctype, cipher=cipher),
         )
-        padata = (PaData(padata_type=PaType.TGS_REQ, padata_value=asn1.encode(ap_req)),)
+        padata = [PaData(padata_type=PaType.TGS_REQ, padata_value=asn1.encode(ap_req))]
+        if options.key_list:
+            value = asn1.encode_as(KERB_KEY_LIST_REQ, options.key_list)
+            padata.append(PaData(padata_type=PaType.KERB_KEY_LIST_REQ, padata_value=value))
         return asn1.encode(
-            TgsReq(pvno=PVNO, msg_type=MessageType.TGS_REQ, padata=padata, req_body=body)
+            TgsReq(pvno=PVNO, msg_type=MessageType.TGS_REQ, padata=tuple(padata), req_body=body)
         )
 
     def receive(self, message: bytes, now: datetime) -> Credential:
@@ -138,9 +150,11 @@ class TgsExchange:
                 raise ClientError(ClientFault.MALFORMED, "neither TGS-REP nor KRB-ERROR")
             reply = asn1.decode(TgsRep, message)
             part = _open_enc_part(self._subkey, reply)
+            keys = _key_list(part)
         except PkiError as error:
             raise ClientError(ClientFault.MALFORMED, str(error)) from None
         self._check(reply, part, self._body, now)
+        self._keys = tuple(key for key in keys if key.keytype in self._options.key_list)
         return Credential(
             client=self._tgt.client,
             server=Principal.of(part.srealm, part.sname),
@@ -184,6 +198,15 @@ class TgsExchange:
 
 def _principal_name(principal: Principal) -> PrincipalName:
     return PrincipalName(name_type=principal.name_type, name_string=principal.components)
+
+
+def _key_list(part: EncTgsRepPart) -> tuple[EncryptionKey, ...]:
+    """Return the client's own keys in a reply (MS-KILE 2.2.12). Raises PkiError."""
+    for pa in part.encrypted_pa_data or ():
+        if pa.padata_type == PaType.KERB_KEY_LIST_REP:
+            keys: tuple[EncryptionKey, ...] = asn1.decode_as(KERB_KEY_LIST_REP, pa.padata_value)
+            return keys
+    return ()
 
 
 def _open_enc_part(key: ProtocolKey, reply: TgsRep) -> EncTgsRepPart:

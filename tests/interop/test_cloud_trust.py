@@ -3,11 +3,13 @@
 import ipaddress
 import json
 import re
+import stat
 import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from impacket.krb5.asn1 import AD_IF_RELEVANT, EncTicketPart, Ticket  # type: ignore[import-untyped]  # no types
@@ -251,3 +253,57 @@ def test_key_list_gives_keys_of_allowed_users_only(site: Site) -> None:
     assert records[0]["key_list_given"] == [23]
     assert {r["read_only_dc"] for r in records} == {NUMBER}
     assert md4 not in (site.live.state / "audit.jsonl").read_text()
+
+
+# -- kdc cloud-trust redeem ------------------------------------------------------------------
+
+
+def _redeem(site: Site, user: str, folder: Path, *options: str) -> Any:
+    """Mint as the cloud does, redeem what it delivers, and return what the command says."""
+    delivered = folder / f"{user}.tgt_ad.json"
+    arguments = ["--key-file", str(site.key_file), "--sid", site.sids[user]]
+    site.live.kdc("cloud-trust", "mint", user, *arguments, "--out", str(delivered))
+    said = site.live.kdc(
+        *("cloud-trust", "redeem", "--prt", str(delivered), "--ccache", str(folder / "cc")),
+        *("--json", *options),
+    )
+    return json.loads(said)
+
+
+def test_mit_uses_a_redeemed_tgt(site: Site, tmp_path: Path) -> None:
+    """From the cloud's message to a full TGT under the realm's own key, then MIT's kvno."""
+    found = _redeem(site, "pat", tmp_path)
+    assert (found["partial_tgt"]["kvno"], found["tgt"]["kvno"]) == (
+        (NUMBER << 16 | 1) - (1 << 32),
+        1,
+    )
+    assert found["key_list"] == {"asked": [], "given": [], "keytab": None}
+    assert "renewable" in found["tgt"]["flags"]
+    run = mit_kvno(site.live.client(tmp_path), tmp_path / "cc", WEB)
+    assert run.status == 0, run.explain()
+    assert groups_in(site, tmp_path / "cc") == (directory_groups(site), ["S-1-18-1"])
+
+
+def test_redeemed_service_ticket_and_keys(site: Site, tmp_path: Path) -> None:
+    """Key list: the NT hash goes to a keytab of mode 0600, and nowhere else."""
+    keytab = tmp_path / "pat.keytab"
+    found = _redeem(
+        site, "pat", tmp_path, "--service", WEB, "--key-list", "--keytab", str(keytab), "--tcp"
+    )
+    assert found["key_list"]["given"] == [23]
+    (entry,) = decode_keytab(keytab.read_bytes())
+    assert (entry.etype, entry.key) == (23, bytes(compute_nthash(PASSWORD)))
+    assert stat.S_IMODE(keytab.stat().st_mode) == 0o600
+    assert entry.key.hex() not in json.dumps(found)
+    assert found["service_tickets"][0]["service"] == f"{WEB}@LAB.TEST"
+    assert groups_in(site, tmp_path / "cc") == (directory_groups(site), ["S-1-18-1"])
+
+
+def test_redeem_says_why_it_is_refused(site: Site, tmp_path: Path) -> None:
+    """An administrator by three groups: 20, and where to look; no cache is written."""
+    with pytest.raises(AssertionError) as caught:
+        _redeem(site, "adm", tmp_path)
+    said = str(caught.value)
+    assert "KDC_ERR_TGT_REVOKED" in said
+    assert "kdc cloud-trust show has who is in which list" in said
+    assert not (tmp_path / "cc").exists()

@@ -10,7 +10,16 @@ from kdc.client.errors import ClientError, ClientFault, RefusedError
 from kdc.client.tgs_exchange import TgsExchange, TgsOptions, service_name
 from kdc.crypto.etypes import EncType, KeyUsage, ProtocolKey, decrypt, encrypt, verify_checksum
 from kdc.formats.ccache import Credential, Principal
-from kdc.wire.constants import PVNO, ErrorCode, KdcOption, MessageType, NameType, TicketFlag
+from kdc.wire.constants import (
+    PVNO,
+    ErrorCode,
+    KdcOption,
+    MessageType,
+    NameType,
+    PaType,
+    TicketFlag,
+)
+from kdc.wire.ms_kile import KERB_KEY_LIST_REP, KERB_KEY_LIST_REQ
 from kdc.wire.rfc4120 import (
     ApReq,
     Authenticator,
@@ -19,6 +28,7 @@ from kdc.wire.rfc4120 import (
     EncTgsRepPart,
     KrbError,
     LastReqEntry,
+    PaData,
     PrincipalName,
     TgsRep,
     TgsReq,
@@ -79,7 +89,7 @@ class FakeTgs:
         """Answer one TGS-REQ."""
         request = asn1.decode(TgsReq, message)
         self.seen.append(request)
-        (pa,) = request.padata or ()
+        pa = (request.padata or ())[0]
         ap_req = asn1.decode(ApReq, pa.padata_value)
         assert asn1.encode(ap_req.ticket) == TGT.ticket
         plain = decrypt(SESSION, KeyUsage.TGS_REQ_AUTHENTICATOR, ap_req.authenticator.cipher)
@@ -308,3 +318,52 @@ def test_answer_before_a_question() -> None:
     with pytest.raises(ClientError) as caught:
         state.receive(b"\x6d\x00", CLOCK)
     assert caught.value.fault is ClientFault.WRONG_ANSWER
+
+
+# -- key lists -------------------------------------------------------------------------------
+
+NT_HASH = bytes(range(16))
+
+
+def with_keys(*padata: PaData) -> Callable[[EncTgsRepPart], EncTgsRepPart]:
+    """Put encrypted-pa-data into the reply."""
+    return lambda part: replace(part, encrypted_pa_data=padata)
+
+
+def key_list_rep(*keys: EncryptionKey) -> PaData:
+    """Encode a KERB-KEY-LIST-REP."""
+    value = asn1.encode_as(KERB_KEY_LIST_REP, keys)
+    return PaData(padata_type=PaType.KERB_KEY_LIST_REP, padata_value=value)
+
+
+def test_keys_are_asked_for_and_come() -> None:
+    """MS-KILE 2.2.11 and 2.2.12: what was not asked for is dropped; its place does not matter."""
+    other = PaData(padata_type=PaType.SUPPORTED_ENCTYPES, padata_value=bytes(4))
+    nt_hash = EncryptionKey(keytype=23, keyvalue=NT_HASH)
+    unasked = EncryptionKey(keytype=18, keyvalue=bytes(32))
+    kdc = FakeTgs(change_part=with_keys(other, key_list_rep(unasked, nt_hash)))
+    options = TgsOptions(server=service_name(f"krbtgt/{REALM}"), realm=REALM, key_list=(23,))
+    state = TgsExchange(options, TGT, counting_entropy)
+    state.receive(kdc.handle(state.start(CLOCK)), CLOCK)
+    assert state.keys == (nt_hash,)
+    (_, asked) = kdc.seen[0].padata or ()
+    assert asked.padata_type == PaType.KERB_KEY_LIST_REQ
+    assert asn1.decode_as(KERB_KEY_LIST_REQ, asked.padata_value) == (23,)
+
+
+def test_no_keys_when_none_were_asked_for() -> None:
+    """And nothing about them is in the request."""
+    nt_hash = EncryptionKey(keytype=23, keyvalue=NT_HASH)
+    kdc = FakeTgs(change_part=with_keys(key_list_rep(nt_hash)))
+    state = TgsExchange(TgsOptions(server=WEB, realm=REALM), TGT, counting_entropy)
+    state.receive(kdc.handle(state.start(CLOCK)), CLOCK)
+    assert state.keys == ()
+    assert len(kdc.seen[0].padata or ()) == 1
+
+
+def test_malformed_key_list_is_refused() -> None:
+    """The ticket is not used either."""
+    broken = PaData(padata_type=PaType.KERB_KEY_LIST_REP, padata_value=b"0")
+    assert failure(FakeTgs(change_part=with_keys(broken)), key_list=(23,))[0] == (
+        ClientFault.MALFORMED
+    )
