@@ -2,7 +2,9 @@
 
 from typing import Final
 
-SCHEMA: Final[tuple[str, ...]] = ()
+from tenant.state import users
+
+SCHEMA: Final[tuple[str, ...]] = (users.SCHEMA,)
 """SQL scripts; CREATE statements alone."""
 
 SCHEMA_VERSION: Final = 1
