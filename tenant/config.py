@@ -32,8 +32,6 @@ class TenantConfig:
     """Where HTTPS is served."""
     proxy: str = DEFAULT_PROXY
     """Where CONNECT is taken, for clients that are pointed here by HTTPS_PROXY."""
-    exposed: bool = False
-    """Listen on other addresses than the loopback's."""
     mfa_freshness_s: int = 600
     """How old a second factor may be when a key is registered (seed P1, phase C)."""
     nonce_life_s: int = 300
@@ -85,7 +83,6 @@ KEYS: Final[Mapping[str, Reader]] = {
     "kdc_state": _text,
     "listen": _address,
     "proxy": _address,
-    "exposed": boolean,
     "mfa_freshness_s": number(1, 86400),
     "nonce_life_s": number(5, 3600),
     "access_token_life_s": number(60, 86400),

@@ -8,7 +8,7 @@ Rules.
 """
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import replace
 from uuid import UUID
 
@@ -27,6 +27,19 @@ class Dispatcher:
         """Serve the tenant of these services."""
         self._services = services
         self._hosts = hosts(services.config.domain)
+
+    @property
+    def names(self) -> Container[str]:
+        """The hosts that are served."""
+        return self._hosts
+
+    def note_connect(self, peer: str, host: str, status: int, why: str) -> None:
+        """Record a CONNECT that was refused."""
+        facts = {"peer": peer, "host": host or None, "method": "CONNECT", "status": status}
+        try:
+            self._services.audit.record(self._services.now(), {**facts, "reason": why})
+        except OSError as failure:
+            log.error("the audit record cannot be written: %s", failure.strerror)
 
     async def answer(self, request: Request, refused: TenantError | None = None) -> Reply:
         """Answer one request. refused: what was found to be wrong with it before it was whole."""
