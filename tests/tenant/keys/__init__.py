@@ -1,0 +1,1 @@
+"""Tests of the key registration and of attestations."""
