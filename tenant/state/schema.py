@@ -2,9 +2,9 @@
 
 from typing import Final
 
-from tenant.state import users
+from tenant.state import devices, keys, users
 
-SCHEMA: Final[tuple[str, ...]] = (users.SCHEMA,)
+SCHEMA: Final[tuple[str, ...]] = (users.SCHEMA, devices.SCHEMA, keys.SCHEMA)
 """SQL scripts; CREATE statements alone."""
 
 SCHEMA_VERSION: Final = 1
