@@ -7,16 +7,18 @@ import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 from uuid import UUID
 
 from kdc.config import ConfigError
-from kdc.config_values import BadValueError, bad_value, boolean, number, parse_address
+from kdc.config_values import BadValueError, bad_value, boolean, number, one_of, parse_address
 
 MAX_CONFIG_BYTES: Final = 64 * 1024
 
 DEFAULT_LISTEN: Final = "127.0.0.1:8443"
 DEFAULT_PROXY: Final = "127.0.0.1:8444"
+
+AttestationSetting = Literal["checked", "required", "noted"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,8 +43,8 @@ class TenantConfig:
     device_code_life_s: int = 900
     hybrid_clock_window_s: int = 300
     """How far the time in a hybrid join's signed SID may be off."""
-    require_attestation: bool = False
-    """Refuse keys and devices whose attestation does not verify, instead of noting it."""
+    attestation: AttestationSetting = "checked"
+    """Of keys and devices: `checked`, `required` or `noted` (tenant.keys.evidence)."""
 
 
 Reader = Callable[[object], object]
@@ -90,7 +92,7 @@ KEYS: Final[Mapping[str, Reader]] = {
     "prt_life_s": number(60, 90 * 86400),
     "device_code_life_s": number(10, 3600),
     "hybrid_clock_window_s": number(1, 86400),
-    "require_attestation": boolean,
+    "attestation": one_of(AttestationSetting),
 }
 """Key -> reader of its value; each is a field of TenantConfig."""
 

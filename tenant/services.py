@@ -13,6 +13,8 @@ from directory.backend import DirectoryError, DirectoryFault
 from directory.sealing import MasterKey, SecretFileError, read_secret_file
 from kdc.formats.cloud_key import CloudKey, CloudKeyError, decode_cloud_key
 from pki.ca import IssuedCertificate, PrivateKey, certificates_from_pem, private_key_from_pem
+from pki.certificate import Certificate
+from pki.chain import TrustPool, is_self_issued
 from tenant.audit import Audit
 from tenant.config import TenantConfig
 from tenant.state.database import Database
@@ -51,6 +53,8 @@ class Services:
     signing_key: SigningKey
     device_ca: IssuedCertificate = field(repr=False)
     """Issues device certificates; a root of its own that nothing else trusts."""
+    attestation_roots: TrustPool = field(repr=False)
+    """What certifies attestation keys of TPMs; empty: no attestation is believed."""
     cloud_key: CloudKey | None
     """Of the realm's cloud trust; None: no partial TGTs are issued."""
     audit: Audit
@@ -79,6 +83,7 @@ def open_services(folder: TenantFolder, *, now: Callable[[], datetime] = utc_now
             private_key=signing.private_key, certificate=signing.certificate_der
         ),
         device_ca=_open_pair(folder.device_ca, master_key, DEVICE_CA_AAD),
+        attestation_roots=read_attestation_roots(folder),
         cloud_key=open_cloud_key(folder, master_key),
         audit=Audit(folder.audit_log),
     )
@@ -95,6 +100,16 @@ def open_cloud_key(folder: TenantFolder, master_key: MasterKey) -> CloudKey | No
         raise DirectoryError(
             DirectoryFault.CORRUPT, f"{folder.cloud_key} cannot be used: {error}"
         ) from None
+
+
+def read_attestation_roots(folder: TenantFolder) -> TrustPool:
+    """Read the CAs of attestation keys: self-issued ones are anchors. Raises PkiError, OSError."""
+    path = folder.attestation_roots
+    if not path.exists():
+        return TrustPool(())
+    found = [Certificate(der) for der in certificates_from_pem(path.read_bytes())]
+    anchors = [certificate for certificate in found if is_self_issued(certificate)]
+    return TrustPool(anchors, (c for c in found if c not in anchors))
 
 
 def _open_pair(place: tuple[Path, Path], master_key: MasterKey, aad: bytes) -> IssuedCertificate:

@@ -54,6 +54,11 @@ class TenantFolder:
         return self.pki / "device-ca.pem", self.pki / "device-ca.key"
 
     @property
+    def attestation_roots(self) -> Path:
+        """CA certificates (PEM) that lead to attestation keys of TPMs; absent: none is believed."""
+        return self.pki / "attestation-roots.pem"
+
+    @property
     def signing_key(self) -> tuple[Path, Path]:
         """The certificate (PEM) and sealed key that tokens are signed with."""
         return self.pki / "signing.pem", self.pki / "signing.key"
