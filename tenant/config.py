@@ -11,7 +11,7 @@ from typing import Final, Literal
 from uuid import UUID
 
 from kdc.config import ConfigError
-from kdc.config_values import BadValueError, bad_value, boolean, number, one_of, parse_address
+from kdc.config_values import BadValueError, bad_value, number, one_of, parse_address
 
 MAX_CONFIG_BYTES: Final = 64 * 1024
 

@@ -38,7 +38,7 @@ CREATE TABLE devices (
     join_type INTEGER NOT NULL,
     os_type TEXT NOT NULL,
     os_version TEXT NOT NULL,
-    owner BLOB,
+    owner BLOB REFERENCES users ON DELETE SET NULL,
     shared INTEGER NOT NULL,
     certificate BLOB,
     thumbprint TEXT UNIQUE,
@@ -53,7 +53,7 @@ CREATE TABLE devices (
     attested INTEGER NOT NULL,
     attestation TEXT NOT NULL,
     created INTEGER NOT NULL
-) WITHOUT ROWID;
+) STRICT, WITHOUT ROWID;
 CREATE INDEX devices_by_owner ON devices (owner);
 """
 
@@ -287,12 +287,18 @@ def insert_device(connection: sqlite3.Connection, device: DeviceRecord) -> None:
 
 def update_device(connection: sqlite3.Connection, device: DeviceRecord) -> None:
     """Write a device in the place of what its id had. Raises sqlite3.IntegrityError as above."""
-    connection.execute("DELETE FROM devices WHERE device_id = ?", (device.device_id.bytes,))
-    insert_device(connection, device)
+    # An UPDATE, not a new row: what refers to the device stays.
+    connection.execute(
+        "UPDATE devices SET object_id = ?, display_name = ?, join_type = ?, os_type = ?,"
+        " os_version = ?, owner = ?, shared = ?, certificate = ?, thumbprint = ?, device_key = ?,"
+        " key_digest = ?, transport_key = ?, onprem_guid = ?, sid = ?, user_certificate = ?,"
+        " proof_time = ?, enabled = ?, attested = ?, attestation = ?, created = ?"
+        " WHERE device_id = ?",
+        (*_row(device)[1:], device.device_id.bytes),
+    )
 
 
 def delete_device(connection: sqlite3.Connection, device_id: UUID) -> bool:
-    """Delete a device and the keys registered on it; tell whether there was one."""
-    connection.execute("DELETE FROM registered_keys WHERE device_id = ?", (device_id.bytes,))
+    """Delete a device and all that refers to it, such as its keys; tell whether there was one."""
     sql = "DELETE FROM devices WHERE device_id = ?"
     return connection.execute(sql, (device_id.bytes,)).rowcount > 0

@@ -25,15 +25,15 @@ MAX_KEYS_OF_A_USER: Final = 64
 SCHEMA: Final = """
 CREATE TABLE registered_keys (
     kid BLOB PRIMARY KEY,
-    user BLOB NOT NULL,
-    device_id BLOB NOT NULL,
+    user BLOB NOT NULL REFERENCES users ON DELETE CASCADE,
+    device_id BLOB NOT NULL REFERENCES devices ON DELETE CASCADE,
     material BLOB NOT NULL,
     key_id BLOB NOT NULL UNIQUE,
     key_digest BLOB NOT NULL UNIQUE,
     attested INTEGER NOT NULL,
     attestation TEXT NOT NULL,
     created INTEGER NOT NULL
-) WITHOUT ROWID;
+) STRICT, WITHOUT ROWID;
 CREATE INDEX registered_keys_by_user ON registered_keys (user);
 CREATE INDEX registered_keys_by_device ON registered_keys (device_id);
 """
@@ -151,9 +151,3 @@ def delete_key(connection: sqlite3.Connection, kid: UUID) -> bool:
     """Delete a key; tell whether there was one."""
     sql = "DELETE FROM registered_keys WHERE kid = ?"
     return connection.execute(sql, (kid.bytes,)).rowcount > 0
-
-
-def delete_keys_of_user(connection: sqlite3.Connection, user: UUID) -> int:
-    """Delete all keys of a user and count them."""
-    sql = "DELETE FROM registered_keys WHERE user = ?"
-    return connection.execute(sql, (user.bytes,)).rowcount

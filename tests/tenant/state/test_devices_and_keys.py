@@ -14,10 +14,11 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from directory.keymaterial import MaterialForm, encode_key_material
 from pki.keys import PublicKey, public_key_from_cryptography
-from tenant.state import devices, keys
+from tenant.state import devices, keys, users
 from tenant.state.database import Database
 from tenant.state.devices import DeviceRecord, JoinType
 from tenant.state.keys import RegisteredKey
+from tenant.state.users import User
 from tests.kdc.builders import NOW
 
 ALICE = UUID(int=1)
@@ -33,6 +34,9 @@ def public_key(number: int) -> PublicKey:
 @pytest.fixture
 def database(tmp_path: Path) -> Iterator[Database]:
     made = Database.create(tmp_path / "tenant.sqlite")
+    with made.write() as c:
+        for object_id, name in ((ALICE, "alice"), (BOB, "bob")):
+            users.add(c, User(object_id=object_id, upn=f"{name}@lab.test", display_name=name))
     yield made
     made.close()
 
@@ -131,6 +135,7 @@ def test_a_deleted_device_takes_its_keys_along(database: Database) -> None:
     """A key is registered on a device: without it, it is nobody's proof of anything."""
     with database.write() as c:
         devices.insert_device(c, joined(1))
+        devices.insert_device(c, joined(2))
         keys.insert_key(c, hello(1))
         keys.insert_key(c, hello(2, device_id=UUID(int=102)))
         assert devices.delete_device(c, UUID(int=101))
@@ -142,6 +147,7 @@ def test_a_key_is_found_by_each_of_its_names(database: Database) -> None:
     """Kid is the server's number, key_id the digest that assertions and the directory name."""
     key = hello(1, attested=True, attestation="AIK 00")
     with database.write() as c:
+        devices.insert_device(c, joined(1))
         keys.insert_key(c, key)
     with database.read() as c:
         assert keys.key_by_kid(c, key.kid) == key
@@ -159,18 +165,30 @@ def test_a_key_in_another_encoding_is_the_same_key(database: Database) -> None:
     # cbPublicExp 4 instead of 3, and the exponent with a zero before it.
     longer = blob[:8] + b"\x04\0\0\0" + blob[12:24] + b"\0" + blob[24:]
     with database.write() as c:
+        devices.insert_device(c, joined(1))
         keys.insert_key(c, key)
     with pytest.raises(sqlite3.IntegrityError), database.write() as c:
         keys.insert_key(c, replace(key, kid=UUID(int=9), user=BOB, material=longer))
 
 
-def test_keys_are_deleted_by_number_or_user(database: Database) -> None:
-    """And counted."""
+def test_a_deleted_user_leaves_no_key_and_a_device_without_an_owner(database: Database) -> None:
+    """And a key is deleted by its number."""
     with database.write() as c:
+        devices.insert_device(c, joined(1, owner=BOB))
         for number in range(3):
             created = NOW + timedelta(seconds=number)
             keys.insert_key(c, hello(number, created=created, user=BOB if number else ALICE))
         assert keys.delete_key(c, hello(0).kid)
         assert not keys.delete_key(c, hello(0).kid)
-        assert keys.delete_keys_of_user(c, BOB) == 2
+        users.delete(c, BOB)
         assert keys.all_keys(c) == ()
+        assert devices.all_devices(c) == (joined(1, owner=None),)
+
+
+def test_a_changed_device_keeps_its_keys(database: Database) -> None:
+    """A new certificate is no new device."""
+    with database.write() as c:
+        devices.insert_device(c, joined(1))
+        keys.insert_key(c, hello(1))
+        devices.update_device(c, joined(1, certificate=b"a new one"))
+        assert keys.all_keys(c) == (hello(1),)
