@@ -13,6 +13,7 @@ LOCKS = (
     "requirements-run.lock",
     "requirements-tools.lock",
     "requirements-ldaptools.lock",
+    "requirements-roadtx.lock",
     "requirements-fuzz.lock",
 )
 

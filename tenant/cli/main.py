@@ -14,6 +14,7 @@ from tenant.cli.errors import explain
 NOUNS: dict[str, tuple[str, str]] = {
     "init": ("tenant.cli.init", "Make a tenant for a lab domain."),
     "serve": ("tenant.cli.serve", "Run the tenant."),
+    "user": ("tenant.cli.user", "Users of the tenant."),
 }
 """Command -> (module with a `command`, its one line in the list)."""
 

@@ -78,6 +78,14 @@ def ldap_tools_program(name: str) -> Program:
     return Program(path=str(path), environment={})
 
 
+def roadtx_program(name: str = "roadtx") -> Program:
+    """Find a program of roadtx' virtual environment."""
+    path = PEERS / "roadtx-venv/bin" / name
+    if not path.exists():
+        missing(name, "./scripts/test makes .peers/roadtx-venv from requirements-roadtx.lock")
+    return Program(path=str(path), environment={})
+
+
 def need_port(address: str, port: int) -> None:
     """Leave out the running test when this user may not bind address:port, or it is taken."""
     for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM):
