@@ -304,6 +304,9 @@ class NewKeyCredential:
     public_key: PublicKey
     material: MaterialForm = MaterialForm.BCRYPT
     """BCRYPT is what Windows writes for users, RSAPublicKey for computers."""
+    material_octets: bytes | None = None
+    """The key material as it was registered elsewhere, byte for byte: its digest is the KeyID there
+    too. None: `public_key` in the form `material`."""
     created: datetime
     source: KeySource | None = KeySource.AD
     device_id: UUID | None = None
@@ -313,7 +316,9 @@ class NewKeyCredential:
 
 def encode_blob(new: NewKeyCredential) -> bytes:
     """Encode a KEYCREDENTIALLINK_BLOB with KeyID and KeyHash right and entries in order."""
-    material = encode_key_material(new.public_key, new.material)
+    material = new.material_octets
+    if material is None:
+        material = encode_key_material(new.public_key, new.material)
     dotnet = new.source is KeySource.AZURE_AD
     tail = [
         _entry(EntryId.KEY_MATERIAL, material),

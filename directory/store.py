@@ -29,11 +29,13 @@ from directory.model import (
     Sid,
 )
 from directory.sealing import MasterKey
+from directory.store_certificates import add_certificate, remove_certificates
 from directory.store_create import create_store
 from directory.store_devices import (
     delete_device_rows,
     enable_device,
     insert_device,
+    update_device_row,
 )
 from directory.store_groups import (
     delete_group_row,
@@ -49,6 +51,7 @@ from directory.store_schema import (
     AccountFlag,
     connect,
     embedded_dn,
+    pack_credential,
     secret_aad,
     to_micros,
     unavailable,
@@ -406,6 +409,37 @@ class Store(StoreReader):
                 (account_id, key_id),
             ).rowcount
 
+    def remove_key_value(self, account_id: int, text: str) -> None:
+        """Remove exactly one value; one that registers the same key otherwise stays.
+
+        Raises DirectoryError(NOT_FOUND).
+        """
+        with self._transaction() as connection:
+            row = self._row(connection, account_id)
+            done = connection.execute(
+                "DELETE FROM key_credentials WHERE account_id = ? AND value = ?",
+                (account_id, pack_credential(text, row.dn)),
+            )
+            if not done.rowcount:
+                _fail(DirectoryFault.NOT_FOUND, "the account has no such value")
+
+    # -- certificates ------------------------------------------------------------------------
+
+    def add_user_certificate(self, account_id: int, certificate: bytes) -> None:
+        """Add a userCertificate (DER). Raises DirectoryError: NOT_FOUND, EXISTS, INVALID."""
+        with self._transaction() as connection:
+            self._row(connection, account_id)
+            add_certificate(connection, account_id, certificate)
+
+    def remove_user_certificates(self, account_id: int, certificates: Iterable[bytes]) -> int:
+        """Remove these userCertificate values; return how many were there.
+
+        Raises DirectoryError(NOT_FOUND) when there is no such account.
+        """
+        with self._transaction() as connection:
+            self._row(connection, account_id)
+            return remove_certificates(connection, account_id, certificates)
+
     # -- groups ------------------------------------------------------------------------------
 
     def add_group(
@@ -452,6 +486,14 @@ class Store(StoreReader):
         """Add a device object. Raises DirectoryError: EXISTS (its DeviceId or GUID), INVALID."""
         with self._transaction() as connection:
             insert_device(connection, device)
+
+    def update_device(self, device: Device) -> None:
+        """Set name, state and owner of a device object. Raises DirectoryError: NOT_FOUND, INVALID.
+
+        Its DeviceId says which it is; its GUID and time of creation stay.
+        """
+        with self._transaction() as connection:
+            update_device_row(connection, device)
 
     def set_device_enabled(self, device_id: UUID, *, enabled: bool) -> None:
         """Enable or disable a device. Raises DirectoryError(NOT_FOUND)."""

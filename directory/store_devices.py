@@ -134,14 +134,29 @@ def insert_device(connection: sqlite3.Connection, device: Device) -> None:
     """Insert a device of an embedded realm. Raises DirectoryError: EXISTS, INVALID."""
     if not device.device_id.int:
         _fail(DirectoryFault.INVALID, "a DeviceId of zeros names no device")
-    name = device.name
-    if not name or len(name) > MAX_DEVICE_NAME_CHARS or not name.isprintable():
-        _fail(DirectoryFault.INVALID, f"a device's name is 1 to {MAX_DEVICE_NAME_CHARS} characters")
+    _check_name(device.name)
     known = "SELECT 1 FROM devices WHERE device_id = ?"
     if connection.execute(known, (device.device_id.bytes,)).fetchone():
         _fail(DirectoryFault.EXISTS, "a device has this DeviceId")
     with _unique():
         connection.execute("INSERT INTO devices VALUES (?, ?, ?, ?, ?, ?, ?)", _row(device))
+
+
+def _check_name(name: str) -> None:
+    if not name or len(name) > MAX_DEVICE_NAME_CHARS or not name.isprintable():
+        _fail(DirectoryFault.INVALID, f"a device's name is 1 to {MAX_DEVICE_NAME_CHARS} characters")
+
+
+def update_device_row(connection: sqlite3.Connection, device: Device) -> None:
+    """Set name, state and owner of a device. Raises DirectoryError: NOT_FOUND, INVALID."""
+    _check_name(device.name)
+    owner = None if device.owner is None else device.owner.to_bytes()
+    done = connection.execute(
+        "UPDATE devices SET name = ?, enabled = ?, owner = ? WHERE device_id = ?",
+        (device.name, int(device.enabled), owner, device.device_id.bytes),
+    )
+    if not done.rowcount:
+        _fail(DirectoryFault.NOT_FOUND, "no such device")
 
 
 def put_device(connection: sqlite3.Connection, device: Device) -> None:

@@ -34,6 +34,7 @@ from directory.model import (
     match_key,
 )
 from directory.sealing import MasterKey, wrong_master_key
+from directory.store_certificates import embedded_guid, read_certificates
 from directory.store_devices import (
     Devices,
     read_device_owners,
@@ -417,6 +418,21 @@ class StoreReader:
             raise DirectoryError(DirectoryFault.NOT_FOUND, "no such account")
         name, kind, dn = cast(tuple[str, str, str | None], row)
         return dn or embedded_dn(name, AccountKind(kind), self.realm)
+
+    def object_guid(self, account_id: int) -> UUID:
+        """Return an account's objectGUID. Raises DirectoryError(NOT_FOUND)."""
+        row = self._one("SELECT guid, sid FROM accounts WHERE id = ?", account_id)
+        if row is None:
+            raise DirectoryError(DirectoryFault.NOT_FOUND, "no such account")
+        guid, sid = cast("tuple[bytes | None, bytes]", row)
+        return UUID(bytes=guid) if guid else embedded_guid(Sid.from_bytes(sid))
+
+    def user_certificates(self, account_id: int) -> tuple[bytes, ...]:
+        """Return an account's userCertificate values (DER) in the order they were added.
+
+        Empty in a realm that follows a directory: no logon reads them, and they are not copied.
+        """
+        return read_certificates(self._all, account_id)
 
     def account_id_by_dn(self, dn: str) -> int | None:
         """Find an account by its DN, compared by `match_key`; None when there is none.
