@@ -2,9 +2,9 @@
 
 from typing import Final
 
-from tenant.state import devices, keys, users
+from tenant.state import devices, keys, sync, users
 
-SCHEMA: Final[tuple[str, ...]] = (users.SCHEMA, devices.SCHEMA, keys.SCHEMA)
+SCHEMA: Final[tuple[str, ...]] = (users.SCHEMA, devices.SCHEMA, keys.SCHEMA, sync.SCHEMA)
 """SQL scripts; CREATE statements alone."""
 
 SCHEMA_VERSION: Final = 1
