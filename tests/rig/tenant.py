@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from directory.sealing import MasterKey
 from kdc.formats.cloud_key import CloudKey
 from pki import ca
+from pki.chain import TrustPool
 from tenant.audit import Audit
 from tenant.config import TenantConfig
 from tenant.http.message import Headers, Reply, Request, parse_pairs
@@ -51,6 +52,7 @@ def services(
     now: datetime = NOW,
     cloud_key: CloudKey | None = None,
     config: TenantConfig | None = None,
+    attestation_roots: TrustPool | None = None,
 ) -> Services:
     """Make a tenant's services in an empty folder; the keys are the same for all of a run."""
     place = TenantFolder(folder)
@@ -67,6 +69,7 @@ def services(
             private_key=signing.private_key, certificate=signing.certificate_der
         ),
         device_ca=_root("MS-Organization-Access"),
+        attestation_roots=attestation_roots or TrustPool(()),
         cloud_key=cloud_key,
         audit=Audit(place.audit_log),
     )
