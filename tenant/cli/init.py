@@ -7,7 +7,7 @@ from uuid import UUID
 import click
 
 from directory.sealing import MasterKey
-from kdc.cli.authority import Authority, open_authority, write_pair
+from kdc.cli.authority import Authority, age_of, open_authority, write_pair
 from kdc.cli.errors import CliError, ExitCode, cannot_write
 from kdc.cli.options import ListenAddress
 from kdc.cli.state import (
@@ -28,6 +28,9 @@ from tenant.server.hosts import certificate_names
 from tenant.services import CLOUD_KEY_AAD, DEVICE_CA_AAD, SIGNING_KEY_AAD
 from tenant.state.database import Database
 from tenant.state_folder import TenantFolder
+
+RENEW_AFTER = 2 / 3
+"""Of a certificate's life, as for the realm's own certificates."""
 
 DEVICE_CA_NAME = "MS-Organization-Access"
 """What clients know the issuer of device certificates by."""
@@ -75,21 +78,15 @@ def command(
     The certificate is of the lab's CA and holds Microsoft's names of these services, which this
     machine then answers to clients that are pointed here and trust the lab's CA; to nobody else.
 
-    Safe to run twice: a tenant that is there stays as it is.
+    Safe to run twice: a tenant that is there stays as it is; only its certificate is made anew when
+    it is missing or soon at its end, and --cloud-key replaces the key. The server reads both when
+    it starts.
     """
     folder = tenant_folder(ctx)
-    if folder.tenant_toml.exists():
-        found = folder.load_config()
-        if found.domain != domain.lower():
-            raise CliError(
-                f"{folder.root} holds another tenant",
-                f"it is {found.domain}'s",
-                "choose another folder with --state",
-                ExitCode.EXISTS,
-            )
-        click.echo(f"tenant {found.tenant_id} is in {folder.root} already; nothing was changed")
-        return
     realm_folder = StateFolder(kdc_state)
+    if folder.tenant_toml.exists():
+        _renew(folder, domain.lower(), realm_folder, cloud_key)
+        return
     realm = RealmState(folder=realm_folder, loaded=load_realm_config(realm_folder))
     text = (
         f'tenant_id = "{tenant_id or uuid.uuid4()}"\n'
@@ -116,6 +113,40 @@ def command(
     write_private(folder.tenant_toml, text.encode())
     click.echo(f"tenant {config.tenant_id} of {config.domain} is in {folder.root}")
     click.echo("  next: tenant user add NAME, tenant serve")
+
+
+def _renew(
+    folder: TenantFolder, domain: str, realm_folder: StateFolder, cloud_key: Path | None
+) -> None:
+    """Bring what ends or is handed over up to date in a tenant that is there."""
+    found = folder.load_config()
+    if found.domain != domain:
+        raise CliError(
+            f"{folder.root} holds another tenant",
+            f"it is {found.domain}'s",
+            "choose another folder with --state",
+            ExitCode.EXISTS,
+        )
+    done = []
+    if _is_ending(folder.tls):
+        realm = RealmState(folder=realm_folder, loaded=load_realm_config(realm_folder))
+        with open_authority(realm) as authority:
+            write_tls_certificate(folder, authority, domain)
+        write_public(folder.ca_bundle, realm_folder.ca_certificate.read_bytes())
+        done.append("it has a new certificate")
+    if cloud_key is not None:
+        keep_cloud_key(folder, cloud_key, MasterKey.load(folder.master_key))
+        done.append("it has the key of the cloud trust")
+    what = "; ".join(done) or "nothing was changed"
+    click.echo(f"tenant {found.tenant_id} is in {folder.root} already; {what}")
+
+
+def _is_ending(place: tuple[Path, Path]) -> bool:
+    """Tell whether a certificate or its key is missing, or most of its life has passed."""
+    if not all(path.exists() for path in place):
+        return True
+    (certificate, *_) = ca.certificates_from_pem(place[0].read_bytes())
+    return age_of(certificate, now()) > RENEW_AFTER
 
 
 def _make_folders(folder: TenantFolder) -> None:

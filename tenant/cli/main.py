@@ -14,7 +14,10 @@ from tenant.cli.errors import explain
 NOUNS: dict[str, tuple[str, str]] = {
     "init": ("tenant.cli.init", "Make a tenant for a lab domain."),
     "serve": ("tenant.cli.serve", "Run the tenant."),
+    "show": ("tenant.cli.show", "Show the tenant."),
     "user": ("tenant.cli.user", "Users of the tenant."),
+    "device": ("tenant.cli.device", "Devices of the tenant."),
+    "key": ("tenant.cli.key", "Hello keys that users registered."),
 }
 """Command -> (module with a `command`, its one line in the list)."""
 
