@@ -71,6 +71,10 @@ _CMS_TYPES = (
     oids.SHA384_WITH_RSA,
     oids.ECDSA_WITH_SHA512,
     oids.SHA512_WITH_RSA,
+    # Heimdal's KDC chooses digest and signature apart: SHA-512 unless a digest is listed as well.
+    oids.SHA256,
+    oids.SHA384,
+    oids.SHA512,
 )
 _NO_NAME = PrincipalName(name_type=0, name_string=())
 
