@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -31,15 +31,18 @@ def kdc(*arguments: str, text: str | None = None) -> None:
     )
 
 
-def make_realm(folder: Path, *, key_users: int = 4, settings: str = "") -> None:
+def make_realm(
+    folder: Path, *, key_users: int = 4, kdc_key: str = "rsa2048", settings: str = ""
+) -> None:
     """Make BENCH.TEST with `pat` (password) and users `user0000`... with Hello keys in `keys`.
 
-    settings: lines to add to its kdc.toml. A folder that has a realm already is left as it is.
+    kdc_key: of the KDC's certificate. settings: lines to add to its kdc.toml. A folder that has a
+    realm already is left as it is.
     """
     if (folder / "kdc.toml").exists():
         return
     state = ("--state", str(folder))
-    kdc("init", "--realm", REALM, *state)
+    kdc("init", "--realm", REALM, "--kdc-key", kdc_key, *state)
     kdc("user", "add", "pat", "--password-stdin", *state, text=PASSWORD + "\n")
     kdc("user", "bulk-add", "--count", str(key_users), "--keys", str(folder / "keys"), *state)
     with (folder / "kdc.toml").open("a") as config:
@@ -55,9 +58,11 @@ class Server:
     log: Path
 
     def workers(self) -> list[int]:
-        """Return the pids of the workers that are alive."""
+        """Return the pids of the workers that are alive: the children that listen."""
         pid = self.supervisor.pid
-        return [int(pid) for pid in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        sockets = _sockets_of_port(self.address[1])
+        return [int(child) for child in children if sockets & _files(int(child))]
 
     def counters(self) -> dict[str, int]:
         """Return the counters over all workers, asked for with SIGUSR1."""
@@ -69,6 +74,21 @@ class Server:
                 return {name: int(count) for name, count in re.findall(r"(\w+)=(\d+)", lines[-1])}
             time.sleep(0.02)
         raise TimeoutError("no counters in the log")
+
+
+def _sockets_of_port(port: int) -> set[str]:
+    """Return the UDP sockets bound to a port, as links in /proc/PID/fd show them."""
+    rows = [line.split() for line in Path("/proc/net/udp").read_text().splitlines()[1:]]
+    return {f"socket:[{row[9]}]" for row in rows if int(row[1].partition(":")[2], 16) == port}
+
+
+def _files(pid: int) -> set[str]:
+    out = set()
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        # A file may be closed meanwhile.
+        with suppress(OSError):
+            out.add(os.readlink(link))
+    return out
 
 
 @contextmanager

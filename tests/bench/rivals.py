@@ -6,6 +6,7 @@ MIT's and Heimdal's are those of Debian. Their realms hold `alice`, who logs on 
 
 import contextlib
 import os
+import re
 import shutil
 import subprocess
 import sysconfig
@@ -42,7 +43,8 @@ class Rival:
     """The folder of alice's key."""
     trust: str
     """The kind of work by which alice logs on: keytrust or cert."""
-    groups: tuple[str, ...]
+    works: tuple[str, ...]
+    """What it can do: groups of PKINIT (+nonce: with clientDHNonce), password, tgs."""
     pid: int
 
 
@@ -58,25 +60,38 @@ def _target(port: int, realm: str, anchor: Path, password: str, folder: Path) ->
     )
 
 
-@contextlib.contextmanager
-def keytrust(folder: Path) -> Iterator[Rival]:
-    """Serve a realm of ours with one worker."""
-    make_realm(folder, key_users=1)
-    if not (folder / "rival").exists():
-        kdc("service", "add", SERVICE, "--state", str(folder))
-        (folder / "rival").touch()
-    with serving(folder, workers=1, cores=_cores()) as server:
-        port = server.address[1]
-        anchor = folder / "pki" / "ca.pem"
-        yield Rival(
-            name="Keytrust",
-            version="this tree",
-            options=_target(port, OUR_REALM, anchor, PASSWORD, folder),
-            keys=folder / "keys",
-            trust="keytrust",
-            groups=("modp14", "p256"),
-            pid=server.supervisor.pid,
-        )
+def keytrust(
+    name: str = "Keytrust",
+    *,
+    works: tuple[str, ...] = ("modp14", "p256", "password", "tgs"),
+    kdc_key: str = "rsa2048",
+    settings: str = "",
+) -> Callable[[Path], contextlib.AbstractContextManager[Rival]]:
+    """Return what serves a realm of ours with one worker.
+
+    kdc_key: of the KDC's certificate. settings: lines for its kdc.toml.
+    """
+
+    @contextlib.contextmanager
+    def serve(folder: Path) -> Iterator[Rival]:
+        make_realm(folder, key_users=1, kdc_key=kdc_key, settings=settings)
+        if not (folder / "rival").exists():
+            kdc("service", "add", SERVICE, "--state", str(folder))
+            (folder / "rival").touch()
+        with serving(folder, workers=1, cores=_cores()) as server:
+            port = server.address[1]
+            anchor = folder / "pki" / "ca.pem"
+            yield Rival(
+                name=name,
+                version="this tree",
+                options=_target(port, OUR_REALM, anchor, PASSWORD, folder),
+                keys=folder / "keys",
+                trust="keytrust",
+                works=works,
+                pid=server.supervisor.pid,
+            )
+
+    return serve
 
 
 def _write_alice(world: World, folder: Path) -> Path:
@@ -91,30 +106,59 @@ def _write_alice(world: World, folder: Path) -> Path:
     return keys
 
 
-@contextlib.contextmanager
-def mit(folder: Path) -> Iterator[Rival]:
-    """Serve a realm of MIT's with one process: no lockout, no time of the last success kept."""
-    if shutil.which("krb5kdc", path=f"{os.environ.get('PATH', '')}:/usr/sbin") is None:
-        raise MissingError("krb5kdc is not installed: apt-get install krb5-kdc krb5-pkinit")
-    folder.mkdir(exist_ok=True)
-    for old in folder.glob("principal*"):
-        old.unlink()
-    with served_by_mit(folder) as world:
-        children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
-        (pid,) = (int(p) for p in children if Path(f"/proc/{p}/comm").read_text() == "krb5kdc\n")
-        if cores := _cores():
-            os.sched_setaffinity(pid, cores)
-        password = world.people["pat"].password or ""
-        yield Rival(
-            name="MIT",
-            version=_debian_version("krb5-kdc"),
-            options=_target(world.address[1], MIT_REALM, folder / "ca.pem", password, folder),
-            keys=_write_alice(world, folder),
-            trust="cert",
-            # Elliptic curves came with 1.21 (RFC 5349).
-            groups=("modp14",),
-            pid=pid,
-        )
+def mit_from(
+    prefix: Path | None = None,
+) -> Callable[[Path], contextlib.AbstractContextManager[Rival]]:
+    """Return what serves a realm of MIT's with one process, named by its version.
+
+    No lockout, no time of the last success kept. prefix: where a build of krb5 is installed; None:
+    the system's.
+    """
+
+    @contextlib.contextmanager
+    def mit(folder: Path) -> Iterator[Rival]:
+        version = _mit_version(prefix)
+        folder.mkdir(exist_ok=True)
+        for old in folder.glob("principal*"):
+            old.unlink()
+        before = _children("krb5kdc")
+        with served_by_mit(folder, prefix) as world:
+            (pid,) = _children("krb5kdc") - before
+            if cores := _cores():
+                os.sched_setaffinity(pid, cores)
+            password = world.people["pat"].password or ""
+            release = re.match(r"\d+\.\d+(\.\d+)?", version)
+            # MIT's KDC takes elliptic curves (RFC 5349) since 1.22.
+            recent = [int(part) for part in release[0].split(".")] >= [1, 22] if release else False
+            yield Rival(
+                name=f"MIT {release[0]}" if release else "MIT",
+                version=version,
+                options=_target(world.address[1], MIT_REALM, folder / "ca.pem", password, folder),
+                keys=_write_alice(world, folder),
+                trust="cert",
+                works=("password", "tgs", "modp14", *(("p256",) if recent else ())),
+                pid=pid,
+            )
+
+    return mit
+
+
+def _children(name: str) -> set[int]:
+    """Return the pids of this process' children that run a program."""
+    pids = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+    return {int(pid) for pid in pids if Path(f"/proc/{pid}/comm").read_text() == name + "\n"}
+
+
+def _mit_version(prefix: Path | None) -> str:
+    """Return the version of a build of krb5, or of Debian's. Raises MissingError."""
+    if prefix is None:
+        if shutil.which("krb5kdc", path=f"{os.environ.get('PATH', '')}:/usr/sbin") is None:
+            raise MissingError("krb5kdc is not installed: apt-get install krb5-kdc krb5-pkinit")
+        return _debian_version("krb5-kdc")
+    if not (prefix / "lib/krb5/plugins/preauth/pkinit.so").exists():
+        raise MissingError(f"no krb5 with its PKINIT plug-in is installed in {prefix}")
+    command = [str(prefix / "bin/krb5-config"), "--version"]
+    return subprocess.check_output(command, text=True).split()[-1]
 
 
 _HEIMDAL_CONF: Final = """[libdefaults]
@@ -203,9 +247,8 @@ def heimdal_in(root: Path | None) -> Callable[[Path], contextlib.AbstractContext
                 options=_target(port, MIT_REALM, folder / "ca.pem", PASSWORD, folder),
                 keys=_write_alice(world, folder),
                 trust="cert",
-                # It answers kdc load with a key encrypted by RSA (RFC 4556 3.2.3.2), which kdc load
-                # does not read: compared by the rest.
-                groups=(),
+                # Debian's answers 31 to P-256.
+                works=("password", "tgs", "modp14"),
                 pid=process.pid,
             )
         finally:

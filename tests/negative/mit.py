@@ -157,8 +157,11 @@ def mit_world(folder: Path, port: int) -> World:
 
 
 @contextlib.contextmanager
-def served_by_mit(folder: Path) -> Iterator[World]:
-    """Make a realm of MIT's in a folder and serve it on a loopback port."""
+def served_by_mit(folder: Path, prefix: Path | None = None) -> Iterator[World]:
+    """Make a realm of MIT's in a folder and serve it on a loopback port.
+
+    prefix: where a build of krb5 is installed; None: the system's.
+    """
     port = free_port()
     world = mit_world(folder, port)
     names = {"realm": REALM, "port": port, "folder": folder}
@@ -169,9 +172,16 @@ def served_by_mit(folder: Path) -> Iterator[World]:
         "KRB5_CONFIG": str(folder / "krb5.conf"),
         "KRB5_KDC_PROFILE": str(folder / "kdc.conf"),
     }
+    if prefix is not None:
+        environment["LD_LIBRARY_PATH"] = str(prefix / "lib")
+
+    def find(name: str, package: str) -> str:
+        if prefix is not None:
+            return str(prefix / "sbin" / name)
+        return peers.system_program(name, package).path
 
     def program(name: str, package: str, *arguments: str, stdin: str = "") -> None:
-        path = peers.system_program(name, package).path
+        path = find(name, package)
         subprocess.run(
             [path, *arguments],
             env=environment,
@@ -184,8 +194,7 @@ def served_by_mit(folder: Path) -> Iterator[World]:
 
     program("kdb5_util", "krb5-kdc", "create", "-s", "-r", REALM, "-P", "master")
     program("kadmin.local", "krb5-admin-server", "-r", REALM, stdin=_PRINCIPALS)
-    kdc = peers.system_program("krb5kdc", "krb5-kdc").path
-    process = subprocess.Popen([kdc, "-n"], env=environment)
+    process = subprocess.Popen([find("krb5kdc", "krb5-kdc"), "-n"], env=environment)
     try:
         time.sleep(1.0)
         if process.poll() is not None:
