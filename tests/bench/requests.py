@@ -1,7 +1,7 @@
 """Honest AS-REQs, made in advance, all distinct."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from itertools import count, cycle
 from pathlib import Path
@@ -51,8 +51,13 @@ def _as_req(body: KdcReqBody, *padata: PaData) -> bytes:
 
 def plain_requests(number: int, name: str = "pat") -> list[bytes]:
     """Make requests without proof: what every client sends first."""
+    return plain_requests_for([name] * number)
+
+
+def plain_requests_for(names: Iterable[str]) -> list[bytes]:
+    """Make requests without proof, one for each name."""
     now = datetime.now(UTC)
-    return [_as_req(_body(name, now)) for _ in range(number)]
+    return [_as_req(_body(name, now)) for name in names]
 
 
 _password_key = string_to_key(EncType.AES256_CTS_HMAC_SHA1_96, PASSWORD, REALM + "pat", None)
@@ -121,13 +126,16 @@ class KeyUsers:
 
     def requests(self, number: int) -> list[bytes]:
         """Make logons by PKINIT."""
-        out = []
-        for _ in range(number):
-            name, mechanism = next(self._users)
-            now = datetime.now(UTC)
-            body = _body(name, now)
-            out.append(_as_req(body, *mechanism.proof(body, Hints(), now, os.urandom)))
-        return out
+        return [self._request(datetime.now(UTC)) for _ in range(number)]
+
+    def requests_at(self, times: Iterable[datetime]) -> list[bytes]:
+        """Make logons by PKINIT that say they are made at given times."""
+        return [self._request(now) for now in times]
+
+    def _request(self, now: datetime) -> bytes:
+        name, mechanism = next(self._users)
+        body = _body(name, now)
+        return _as_req(body, *mechanism.proof(body, Hints(), now, os.urandom))
 
 
 def _signer(path: Path) -> CmsSigner:
