@@ -1,0 +1,166 @@
+"""What the number of accounts costs: `python -m tests.bench.scale --folder F [--accounts 1000000]`.
+
+Two realms with the same 500 users with keys, of 1,000 and of so many accounts, each served by one
+worker on core 0, the load on core 1. Measured are, in this order: `kdc user bulk-add` by the clock
+(only when the large realm is made; keys come from a pool of primes, whose making is measured by a
+run that adds one pair of users, and taken off), the size of the store, the time from the start to
+the ready line, the worker's private memory before and after requests for names at random, and
+logons by key in turn.
+"""
+
+import argparse
+import json
+import os
+import random
+import statistics
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final
+
+from tests.bench.load import offer
+from tests.bench.realm import Server, cpu_s, kdc, make_realm, resident_kib, serving
+from tests.bench.requests import KeyUsers, plain_requests_for
+
+KEY_USERS: Final = 500
+SMALL: Final = 1000
+_CROWD: Final = "crowd"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Size:
+    """What a realm of some size needs."""
+
+    accounts: int
+    store_mb: float
+    start_s: float
+    """From the start of `kdc serve` to its ready line."""
+    private_mib: float
+    """Of the worker, after its start."""
+    private_after_mib: float
+    """After requests for names at random."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scale:
+    """What was measured."""
+
+    bulk_per_s: float | None
+    """Accounts per second by the clock; None: the realm was there already."""
+    small: Size
+    large: Size
+    ratios: list[float]
+    """Logons per second of processor time, large to small, by rounds."""
+
+
+def _pool_for(count: int) -> int:
+    return int((2 * count) ** 0.5) + 2
+
+
+def _crowd(folder: Path, prefix: str, count: int, pool: int) -> float:
+    """Add users without key files; return the seconds it took."""
+    began = time.monotonic()
+    kdc(
+        *("user", "bulk-add", "--prefix", prefix, "--count", str(count)),
+        *("--key-pool", str(pool), "--state", str(folder)),
+    )
+    return time.monotonic() - began
+
+
+def _make(folder: Path, accounts: int) -> float | None:
+    """Make a realm of so many accounts; return how many a second were added by bulk-add."""
+    if (folder / "complete").exists():
+        return None
+    make_realm(folder, key_users=KEY_USERS)
+    crowd = accounts - KEY_USERS
+    pool = _pool_for(crowd)
+    primes = _crowd(folder, "pair", 1, pool)
+    seconds = _crowd(folder, _CROWD, crowd, pool)
+    (folder / "complete").touch()
+    return crowd / (seconds - primes)
+
+
+def _names(accounts: int, number: int) -> list[str]:
+    """Draw names of the crowd."""
+    crowd = accounts - KEY_USERS
+    width = max(4, len(str(crowd - 1)))
+    draw = random.Random(8)  # noqa: S311  # the same names each time
+    return [f"{_CROWD}{draw.randrange(crowd):0{width}d}" for _ in range(number)]
+
+
+def _size(folder: Path, accounts: int, questions: int) -> Size:
+    began = time.monotonic()
+    with serving(folder, workers=1, cores={0}) as server:
+        start_s = time.monotonic() - began
+        (pid,) = server.workers()
+        time.sleep(0.5)
+        before = resident_kib(pid)
+        outcome = offer(server.address, plain_requests_for(_names(accounts, questions)))
+        if len(outcome.lost()) > questions / 100:
+            raise SystemExit(f"not all were answered: {outcome.ends()}")
+        return Size(
+            accounts=accounts,
+            store_mb=sum(path.stat().st_size for path in folder.glob("store.sqlite*")) / 1e6,
+            start_s=round(start_s, 2),
+            private_mib=round(before / 1024, 1),
+            private_after_mib=round(resident_kib(pid) / 1024, 1),
+        )
+
+
+def _rate(server: Server, messages: list[bytes]) -> float:
+    pids = server.workers()
+    before = cpu_s(pids)
+    outcome = offer(server.address, messages)
+    if len(outcome.tickets()) < 0.99 * len(messages):
+        raise SystemExit(f"not all got tickets: {outcome.ends()}")
+    return len(outcome.tickets()) / (cpu_s(pids) - before)
+
+
+def measure(folder: Path, *, accounts: int, rounds: int, questions: int = 30_000) -> Scale:
+    """Measure both realms, making them where they are not there yet."""
+    folders = {SMALL: folder / "small", accounts: folder / f"large{accounts}"}
+    bulk = [_make(path, size) for size, path in folders.items()][-1]
+    if (os.cpu_count() or 1) > 1:
+        os.sched_setaffinity(0, {1})
+    small, large = (_size(path, size, questions) for size, path in folders.items())
+    users = {size: KeyUsers(path) for size, path in folders.items()}
+    ratios = []
+    with (
+        serving(folders[SMALL], workers=1, cores={0}) as few,
+        serving(folders[accounts], workers=1, cores={0}) as many,
+    ):
+        servers = {SMALL: few, accounts: many}
+        for size, server in servers.items():
+            _rate(server, users[size].requests(KEY_USERS))
+        for turn in range(rounds):
+            order = list(servers) if turn % 2 == 0 else list(reversed(servers))
+            rates = {size: _rate(servers[size], users[size].requests(1500)) for size in order}
+            print(f"round {turn + 1}: {rates} logons per CPU second", file=sys.stderr)
+            ratios.append(rates[accounts] / rates[SMALL])
+    return Scale(bulk_per_s=bulk, small=small, large=large, ratios=ratios)
+
+
+def main() -> int:
+    """Run it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--folder", type=Path, required=True)
+    parser.add_argument("--accounts", type=int, default=1_000_000)
+    parser.add_argument("--rounds", type=int, default=6)
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    options.folder.mkdir(parents=True, exist_ok=True)
+    found = measure(options.folder, accounts=options.accounts, rounds=options.rounds)
+    if options.json:
+        print(json.dumps(asdict(found), indent=1))
+        return 0
+    if found.bulk_per_s is not None:
+        print(f"bulk-add: {found.bulk_per_s:.0f} accounts a second by the clock")
+    for size in (found.small, found.large):
+        print(size)
+    print(f"logons, large to small: {statistics.median(found.ratios):.3f} (median)")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
