@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from aiohttp import web
+from aiohttp.http_exceptions import BadHttpMessage
 from aiohttp.web_protocol import RequestHandler
 
 from tenant.errors import TenantError
@@ -38,6 +39,9 @@ MAX_FIELD_BYTES: Final = 16 * 1024
 MAX_HEADERS: Final = 64
 ACCEPT_PAUSE_S: Final = 0.2
 BACKLOG: Final = 128
+
+_MALFORMED: Final = (web.RequestPayloadError, BadHttpMessage)
+"""What reading a body raises when its chunks are none."""
 
 SERVER_NAME: Final = "keytrust-tenant"
 
@@ -140,7 +144,9 @@ class BoundedHandler(RequestHandler):
         message: str | None = None,
     ) -> web.StreamResponse:
         """Answer what is no HTTP: without its own words, and without a line in the log each."""
-        status = 400 if 400 <= status < 500 else 500
+        if isinstance(exc, ConnectionError):
+            raise exc  # The client went away in the middle; our caller ends the connection.
+        status = 400 if 400 <= status < 500 or isinstance(exc, _MALFORMED) else 500
         if status == 500:
             log.error("bug: %s escaped the answer", type(exc).__name__)
         if request.writer.output_size > 0:
