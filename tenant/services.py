@@ -18,6 +18,7 @@ from pki.chain import TrustPool, is_self_issued
 from tenant.audit import Audit
 from tenant.config import TenantConfig
 from tenant.state.database import Database
+from tenant.state.password_work import PasswordWork
 from tenant.state_folder import TenantFolder
 
 SIGNING_KEY_AAD: Final = b"keytrust tenant signing key"
@@ -58,6 +59,8 @@ class Services:
     cloud_key: CloudKey | None
     """Of the realm's cloud trust; None: no partial TGTs are issued."""
     audit: Audit
+    password_work: PasswordWork = field(default_factory=PasswordWork, repr=False)
+    """Where passwords are compared, beside the event loop."""
 
 
 def utc_now() -> datetime:

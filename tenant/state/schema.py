@@ -2,9 +2,27 @@
 
 from typing import Final
 
-from tenant.state import devices, keys, sync, users
+from tenant.state import (
+    devices,
+    keys,
+    lockouts,
+    nonces,
+    second_factors,
+    sync,
+    tokens,
+    users,
+)
 
-SCHEMA: Final[tuple[str, ...]] = (users.SCHEMA, devices.SCHEMA, keys.SCHEMA, sync.SCHEMA)
+SCHEMA: Final[tuple[str, ...]] = (
+    users.SCHEMA,
+    lockouts.SCHEMA,
+    second_factors.SCHEMA,
+    nonces.SCHEMA,
+    tokens.SCHEMA,
+    devices.SCHEMA,
+    keys.SCHEMA,
+    sync.SCHEMA,
+)
 """SQL scripts; CREATE statements alone."""
 
 SCHEMA_VERSION: Final = 1
