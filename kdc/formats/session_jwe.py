@@ -4,6 +4,10 @@ Compact form with an empty key part: header {"alg": "dir", "enc": "A256GCM", "ct
 The content key is derived from the session key: SP 800-108 in counter mode with HMAC-SHA-256, a
 fixed label, and `ctx` as it is for the context. That is version 1 of the derivation, whichever
 version the request was signed with.
+
+DEVIATION: RFC 7518 5.3: a client that signs with version 1 gets AES-256-CBC under the same header,
+with an initial vector of 16 octets and an empty tag; only one that says `kdf_ver` 2 gets GCM. So
+Entra does (seen in test data of compact_jwt), and each sort of client opens its own form.
 """
 
 import base64
@@ -11,6 +15,8 @@ import json
 from typing import NoReturn
 
 from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives import padding
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from kdc.crypto.sp800_108 import counter_mode
@@ -23,6 +29,7 @@ MAX_CONTEXT_BYTES = 64  # 24 in practice
 SESSION_KEY_BYTES = 32
 _IV_BYTES = 12  # RFC 7518 5.3
 _TAG_BYTES = 16
+_CBC_IV_BYTES = 16
 
 
 class SessionJweError(Exception):
@@ -51,13 +58,25 @@ def open_session_jwe(text: str, session_key: bytes) -> bytes:
         found = None
     if not isinstance(found, dict) or (found.get("alg"), found.get("enc")) != ("dir", "A256GCM"):
         _fail("its header does not say dir and A256GCM")
-    if wrapped or len(iv) != _IV_BYTES or len(tag) != _TAG_BYTES:
-        _fail("its parts have the wrong sizes")
     key = derive_key(session_key, _context(found.get("ctx")))
+    if not wrapped and (len(iv), len(tag)) == (_CBC_IV_BYTES, 0):
+        return _open_cbc(key, iv, sealed)
+    if wrapped or (len(iv), len(tag)) != (_IV_BYTES, _TAG_BYTES):
+        _fail("its parts have the wrong sizes")
     try:
         # RFC 7516 5.1: the header as it arrived, in Base64, is authenticated too.
         return AESGCM(key).decrypt(iv, sealed + tag, parts[0].encode())
     except InvalidTag:
+        _fail("the session key does not open it")
+
+
+def _open_cbc(key: bytes, iv: bytes, sealed: bytes) -> bytes:
+    decryptor = Cipher(algorithms.AES(key), modes.CBC(iv)).decryptor()
+    unpadder = padding.PKCS7(8 * _CBC_IV_BYTES).unpadder()
+    try:
+        padded = decryptor.update(sealed) + decryptor.finalize()
+        return unpadder.update(padded) + unpadder.finalize()
+    except ValueError:
         _fail("the session key does not open it")
 
 

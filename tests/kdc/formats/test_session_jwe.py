@@ -5,6 +5,7 @@ import json
 
 import pytest
 from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.kdf.kbkdf import KBKDFHMAC, CounterLocation, Mode
 from joserfc import jwe
 from joserfc.jwk import OctKey
@@ -15,10 +16,8 @@ SESSION_KEY = bytes(range(32))
 CTX = bytes(range(100, 124))
 
 
-def sealed(
-    plain: bytes = b"content", ctx: object = base64.b64encode(CTX).decode(), enc: str = "A256GCM"
-) -> str:
-    """Seal with OpenSSL's derivation and joserfc's JWE."""
+def derived() -> bytes:
+    """Derive the content key with OpenSSL."""
     kdf = KBKDFHMAC(
         algorithm=hashes.SHA256(),
         mode=Mode.CounterMode,
@@ -30,9 +29,16 @@ def sealed(
         context=CTX,
         fixed=None,
     )
+    return kdf.derive(SESSION_KEY)
+
+
+def sealed(
+    plain: bytes = b"content", ctx: object = base64.b64encode(CTX).decode(), enc: str = "A256GCM"
+) -> str:
+    """Seal with OpenSSL's derivation and joserfc's JWE."""
     header = {"alg": "dir", "enc": enc, "kid": "session", "ctx": ctx}
     registry = jwe.JWERegistry(algorithms=["dir", enc], strict_check_header=False)
-    key = OctKey.import_key(kdf.derive(SESSION_KEY))
+    key = OctKey.import_key(derived())
     return jwe.encrypt_compact(header, plain, key, registry=registry)
 
 
@@ -46,6 +52,32 @@ def why(text: str, key: bytes = SESSION_KEY) -> str:
 def test_opens_what_another_library_sealed() -> None:
     """MS-OAPXBC 3.1.5.1.3.3 and RFC 7516: dir, A256GCM, the header authenticated as it arrived."""
     assert open_session_jwe(sealed(), SESSION_KEY) == b"content"
+
+
+def sealed_cbc(padded: bytes) -> str:
+    """Seal as Entra does for version 1: AES-256-CBC, an empty tag, and a header that says GCM."""
+    iv = bytes(range(16))
+    encryptor = Cipher(algorithms.AES(derived()), modes.CBC(iv)).encryptor()
+    header = {"alg": "dir", "enc": "A256GCM", "ctx": base64.b64encode(CTX).decode()}
+    parts = (
+        json.dumps(header).encode(),
+        b"",
+        iv,
+        encryptor.update(padded) + encryptor.finalize(),
+        b"",
+    )
+    return ".".join(base64.urlsafe_b64encode(part).decode().rstrip("=") for part in parts)
+
+
+def test_opens_the_form_of_version_1() -> None:
+    """What Entra sends to clients that do not say kdf_ver: CBC without authentication."""
+    assert open_session_jwe(sealed_cbc(b"content" + b"\t" * 9), SESSION_KEY) == b"content"
+
+
+@pytest.mark.parametrize("padded", [b"", b"content" + bytes(9), b"c" * 15 + b"\x11", b"c" * 16])
+def test_wrong_padding_is_refused(padded: bytes) -> None:
+    """PKCS #7 (RFC 5652 6.3)."""
+    assert why(sealed_cbc(padded)) == "the session key does not open it"
 
 
 @pytest.mark.parametrize("part", range(5))
