@@ -7,6 +7,7 @@ from tenant.state import (
     keys,
     lockouts,
     nonces,
+    prts,
     second_factors,
     sync,
     tokens,
@@ -21,6 +22,7 @@ SCHEMA: Final[tuple[str, ...]] = (
     tokens.SCHEMA,
     devices.SCHEMA,
     keys.SCHEMA,
+    prts.SCHEMA,
     sync.SCHEMA,
 )
 """SQL scripts; CREATE statements alone."""

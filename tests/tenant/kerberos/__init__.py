@@ -1,0 +1,1 @@
+"""Tests of the partial TGTs that come with a PRT."""
