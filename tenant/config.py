@@ -11,7 +11,15 @@ from typing import Final, Literal
 from uuid import UUID
 
 from kdc.config import ConfigError
-from kdc.config_values import BadValueError, bad_value, number, one_of, parse_address
+from kdc.config_values import (
+    BadValueError,
+    bad_value,
+    boolean,
+    number,
+    one_of,
+    parse_address,
+    strings,
+)
 
 MAX_CONFIG_BYTES: Final = 64 * 1024
 
@@ -45,6 +53,18 @@ class TenantConfig:
     """How far the time in a hybrid join's signed SID may be off."""
     attestation: AttestationSetting = "checked"
     """Of keys and devices: `checked`, `required` or `noted` (tenant.keys.evidence)."""
+    sync_users: tuple[str, ...] = ("*",)
+    """Which users `tenant sync` takes up: sAMAccountName, with * and ?."""
+    sync_users_base: str | None = None
+    """Only users below this DN."""
+    sync_server: str | None = None
+    """URL of one server of the directory, in the place of those of the KDC."""
+    sync_bind_dn: str | None = None
+    """Whom `tenant sync` logs on to an LDAP directory as; None: who asks is known by the socket."""
+    sync_bind_password_file: str | None = None
+    """Relative to the tenant's folder; mode 0600."""
+    sync_device_writeback: bool = True
+    """Write device objects into the directory."""
 
 
 Reader = Callable[[object], object]
@@ -79,6 +99,14 @@ def _address(value: object) -> str:
     return text
 
 
+def _patterns(value: object) -> tuple[str, ...]:
+    remedy = 'write it as ["*"] or ["alice", "lab-*"]'
+    found = strings(value, remedy)
+    if not found or not all(0 < len(item) <= 256 and item.isprintable() for item in found):
+        bad_value("it is a list of names, with * and ?", remedy)
+    return found
+
+
 KEYS: Final[Mapping[str, Reader]] = {
     "tenant_id": _guid,
     "domain": _domain,
@@ -93,6 +121,12 @@ KEYS: Final[Mapping[str, Reader]] = {
     "device_code_life_s": number(10, 3600),
     "hybrid_clock_window_s": number(1, 86400),
     "attestation": one_of(AttestationSetting),
+    "sync_users": _patterns,
+    "sync_users_base": _text,
+    "sync_server": _text,
+    "sync_bind_dn": _text,
+    "sync_bind_password_file": _text,
+    "sync_device_writeback": boolean,
 }
 """Key -> reader of its value; each is a field of TenantConfig."""
 

@@ -73,6 +73,11 @@ class TenantFolder:
         """The audit records, one JSON line a request; mode 0600."""
         return self.root / "audit.jsonl"
 
+    @property
+    def sync_lock(self) -> Path:
+        """Locked by the sync run that is under way."""
+        return self.root / "sync.lock"
+
     def load_config(self) -> TenantConfig:
         """Read `tenant.toml`. Raises ConfigError."""
         return load_config(self.tenant_toml)

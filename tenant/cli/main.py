@@ -15,6 +15,7 @@ NOUNS: dict[str, tuple[str, str]] = {
     "init": ("tenant.cli.init", "Make a tenant for a lab domain."),
     "serve": ("tenant.cli.serve", "Run the tenant."),
     "show": ("tenant.cli.show", "Show the tenant."),
+    "sync": ("tenant.cli.sync", "Bring the tenant and its directory in step."),
     "user": ("tenant.cli.user", "Users of the tenant."),
     "device": ("tenant.cli.device", "Devices of the tenant."),
     "key": ("tenant.cli.key", "Hello keys that users registered."),

@@ -184,7 +184,7 @@ class LdapPort:
             dn=entry.dn,
             enabled=not control & UF_ACCOUNTDISABLE,
             protected=bool(count),
-            in_scope=scope.holds(kind, name, sid),
+            in_scope=scope.holds(kind, name, sid, entry.dn),
             key_values=tuple(map(_text, entry.values(KEY_CREDENTIALS.lower()))),
             certificates=entry.values(self._certificate().lower()) if computer else (),
         )

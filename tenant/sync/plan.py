@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from enum import StrEnum
 from uuid import UUID
 
 from directory.model import AccountKind, Sid, match_key
@@ -83,16 +84,27 @@ class ObjectChange:
     """Which fields change; none: it is to be added."""
 
 
+class Grade(StrEnum):
+    """How bad it is that something stays unsynced."""
+
+    LEFT = "left alone"
+    """By a rule of ours: both sides are as somebody else made them."""
+    PROTECTED = "protected"
+    """A privileged account, to which the directory lets the sync job write nothing."""
+    REFUSED = "refused"
+    """The directory refuses the write: the sync job's account lacks a right."""
+    FAILED = "failed"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """Something that stays unsynced, and why in one fixed phrase."""
+    """Something that stays unsynced, and why in one phrase. Each run tries it again."""
 
     what: str
     """`user`, `key`, `computer` or `device object`."""
     name: str
     why: str
-    protected: bool = False
-    """The directory keeps everybody from writing to this account: nothing is wrong with us."""
+    grade: Grade = Grade.LEFT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -268,25 +280,20 @@ class _Keys:
     def _down(self, key: TenantKey, account: DirectoryAccount) -> None:
         there = self._blobs(account)
         row = self._written.get((account.guid, key.kid))
-        if row is not None:
-            if row.blob not in there and account.in_scope:
-                self.add.append(KeyChange(account=account, kid=key.kid, blob=row.blob))
-            elif row.blob in there and not row.done:
-                self.found.append(row)
-            else:
-                self.unchanged += 1
-            return
-        if not account.in_scope:
+        if row is not None and row.blob in there:
+            self.unchanged += row.done
+            self.found += () if row.done else (row,)
             return
         try:
-            blob = key_blob(key)
+            blob = row.blob if row is not None else key_blob(key)
         except MappingError as error:
             self._refuse(account, str(error))
             return
         if any(same_key(blob, other) for other in there):
             self._refuse(account, "somebody else registered this key there: it is left as it is")
-            return
-        self.add.append(KeyChange(account=account, kid=key.kid, blob=blob))
+            self.forget += () if row is None else (row,)
+        elif account.in_scope:
+            self.add.append(KeyChange(account=account, kid=key.kid, blob=blob))
 
     def _away(self, row: WrittenKey, account: DirectoryAccount | None) -> None:
         text = self._blobs(account).get(row.blob) if account is not None else None

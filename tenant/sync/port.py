@@ -6,6 +6,7 @@ from fnmatch import fnmatchcase
 from typing import Protocol
 from uuid import UUID
 
+from directory.distinguished_name import Rdn, parse_dn
 from directory.model import AccountKind, Sid, match_key
 from tenant.sync.view import DeviceObject, DirectoryAccount, DirectoryView
 
@@ -20,17 +21,33 @@ class Scope:
 
     users: tuple[str, ...] = ("*",)
     """Patterns of sAMAccountName, with * and ?."""
+    base: tuple[Rdn, ...] = ()
+    """Only users below this DN, as `parse_dn` reads it."""
 
-    def holds(self, kind: AccountKind, name: str, sid: Sid) -> bool:
+    @classmethod
+    def of(cls, users: tuple[str, ...], base: str | None) -> "Scope":
+        """Make it from the settings. Raises ValueError: base is no DN."""
+        return cls(users=users, base=parse_dn(base) if base else ())
+
+    def holds(self, kind: AccountKind, name: str, sid: Sid, dn: str) -> bool:
         """Tell whether an account comes in; names are compared as the directory compares them."""
         if sid.rid < FIRST_OWN_RID:
             return False
         if kind is AccountKind.COMPUTER:
             return True
-        if kind is not AccountKind.USER:
+        if kind is not AccountKind.USER or not self._is_below(dn):
             return False
         key = match_key(name)
         return any(fnmatchcase(key, match_key(pattern)) for pattern in self.users)
+
+    def _is_below(self, dn: str) -> bool:
+        if not self.base:
+            return True
+        try:
+            rdns = parse_dn(dn)
+        except ValueError:
+            return False
+        return len(rdns) > len(self.base) and rdns[-len(self.base) :] == self.base
 
 
 class DirectoryPort(Protocol):

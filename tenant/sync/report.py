@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from tenant.sync.plan import Problem
+from tenant.sync.plan import Grade, Problem
 
 
 class Act(StrEnum):
@@ -43,7 +43,10 @@ class SyncReport:
     done: tuple[Done, ...]
     problems: tuple[Problem, ...]
 
-    @property
-    def failed(self) -> tuple[Problem, ...]:
-        """The problems but those of protected accounts, which are as they shall be."""
-        return tuple(problem for problem in self.problems if not problem.protected)
+    def has(self, grade: Grade) -> bool:
+        """Tell whether there is a problem of this grade."""
+        return any(problem.grade is grade for problem in self.problems)
+
+    def count(self, act: Act) -> int:
+        """Count what was done of one kind."""
+        return sum(done.act is act for done in self.done)

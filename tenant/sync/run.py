@@ -19,7 +19,7 @@ from uuid import UUID
 from directory.backend import DirectoryError, DirectoryFault
 from directory.keycredential import format_dn_binary
 from tenant.state.sync import Journal
-from tenant.sync.plan import KeyChange, ObjectChange, Plan, Problem, UserChange, make_plan
+from tenant.sync.plan import Grade, KeyChange, ObjectChange, Plan, Problem, UserChange, make_plan
 from tenant.sync.port import DirectoryPort, Scope
 from tenant.sync.report import Act, Done, SyncReport
 from tenant.sync.view import (
@@ -159,26 +159,18 @@ def _refusals(
         if error.kind is DirectoryFault.NOT_FOUND and isinstance(whom, UUID):
             return
         account = whom.account if isinstance(whom, KeyChange) else None
-        protected = (
-            error.kind is DirectoryFault.DENIED and account is not None and account.protected
-        )
-        outcome.problems.append(
-            Problem(
-                what=what,
-                name=account.sam_account_name if account is not None else str(whom),
-                why=_why(error, protected),
-                protected=protected,
-            )
-        )
+        grade = Grade.REFUSED if error.kind is DirectoryFault.DENIED else Grade.FAILED
+        if grade is Grade.REFUSED and account is not None and account.protected:
+            grade = Grade.PROTECTED
+        name = account.sam_account_name if account is not None else str(whom)
+        why = _WHY.get(grade, "{}").format(error.detail or error.kind.value)
+        outcome.problems.append(Problem(what=what, name=name, why=why, grade=grade))
 
 
-def _why(error: DirectoryError, protected: bool) -> str:
-    said = error.detail or error.kind.value
-    if protected:
-        return f"the account is protected, and the directory refuses the write: {said}"
-    if error.kind is DirectoryFault.DENIED:
-        return f"the directory refuses the write: {said}"
-    return said
+_WHY = {
+    Grade.PROTECTED: "the account is protected, and the directory refuses the write: {}",
+    Grade.REFUSED: "the directory refuses the write: {}",
+}
 
 
 # -- the report ------------------------------------------------------------------------------

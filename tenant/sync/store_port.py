@@ -79,16 +79,17 @@ class StorePort:
         if sid is None:
             raise DirectoryError(DirectoryFault.CORRUPT, f"{name} has no SID")
         computer = kind is AccountKind.COMPUTER
+        dn = store.owner_dn(account.account_id)
         return DirectoryAccount(
             guid=store.object_guid(account.account_id),
             sid=sid,
             kind=kind,
             sam_account_name=name,
             upn=account.upn or f"{name}@{store.realm.lower()}",
-            dn=store.owner_dn(account.account_id),
+            dn=dn,
             enabled=not account.disabled,
             protected=not computer and is_privileged(account, store),
-            in_scope=scope.holds(kind, name, sid),
+            in_scope=scope.holds(kind, name, sid, dn),
             key_values=tuple(credential.text for credential in account.key_credentials),
             certificates=store.user_certificates(account.account_id) if computer else (),
         )
