@@ -25,6 +25,7 @@ from kdc.config_values import (
     boolean,
     duration,
     enctypes,
+    fetch_urls,
     key_source,
     ldap_urls,
     listen_addresses,
@@ -134,6 +135,10 @@ class KdcConfig:
     logon_cas: tuple[str, ...] = ()
     pkinit_eku_checking: EkuChecking = "windows"
     revocation: Revocation = "require"
+    fetch_revocation: bool = True
+    crl_urls: tuple[str, ...] = ()
+    fetch_interval_s: int = 3600
+    fetch_networks: tuple[str, ...] = ()
     strong_mapping: StrongMapping = "full"
     certificate_backdating_s: int = 600
     compat: Compat = "strict"
@@ -293,6 +298,10 @@ KEYS: Mapping[str, Key] = {
         _key("logon_cas", path_texts),
         _key("pkinit_eku_checking", one_of(EkuChecking)),
         _key("revocation", one_of(Revocation)),
+        _key("fetch_revocation", boolean),
+        _key("crl_urls", none_or(fetch_urls)),
+        _key("fetch_interval", duration(1, 86400), "fetch_interval_s"),
+        _key("fetch_networks", networks),
         _key("strong_mapping", one_of(StrongMapping)),
         _key("certificate_backdating", duration(0, MAX_LIFE_S), "certificate_backdating_s"),
         _key("cloud_trust.key_list", one_of(KeyListSwitch), "cloud_trust_key_list"),

@@ -103,6 +103,13 @@ HTTP_URL_HELP = (
 )
 
 
+FETCH_URL = re.compile(
+    r"http://(?:[A-Za-z0-9._~-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?(?:/[!-~]*)?"
+)
+"""What is ever fetched: plain HTTP, printable ASCII, no user, no password."""
+MAX_FETCH_URLS = 64
+
+
 def boolean(value: object) -> bool:
     """Read true or false."""
     if not isinstance(value, bool):
@@ -207,6 +214,18 @@ def ldap_urls(value: object) -> tuple[str, ...]:
         except LdapUrlError as error:
             bad_value(f"{item!r}: {error}", remedy)
     return tuple(dict.fromkeys(out))
+
+
+def fetch_urls(value: object) -> tuple[str, ...]:
+    """Read URLs of plain HTTP, each once."""
+    remedy = 'write it as ["http://pki.example.com/issuing.crl"]'
+    found = strings(value, remedy)
+    for item in found:
+        if not FETCH_URL.fullmatch(item):
+            bad_value(f"{item!r} is no address of plain HTTP", remedy)
+    if len(found) > MAX_FETCH_URLS:
+        bad_value(f"it has at most {MAX_FETCH_URLS} addresses", "name fewer of them")
+    return tuple(dict.fromkeys(found))
 
 
 def key_source(value: object) -> str:

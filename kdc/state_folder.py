@@ -122,6 +122,16 @@ class StateFolder:
         return self.pki / "ocsp"
 
     @property
+    def fetched_responses(self) -> Path:
+        """OCSP responses that the companion `revocation` has fetched, in one file."""
+        return self.ocsp / "fetched.bundle"
+
+    @property
+    def fetched_status(self) -> Path:
+        """What the companion `revocation` fetches, from where, and how that went (JSON)."""
+        return self.pki / "fetched.json"
+
+    @property
     def crl(self) -> Path:
         """The CA's revocation list."""
         return self.pki / "ca.crl"

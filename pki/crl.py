@@ -16,9 +16,11 @@ from pki.cms_syntax import AlgorithmIdentifier
 from pki.errors import DerFault, PkiError, RevocationFault
 from pki.extensions import (
     CrlScope,
+    DistributionPoint,
     Extension,
     KeyUsageBit,
     decode_authority_key_identifier,
+    decode_crl_distribution_points,
     decode_extensions,
     decode_issuing_distribution_point,
     decode_key_usage,
@@ -241,6 +243,8 @@ class Crl:
         self.scope: CrlScope | None = None
         self.scope_bytes = b""
         self.key_identifier: bytes | None = None
+        self.freshest: tuple[DistributionPoint, ...] = ()
+        """Where delta CRLs to this list are."""
         found = extensions.get(oids.ID_CE_CRL_NUMBER)
         if found is not None:
             self.number = asn1.decode_as(asn1.INTEGER, found.value)
@@ -257,6 +261,9 @@ class Crl:
         if found is not None:
             identifier = decode_authority_key_identifier(found.value)
             self.key_identifier = identifier.key_identifier
+        found = extensions.get(oids.ID_CE_FRESHEST_CRL)
+        if found is not None:
+            self.freshest = decode_crl_distribution_points(found.value)
 
     @property
     def is_verified(self) -> bool:

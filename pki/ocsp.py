@@ -33,6 +33,7 @@ MAX_AGE_WITHOUT_NEXT_UPDATE = timedelta(hours=24)
 
 _SUCCESSFUL = 0
 _HASHES = {oids.SHA1: "sha1", oids.SHA256: "sha256", oids.SHA384: "sha384", oids.SHA512: "sha512"}
+_NULL = der.tlv(der.NULL, b"")
 _GOOD, _REVOKED, _UNKNOWN = 0x80, 0xA1, 0x82
 
 
@@ -125,6 +126,12 @@ class _BasicOcspResponse:
     )
 
 
+def has_known_hash(cert_id: CertId) -> bool:
+    """Tell whether a CertID's hash is one that names issuers, and has no parameters."""
+    algorithm = cert_id.hash_algorithm
+    return algorithm.algorithm in _HASHES and algorithm.parameters in (None, _NULL)
+
+
 def is_of_issuer(cert_id: CertId, name: bytes, key: bytes) -> bool:
     """Tell whether a CertID names this issuer; False also when its hash is not a known one.
 
@@ -137,6 +144,24 @@ def is_of_issuer(cert_id: CertId, name: bytes, key: bytes) -> bool:
         hashlib.new(algorithm, name, usedforsecurity=False).digest() == cert_id.issuer_name_hash
         and hashlib.new(algorithm, key, usedforsecurity=False).digest() == cert_id.issuer_key_hash
     )
+
+
+def encode_ocsp_request(serial_number: int, issuer: Certificate) -> bytes:
+    """Encode an OCSPRequest about one certificate of an issuer, without a nonce (RFC 5019 2.1).
+
+    The CertID has SHA-1, which every responder knows; it only names, nothing rests on it.
+    """
+
+    def digest(data: bytes) -> bytes:
+        return der.encode_octet_string(hashlib.sha1(data, usedforsecurity=False).digest())
+
+    cert_id = der.sequence(
+        der.sequence(der.encode_oid(oids.SHA1), der.tlv(der.NULL, b"")),
+        digest(issuer.subject),
+        digest(issuer.subject_public_key()),
+        der.encode_integer(serial_number),
+    )
+    return der.sequence(der.sequence(der.sequence(der.sequence(cert_id))))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,6 +181,12 @@ class SingleStatus:
             self.cert_id, certificate.issuer, issuer.subject_public_key()
         )
 
+    def is_about_serial(self, serial_number: int, issuer: Certificate) -> bool:
+        """Tell whether the CertID names the certificate of this issuer with this number."""
+        return self.cert_id.serial_number == serial_number and is_of_issuer(
+            self.cert_id, issuer.subject, issuer.subject_public_key()
+        )
+
 
 def _single(response: _SingleResponse) -> SingleStatus:
     _check_extensions(response.single_extensions)
@@ -169,12 +200,16 @@ def _single(response: _SingleResponse) -> SingleStatus:
             raise PkiError(RevocationFault.MALFORMED, "CRLReason")
     elif tag not in (_GOOD, _UNKNOWN) or start != end:
         raise PkiError(DerFault.BAD_VALUE, "CertStatus")
+    try:
+        until = response.next_update or response.this_update + MAX_AGE_WITHOUT_NEXT_UPDATE
+    except OverflowError:
+        raise PkiError(RevocationFault.MALFORMED, "thisUpdate") from None
     return SingleStatus(
         cert_id=response.cert_id,
         known=tag != _UNKNOWN,
         reason=reason,
         this_update=response.this_update,
-        next_update=response.next_update or response.this_update + MAX_AGE_WITHOUT_NEXT_UPDATE,
+        next_update=until,
     )
 
 

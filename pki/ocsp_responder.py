@@ -21,7 +21,7 @@ from pki.certificate import Certificate
 from pki.crl import ENUMERATED
 from pki.errors import DerFault, PkiError
 from pki.extensions import decode_extensions
-from pki.ocsp import CertId, is_of_issuer
+from pki.ocsp import CertId, has_known_hash, is_of_issuer
 
 MAX_REQUEST_BYTES = 4096  # a CertID has some 80; RFC 5019 2.1.1 has one in a request
 MAX_CERTIDS = 16
@@ -141,6 +141,9 @@ def answer_request(
         return failure(_MALFORMED)
     if request.version != 0 or not wanted:
         return failure(_MALFORMED)
+    if not all(map(has_known_hash, wanted)):
+        # The CertIDs are repeated, and we sign nobody's octets that we do not understand.
+        return failure(_UNAUTHORIZED)
     key = issuer.subject_public_key()
     ours = [is_of_issuer(one, issuer.subject, key) for one in wanted]
     if not any(ours):

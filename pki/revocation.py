@@ -11,6 +11,8 @@ Rules
      be unknown, not be forgotten.
 """
 
+import copy
+import hashlib
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -28,6 +30,7 @@ from pki.extensions import (
     decode_crl_distribution_points,
 )
 from pki.ocsp import OcspResponse, SingleStatus
+from pki.ocsp_bundle import OcspBundle
 from pki.x500 import canonical_name
 
 RevocationPolicy = Literal["require", "soft", "off"]
@@ -71,8 +74,11 @@ class RevocationSource:
         profile: ChainProfile,
         crls: Iterable[Crl] = (),
         responses: Iterable[OcspResponse] = (),
+        fetched: OcspBundle | None = None,
     ) -> None:
+        """fetched: further responses, by certificate; they may be exchanged (`with_fetched`)."""
         self.policy: RevocationPolicy = policy
+        self.fetched = fetched or OcspBundle()
         self._profile = profile
         self._crls: dict[object, list[Crl]] = {}
         for crl in crls:
@@ -82,6 +88,16 @@ class RevocationSource:
             for status in response.statuses:
                 serial_number = status.cert_id.serial_number
                 self._responses.setdefault(serial_number, []).append((response, status))
+
+    def with_fetched(self, fetched: OcspBundle) -> "RevocationSource":
+        """Return the same lists and responses with other fetched ones."""
+        other = copy.copy(self)
+        other.fetched = fetched
+        return other
+
+    def marks(self, certificates: Iterable[bytes]) -> tuple[bytes | None, ...]:
+        """Say which fetched response there is for each certificate, by their SHA-256."""
+        return tuple(map(self.fetched.mark, certificates))
 
     def prepare(self, authorities: Iterable[Certificate]) -> tuple[str, ...]:
         """Verify the lists of known CAs now, so that no logon waits; say which fail and why."""
@@ -104,7 +120,7 @@ class RevocationSource:
         fell = []
         for issuer, old_lists in before._crls.items():
             for old in old_lists:
-                found = [c.number for c in self._crls.get(issuer, ()) if _same_series(c, old)]
+                found = [c.number for c in self._crls.get(issuer, ()) if same_series(c, old)]
                 newest = max((number for number in found if number is not None), default=None)
                 if old.number is None or not old.is_verified or newest is None:
                     continue
@@ -175,7 +191,7 @@ class RevocationSource:
         for crl in self._crls.get(canonical_name(certificate.issuer), ()):
             if not _in_scope(crl, certificate, points):
                 continue
-            if not crl.this_update - CLOCK_PATIENCE <= now <= crl.next_update:
+            if not _is_current(crl, now):
                 why = "the issuer's CRL is not current"
                 if now > crl.next_update and not crl.is_delta:
                     ended.append(crl)
@@ -233,10 +249,14 @@ class RevocationSource:
     ) -> _Answer | None:
         """Ask the OCSP responses at hand; None: none of them is about this certificate."""
         answer: _Answer | None = None
-        for response, status in self._responses.get(certificate.serial_number, ()):
+        found = [
+            *self._responses.get(certificate.serial_number, ()),
+            *self._fetched_response(certificate),
+        ]
+        for response, status in found:
             if not status.is_about(certificate, issuer):
                 continue
-            if not status.this_update - CLOCK_PATIENCE <= now <= status.next_update:
+            if not _is_current(status, now):
                 answer = answer or _Answer(why_unknown="the OCSP response is not current")
                 continue
             try:
@@ -253,6 +273,18 @@ class RevocationSource:
                 answer = answer or _Answer(why_unknown="the OCSP responder does not know it")
         return answer
 
+    def _fetched_response(
+        self, certificate: Certificate
+    ) -> list[tuple[OcspResponse, SingleStatus]]:
+        if not len(self.fetched):
+            return []
+        try:
+            data = self.fetched.response(hashlib.sha256(certificate.der).digest())
+            response = None if data is None else OcspResponse(data)
+        except PkiError:
+            return []  # as if it were not there: what was fetched was readable then
+        return [] if response is None else [(response, one) for one in response.statuses]
+
     def _check_responder(self, response: OcspResponse, issuer: Certificate, now: datetime) -> None:
         signer = response.responder(issuer, self._profile, now)
         if signer is issuer or signer.extension(oids.ID_PKIX_OCSP_NOCHECK) is not None:
@@ -261,7 +293,17 @@ class RevocationSource:
             raise PkiError(RevocationFault.NOT_ALLOWED, "the responder's own status is not known")
 
 
-def _same_series(one: Crl, other: Crl) -> bool:
+def is_of_the_future(this_update: datetime, now: datetime) -> bool:
+    """Tell whether something was made later than any clock in use says."""
+    # Not thisUpdate - CLOCK_PATIENCE: that of the year 1 would overflow.
+    return this_update > now + CLOCK_PATIENCE
+
+
+def _is_current(source: Crl | SingleStatus, now: datetime) -> bool:
+    return not is_of_the_future(source.this_update, now) and now <= source.next_update
+
+
+def same_series(one: Crl, other: Crl) -> bool:
     """Tell whether two lists of an issuer are numbered together."""
     return (one.scope_bytes, one.is_delta, one.key_identifier) == (
         other.scope_bytes,

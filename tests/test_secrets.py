@@ -211,7 +211,8 @@ def make_realm(life: Life) -> None:
     kdc, work = life.kdc, life.work
     kdc("init", "--realm", REALM, "--listen", f"127.0.0.1:{life.port}", "--kdc-key", "both")
     toml = life.state / "kdc.toml"
-    toml.write_text("ca_renewal = false\n" + toml.read_text())  # its workers are counted
+    # Its workers are counted.
+    toml.write_text("ca_renewal = false\nfetch_revocation = false\n" + toml.read_text())
     kdc("user", "add", "pat", "--password-stdin", stdin=PASSWORDS["pat"])
     (work / "dora.password").write_text(PASSWORDS["dora"] + "\n")
     life.allow(work / "dora.password", "password of dora")

@@ -4,7 +4,14 @@ from pathlib import Path
 
 import click
 
-from kdc.cli import cert_authorities, cert_issue, cert_renew, cert_revoke, cert_trusted
+from kdc.cli import (
+    cert_authorities,
+    cert_fetched,
+    cert_issue,
+    cert_renew,
+    cert_revoke,
+    cert_trusted,
+)
 from kdc.cli.cert_files import read_certificate
 from kdc.cli.cert_verdict import describe, judge_certificate, purpose_name
 from kdc.cli.options import json_option, state_option
@@ -18,7 +25,14 @@ def command() -> None:
     """Certificates of the realm's own CA, and which other CAs are trusted."""
 
 
-for _noun in (cert_issue, cert_renew, cert_revoke, cert_authorities, cert_trusted):
+for _noun in (
+    cert_issue,
+    cert_renew,
+    cert_revoke,
+    cert_authorities,
+    cert_trusted,
+    cert_fetched,
+):
     for _command in _noun.COMMANDS:
         command.add_command(_command)
 

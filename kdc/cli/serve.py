@@ -22,6 +22,7 @@ HANDLER = "kdc.server.build:build_handler"
 HTTP_PROCESS = "kdc.server.http.process:run"
 FOLLOWER = "kdc.cli.directory_ticket:run"
 RENEWAL = "kdc.server.renewal:run"
+REVOCATION = "kdc.server.revocation.process:run"
 
 log = logging.getLogger(__name__)
 
@@ -143,6 +144,8 @@ def companions(config: KdcConfig) -> list[Companion]:
         found.append(Companion(name="follower", factory=FOLLOWER))
     if config.ca_renewal:
         found.append(Companion(name="renewal", factory=RENEWAL, must_be_ready=False))
+    if config.fetch_revocation:
+        found.append(Companion(name="revocation", factory=REVOCATION, must_be_ready=False))
     return found
 
 

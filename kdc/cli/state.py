@@ -2,7 +2,6 @@
 
 import errno
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from kdc.cli.errors import CliError, ExitCode, cannot_write
 from kdc.cli.options import not_found
 from kdc.config import ConfigError, KdcConfig
 from kdc.config_read import LoadedConfig
+from kdc.server.whole_file import write_whole
 from kdc.state_folder import StateFolder
 from pki.ca import IssuedCertificate, certificates_from_pem, private_key_from_pem
 
@@ -201,7 +201,7 @@ def write_private(path: Path, data: bytes, *, replace: bool = True) -> None:
     if not replace:
         check_not_there(path)
     try:
-        _write_whole(path, data, replace=replace)
+        write_whole(path, data, replace=replace)
     except OSError as error:
         raise cannot_write(path, error) from error
 
@@ -210,26 +210,3 @@ def write_public(path: Path, data: bytes) -> None:
     """Write a file that everybody may read."""
     write_private(path, data)
     path.chmod(0o644)
-
-
-def _write_whole(path: Path, data: bytes, *, replace: bool) -> None:
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        if replace:
-            os.replace(name, path)
-        else:
-            os.link(name, path)
-            os.unlink(name)
-        # The name as well as the content is to survive a lost power supply.
-        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise

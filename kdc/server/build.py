@@ -6,6 +6,7 @@ whole on reload; the store and the two memories are opened once and live as long
 
 import logging
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -24,7 +25,8 @@ from kdc.exchange.realm import DhKeys, KdcSigners, LongTermKeys, Realm
 from kdc.exchange.stages import Stages, Untimed
 from kdc.explain.recorder import RefusalRecorder
 from kdc.outcome import Outcome, Peer
-from kdc.server.certificates import CertificateWatch, keep_newer_crls, serve_cert_trust
+from kdc.server.certificate_watch import CertificateKeeper
+from kdc.server.certificates import keep_newer_crls, serve_cert_trust
 from kdc.server.key_files import MAX_PEM_BYTES, key_file
 from kdc.server.replay import FileReplayMemory
 from kdc.server.retransmit import FileRetransmitMemory
@@ -101,6 +103,7 @@ def build_realm(
     retransmit: RetransmitMemory,
     stages: Stages | None = None,
     passwords: PasswordStore | None = None,
+    keeper: CertificateKeeper | None = None,
 ) -> Realm:
     """Put a realm together from its configuration and what outlives a reload."""
     return Realm(
@@ -118,7 +121,7 @@ def build_realm(
         key_policy=KeyPolicy(roca=config.roca_policy),
         device_policy=device_policy(config),
         groups=accepted_groups(config),
-        certificates=serve_cert_trust(folder, config),
+        certificates=serve_cert_trust(folder, config) if keeper is None else keeper.load(config),
         service_keys=LongTermKeys(),
         dh_keys=DhKeys(timedelta(seconds=config.dh_key_life_s)),
         lockout=LockoutPolicy(
@@ -143,6 +146,7 @@ BOUND_TO_START = (
     "keycredential_check_keyid",
     "directory_url",
     "ca_renewal",
+    "fetch_revocation",
 )
 """What a reload does not change: sockets, processes and shared files are made once."""
 
@@ -215,8 +219,9 @@ class RealmHandler:
         self._stages: Stages = Untimed()
         self._recorder: RefusalRecorder | None = None
         self._switch_recorder(config)
+        self._certificates = CertificateKeeper(self._folder)
         self._core = Core(self._build(config))
-        self._watch = CertificateWatch(self._folder, config)
+        self._certificates.begin(config)
 
     def _build(self, config: KdcConfig) -> Realm:
         return build_realm(
@@ -228,6 +233,7 @@ class RealmHandler:
             self._stages,
             # Passwords of a realm in LDAP are changed there, or the two would differ.
             None if config.directory_url else self._passwords,
+            self._certificates,
         )
 
     def _directory(self, config: KdcConfig) -> Directory:
@@ -253,20 +259,20 @@ class RealmHandler:
         if "alarm" in outcome.facts:
             self._alarms.notice(outcome, now)
 
+    def tick(self, now: datetime) -> None:
+        """Do what is due without a request; about once a second."""
+        self._watch_certificates(now)
+
+    def tell_leaves(self, seen: Callable[[bytes], None]) -> None:
+        """Tell someone of each logon certificate (DER) whose path was found valid."""
+        self._certificates.tell(seen, self._core.realm.certificates)
+
     def _watch_certificates(self, now: datetime) -> None:
         """Take changed CA, CRL and OCSP files without a reload of the rest."""
-        if self._watch.changed(self._core.realm.certificates, now):
-            self._renew_certificates()
-
-    def _renew_certificates(self) -> None:
         realm = self._core.realm
-        try:
-            certificates = serve_cert_trust(self._folder, realm.config)
-        except ConfigError as error:
-            log.error("certificate trust stays as it was: %s", error)
-            return
-        keep_newer_crls(certificates, realm.certificates)
-        self._core.realm = replace(realm, certificates=certificates)
+        renewed = self._certificates.renewed(realm.certificates, realm.config, now)
+        if renewed is not realm.certificates:
+            self._core.realm = replace(realm, certificates=renewed)
 
     def _switch_recorder(self, config: KdcConfig) -> None:
         """Open the ring of refused requests anew, or close it, as the configuration says."""
@@ -306,7 +312,7 @@ class RealmHandler:
         keep_newer_crls(realm.certificates, old.certificates)
         self._switch_recorder(config)
         self._core.realm = realm
-        self._watch = CertificateWatch(self._folder, config)
+        self._certificates.begin(config)
         for name in sorted({*config.weak_forms()} - {*old.config.weak_forms()}):
             log.warning("weak form accepted since the reload: %s", name)
         waiting = [n for n in BOUND_TO_START if getattr(config, n) != getattr(old.config, n)]

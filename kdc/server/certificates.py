@@ -6,54 +6,32 @@ Rules
      issue no logon certificate (NTAuth and the root store of Windows are divided so).
   2. A CA file that cannot be read is an error: a reload keeps the old snapshot. A CRL or an OCSP
      response that cannot be read is reported and left out, so that `require` refuses.
-  3. Nothing here is asked during a request, but for one look a second at the files' times.
+  3. Nothing here is asked during a request.
 """
 
 import logging
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from kdc.config import ConfigError, KdcConfig
+from kdc.config import KdcConfig
+from kdc.server.revocation_files import RevocationFiles, bad_file, list_files
 from kdc.state_folder import StateFolder
 from kdc.trust.cert_trust import EKU_PROFILES, CertTrust, ca_identity
 from kdc.trust.mapping import MappingPolicy
 from pki.ca import certificates_from_pem
 from pki.certificate import Certificate
 from pki.chain import ChainProfile, TrustPool, find_chain, is_self_issued
-from pki.crl import MAX_CRL_BYTES, Crl
 from pki.errors import PkiError
-from pki.ocsp import MAX_OCSP_BYTES, OcspResponse
-from pki.pem import from_pem
 from pki.revocation import RevocationSource
 from pki.signatures import Digest
 
 log = logging.getLogger(__name__)
 
 MAX_CA_FILE_BYTES = 1 << 20
-MAX_FILES = 1024  # in one folder
 CERTIFICATE_SUFFIXES = (".pem", ".crt", ".cer", ".der")
-CRL_SUFFIXES = (".crl", ".pem", ".der")
-OCSP_SUFFIXES = (".ocsp", ".der", ".resp")
 STALE_WARNING = timedelta(hours=24)
 """How long before a CRL ends the operator is told (row S04)."""
-
-
-def _files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
-    """List the files of a folder, by name; none when it is not there."""
-    if not folder.is_dir():
-        return []
-    found = sorted(p for p in folder.iterdir() if p.suffix.lower() in suffixes and p.is_file())
-    if len(found) > MAX_FILES:
-        raise _bad(folder, f"it holds more than {MAX_FILES} files")
-    return found
-
-
-def _bad(path: Path, why: str) -> ConfigError:
-    return ConfigError(
-        str(path), None, "certificate trust cannot be set up", why, "mend or remove the file"
-    )
 
 
 def read_ca_file(path: Path) -> tuple[Certificate, ...]:
@@ -61,46 +39,27 @@ def read_ca_file(path: Path) -> tuple[Certificate, ...]:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise _bad(path, error.strerror or "it cannot be read") from None
+        raise bad_file(path, error.strerror or "it cannot be read") from None
     try:
         if len(data) > MAX_CA_FILE_BYTES:
-            raise _bad(path, "it is too large for certificates")
+            raise bad_file(path, "it is too large for certificates")
         encoded = certificates_from_pem(data) if b"-----BEGIN" in data else (data,)
         found = tuple(map(Certificate, encoded))
         for certificate in found:
             ca_identity(certificate)
             certificate.extensions()
     except PkiError as error:
-        raise _bad(path, f"it is no certificate ({error.detail or error.fault.value})") from None
+        raise bad_file(
+            path, f"it is no certificate ({error.detail or error.fault.value})"
+        ) from None
     if not found:
-        raise _bad(path, "it holds no certificate")
+        raise bad_file(path, "it holds no certificate")
     return found
 
 
 def _authorities(paths: list[Path]) -> Iterator[Certificate]:
     for path in paths:
         yield from read_ca_file(path)
-
-
-def _crls(folder: StateFolder) -> Iterator[Crl]:
-    paths = _files(folder.crls, CRL_SUFFIXES)
-    for path in [*paths, *([folder.crl] if folder.crl.is_file() else [])]:
-        try:
-            if path.stat().st_size > MAX_CRL_BYTES:
-                raise ValueError("it is too large")
-            yield Crl(from_pem(path.read_bytes()))
-        except (OSError, ValueError, PkiError) as error:
-            log.error("%s is no CRL and is left out: %s", path.name, error)
-
-
-def _responses(folder: StateFolder) -> Iterator[OcspResponse]:
-    for path in _files(folder.ocsp, OCSP_SUFFIXES):
-        try:
-            if path.stat().st_size > MAX_OCSP_BYTES:
-                raise ValueError("it is too large")
-            yield OcspResponse(path.read_bytes())
-        except (OSError, ValueError, PkiError) as error:
-            log.error("%s is no OCSP response and is left out: %s", path.name, error)
 
 
 def chain_profile(config: KdcConfig) -> ChainProfile:
@@ -115,23 +74,40 @@ def chain_profile(config: KdcConfig) -> ChainProfile:
     )
 
 
-def load_cert_trust(folder: StateFolder, config: KdcConfig) -> CertTrust | None:
-    """Load the realm's certificate trust; None: there is no logon CA, and no chain is looked at.
+def load_authorities(
+    folder: StateFolder, config: KdcConfig
+) -> tuple[TrustPool, frozenset[tuple[object, bytes]]]:
+    """Load the CAs, and `ca_identity` of those that may issue logon certificates.
 
-    Raises ConfigError for a CA file that cannot be used.
+    Raises ConfigError for a file that cannot be used.
     """
     named = [folder.root / name for name in config.logon_cas]
-    logon = tuple(_authorities([*_files(folder.logon_cas, CERTIFICATE_SUFFIXES), *named]))
-    if not logon:
-        return None
-    roots = tuple(_authorities(_files(folder.trusted_roots, CERTIFICATE_SUFFIXES)))
+    logon = tuple(_authorities([*list_files(folder.logon_cas, CERTIFICATE_SUFFIXES), *named]))
+    roots = tuple(_authorities(list_files(folder.trusted_roots, CERTIFICATE_SUFFIXES)))
     anchors = (*(c for c in logon if is_self_issued(c)), *roots)
     pool = TrustPool(anchors, (c for c in logon if not is_self_issued(c)))
+    return pool, frozenset(map(ca_identity, logon))
+
+
+def load_cert_trust(
+    folder: StateFolder, config: KdcConfig, files: RevocationFiles | None = None
+) -> CertTrust | None:
+    """Load the realm's certificate trust; None: there is no logon CA, and no chain is looked at.
+
+    files: what was read of CRLs and OCSP responses before. Raises ConfigError for a CA file that
+    cannot be used.
+    """
+    pool, logon = load_authorities(folder, config)
+    if not logon:
+        return None
     profile = chain_profile(config)
-    source = RevocationSource(config.revocation, profile, _crls(folder), _responses(folder))
+    files = files or RevocationFiles(folder)
+    source = RevocationSource(
+        config.revocation, profile, files.crls(), files.responses(), files.fetched()
+    )
     return CertTrust(
         pool=pool,
-        logon_cas=frozenset(map(ca_identity, logon)),
+        logon_cas=logon,
         profile=profile,
         mapping=MappingPolicy(
             strong_mapping=config.strong_mapping,
@@ -144,14 +120,16 @@ def load_cert_trust(folder: StateFolder, config: KdcConfig) -> CertTrust | None:
     )
 
 
-def serve_cert_trust(folder: StateFolder, config: KdcConfig) -> CertTrust | None:
+def serve_cert_trust(
+    folder: StateFolder, config: KdcConfig, files: RevocationFiles | None = None
+) -> CertTrust | None:
     """Load the realm's certificate trust for a worker; the log has what is wrong with it.
 
     Raises ConfigError.
     """
-    trust = load_cert_trust(folder, config)
+    trust = load_cert_trust(folder, config, files)
     if trust is not None:
-        _tell(trust, datetime.now(UTC))
+        tell_problems(trust, datetime.now(UTC))
     return trust
 
 
@@ -167,7 +145,8 @@ def keep_newer_crls(trust: CertTrust | None, before: CertTrust | None) -> None:
         log.error("alarm: %s", fallen)
 
 
-def _tell(trust: CertTrust, now: datetime) -> None:
+def tell_problems(trust: CertTrust, now: datetime) -> None:
+    """Write into the log what would refuse logons, or soon will."""
     for problem in problems_of(trust, now):
         log.warning("certificate trust: %s", problem)
 
@@ -200,61 +179,3 @@ def problems_of(trust: CertTrust, now: datetime) -> tuple[str, ...]:
     elif expiry - now < STALE_WARNING:
         problems.append(f"a CRL ends on {expiry:%Y-%m-%d %H:%M} UTC")
     return tuple(problems)
-
-
-Fingerprint = tuple[tuple[str, int, int], ...]
-
-
-def fingerprint(folder: StateFolder, config: KdcConfig) -> Fingerprint:
-    """Return names, times and sizes of every file that certificate trust rests on."""
-    places = (
-        (folder.logon_cas, CERTIFICATE_SUFFIXES),
-        (folder.trusted_roots, CERTIFICATE_SUFFIXES),
-        (folder.crls, CRL_SUFFIXES),
-        (folder.ocsp, OCSP_SUFFIXES),
-    )
-    paths = [path for place, suffixes in places for path in _files(place, suffixes)]
-    paths += [folder.crl, *(folder.root / name for name in config.logon_cas)]
-    found = []
-    for path in paths:
-        try:
-            state = path.stat()
-        except OSError:
-            continue
-        found.append((str(path), state.st_mtime_ns, state.st_size))
-    return tuple(found)
-
-
-WATCH_S = 1.0
-"""How often the files are looked at: a revocation counts within a second or so."""
-REMINDER_S = 3600.0
-"""How often the log says again that a CRL is about to end."""
-
-
-class CertificateWatch:
-    """Notices changed CA, CRL and OCSP files between reloads. Owner: the worker."""
-
-    def __init__(self, folder: StateFolder, config: KdcConfig) -> None:
-        self._folder = folder
-        self._config = config
-        self._seen = fingerprint(folder, config)
-        self._next_look = time.monotonic() + WATCH_S
-        self._next_reminder = time.monotonic() + REMINDER_S
-
-    def changed(self, trust: CertTrust | None, now: datetime) -> bool:
-        """Tell whether a file changed since the last look; at most one look a second."""
-        moment = time.monotonic()
-        if moment < self._next_look:
-            return False
-        self._next_look = moment + WATCH_S
-        if trust is not None and moment >= self._next_reminder:
-            self._next_reminder = moment + REMINDER_S
-            _tell(trust, now)
-        try:
-            found = fingerprint(self._folder, self._config)
-        except (ConfigError, OSError):
-            return False
-        if found == self._seen:
-            return False
-        self._seen = found
-        return True

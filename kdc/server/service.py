@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final, Protocol, runtime_checkable
 
 from directory.backend import DirectoryError, DirectoryFault
 from directory.sealing import SecretFileError
@@ -37,6 +37,19 @@ class RequestHandler(Protocol):
 
     def close(self) -> None:
         """Close files; the worker ends."""
+        ...
+
+
+@runtime_checkable
+class CertificateHandler(Protocol):
+    """A handler that judges certificates by files that change while it serves."""
+
+    def tick(self, now: datetime) -> None:
+        """Take files that have changed; about once a second. Never raises for what is in them."""
+        ...
+
+    def tell_leaves(self, seen: Callable[[bytes], None]) -> None:
+        """Tell someone of each logon certificate (DER) whose path was found valid."""
         ...
 
 

@@ -1,8 +1,11 @@
-"""What the processes of the server share: anonymous memory, and the way from HTTP to workers."""
+"""What the processes of the server share: anonymous memory, the way from HTTP to workers, and
+that from workers to who fetches revocation data.
+"""
 
 from datetime import UTC, datetime
 
 from kdc.server.counters import CounterTable
+from kdc.server.leaves import leaf_pair
 from kdc.server.relay import relay_pair
 from kdc.server.reply_budget import ReplyBudgetTable
 from kdc.server.sources import SourceTable
@@ -19,3 +22,4 @@ class SharedTables:
         self.started_at = datetime.now(UTC)
         self.reply_budget = ReplyBudgetTable()
         self.relay_http, self.relay_workers = relay_pair()
+        self.leaves_read, self.leaves_told = leaf_pair()

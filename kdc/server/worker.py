@@ -7,6 +7,7 @@ import resource
 import signal
 import socket
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -29,11 +30,13 @@ from kdc.server.control import (
 )
 from kdc.server.core_dumps import forbid_core_dumps
 from kdc.server.dispatch import Dispatcher
+from kdc.server.leaves import LeafTeller
 from kdc.server.misses import DeferringHandler
 from kdc.server.relay import RelayEndpoint
 from kdc.server.reply_budget import LOOPBACK
 from kdc.server.service import (
     EXIT_FAILED,
+    CertificateHandler,
     HandlerFactory,
     RequestHandler,
     ServeSettings,
@@ -113,6 +116,9 @@ class Worker:
             if sock.type == socket.SOCK_STREAM
         ]
         self._relay = RelayEndpoint(self.loop, shared.relay_workers, dispatcher)
+        self._ticking = handler if isinstance(handler, CertificateHandler) else None
+        if self._ticking is not None:
+            self._ticking.tell_leaves(LeafTeller(shared.leaves_told))
         self._draining = False
         self._drain_deadline = 0.0
 
@@ -134,9 +140,11 @@ class Worker:
             self.loop.close()
 
     def _beat(self) -> None:
-        """Show who asks for our health that the loop is running."""
+        """Show who asks for our health that the loop is running; do what is due meanwhile."""
         self._counters.beat()
         self.loop.call_later(HEARTBEAT_S, self._beat)
+        if self._ticking is not None:
+            self._ticking.tick(datetime.now(UTC))
 
     def reload(self) -> None:
         """Reopen the audit file and let the handler read its configuration anew."""

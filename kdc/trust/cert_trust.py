@@ -12,8 +12,8 @@ Rules
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from directory.backend import Directory
@@ -28,6 +28,7 @@ from pki import oids
 from pki.certificate import Certificate
 from pki.chain import Chain, ChainProfile, TrustPool, chain_error, find_chain, subject_text
 from pki.errors import ChainError, ChainFault, PkiError
+from pki.ocsp_bundle import OcspBundle
 from pki.revocation import RevocationSource, Status
 from pki.x500 import canonical_name
 
@@ -63,6 +64,12 @@ class LogonChain:
     facts: tuple[tuple[str, str], ...]
     """The fields that Windows' event 4768 has of a certificate."""
     warnings: tuple[str, ...] = ()
+    asked: tuple[bytes, ...] = ()
+    """SHA-256 of each certificate whose revocation was asked about."""
+    marks: tuple[bytes | None, ...] = ()
+    """Which fetched OCSP responses answered then (`RevocationSource.marks`)."""
+    fetched: OcspBundle | None = None
+    """The fetched responses that the marks were last compared with."""
 
 
 class ChainMemory:
@@ -109,6 +116,9 @@ class CertTrust:
     mapping: MappingPolicy
     revocation: RevocationSource
     memory: ChainMemory = field(default_factory=ChainMemory)
+    seen: Callable[[bytes], None] | None = None
+    """Told of each leaf (DER) whose path was found valid, before revocation is asked: who fetches
+    revocation data learns so what will be needed. Never of a stranger's certificate."""
 
     def certifiers(self) -> tuple[Certificate, ...]:
         """List the CAs that a client could have a certificate of: for TD-TRUSTED-CERTIFIERS."""
@@ -124,6 +134,13 @@ class CertTrust:
         """
         digest = hashlib.sha256(certificate).digest()
         found = self.memory.find(digest, now)
+        if found is not None and found.fetched is not self.revocation.fetched:
+            # Other responses were fetched: the chain holds as long as its own are the same.
+            if self.revocation.marks(found.asked) == found.marks:
+                found = replace(found, fetched=self.revocation.fetched)
+                self.memory.remember(digest, found)
+            else:
+                found = None
         if found is None:
             found = self._validate(certificate, intermediates, now)
             self.memory.remember(digest, found)
@@ -139,6 +156,8 @@ class CertTrust:
             if ca_identity(chain.issuer) not in self.logon_cas:
                 rule = "the issuer is trusted, but is not a logon CA"
                 raise chain_error(ChainFault.NOT_A_LOGON_CA, rule, chain.issuer, 1)
+            if self.seen is not None:
+                self.seen(certificate)
             statuses[:] = [self.revocation.check_chain(chain, now)]
 
         chain = find_chain(leaf, intermediates, self.pool, self.profile, now, accept=accept)
@@ -148,6 +167,7 @@ class CertTrust:
             detail = error.detail or str(error.fault.value)
             raise chain_error(ChainFault.MALFORMED, detail, leaf, 0) from None
         (status,) = statuses
+        asked = tuple(hashlib.sha256(c.der).digest() for c in chain.certificates[:-1])
         return LogonChain(
             names=names,
             not_after=chain.not_after,
@@ -160,6 +180,9 @@ class CertTrust:
                 ("certificate_thumbprint", _thumbprint(leaf)),
             ),
             warnings=status.warnings,
+            asked=asked,
+            marks=self.revocation.marks(asked),
+            fetched=self.revocation.fetched,
         )
 
 

@@ -4,6 +4,7 @@ Made once and kept in the tree. A new run gives other key-agreement keys and sig
 accounts' keys are derived from their names (`tests.fuzz.realm`), so old records stay valid.
 """
 
+import hashlib
 import json
 import re
 import sys
@@ -11,6 +12,11 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from uuid import UUID
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509 import ocsp
 
 from directory.keycredential import KeySource, NewKeyCredential, encode_blob, format_dn_binary
 from directory.keymaterial import MaterialForm, encode_key_material
@@ -57,8 +63,10 @@ from kdc.wire.rfc6113 import FastOption, KrbFastReq
 from pki import asn1, ca, names, oids, x500
 from pki.certificate import Certificate
 from pki.keys import public_key_from_spki
+from pki.ocsp import encode_ocsp_request
+from pki.ocsp_bundle import encode_bundle
 from tests.fuzz import realm
-from tests.fuzz.targets import CORPUS, recorded
+from tests.fuzz.targets import CORPUS, ocsp_request, recorded
 from tests.fuzz.targets.fast import pats_tgt
 from tests.fuzz.targets.kdc_reply import entropy
 from tests.kdc import builders, fast_builders
@@ -511,6 +519,36 @@ def crls() -> None:
     )
 
 
+def ocsp_requests() -> None:
+    """Record requests as our own client and another library make them, about a fixed CA."""
+    name, key = ocsp_request.ISSUER.subject, ocsp_request.ISSUER.subject_public_key()
+    hashes_of = [hashlib.sha256(part).digest() for part in (name, key)]
+    builder = ocsp.OCSPRequestBuilder().add_certificate_by_hash(
+        hashes_of[0], hashes_of[1], ocsp_request.REVOKED, hashes.SHA256()
+    )
+    with_nonce = builder.add_extension(x509.OCSPNonce(bytes(16)), critical=False)
+    stranger = builder.build().public_bytes(Encoding.DER).replace(hashes_of[1], bytes(32))
+    _write(
+        "ocsp_request",
+        good=encode_ocsp_request(ocsp_request.GOOD, ocsp_request.ISSUER),
+        unknown=encode_ocsp_request(2**159 - 1, ocsp_request.ISSUER),
+        revoked=builder.build().public_bytes(Encoding.DER),
+        nonce=with_nonce.build().public_bytes(Encoding.DER),
+        stranger=stranger,
+    )
+
+
+def ocsp_responses() -> None:
+    """Record what our responder answers, and a bundle of it."""
+    requests = [
+        encode_ocsp_request(serial, ocsp_request.ISSUER)
+        for serial in (ocsp_request.GOOD, ocsp_request.REVOKED, 9)
+    ]
+    good, revoked, unknown = map(ocsp_request.answered, requests)
+    bundle = encode_bundle({bytes(32): good, b"\xff" * 32: revoked})
+    _write("ocsp_response", good=good, revoked=revoked, unknown=unknown, bundle=bundle)
+
+
 def main() -> None:
     """Record everything, or what is named: `python -m tests.fuzz.make_corpus tgs_requests`."""
     for make in (
@@ -529,6 +567,8 @@ def main() -> None:
         frames,
         security_descriptors,
         crls,
+        ocsp_requests,
+        ocsp_responses,
     ):
         if len(sys.argv) == 1 or make.__name__ in sys.argv[1:]:
             make()

@@ -1,6 +1,7 @@
 """A CA for logon certificates, made with none of our own code: root, issuing CA, leaves, CRLs."""
 
 import datetime
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -8,7 +9,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import pkcs12
-from cryptography.x509.oid import NameOID, ObjectIdentifier
+from cryptography.x509.oid import AuthorityInformationAccessOID, NameOID, ObjectIdentifier
 
 from tests.rig.secret_files import write_secret
 
@@ -79,6 +80,11 @@ class LogonCa:
     """Itself and its superiors below the root, for clients to send."""
     revoked: list[int] = field(default_factory=list)
     crl_number: int = 0
+    crl_url: str = ""
+    """Where certificates that it issues say its CRL is; "": they say nothing."""
+    freshest_url: str = ""
+    """Where its CRLs say that the delta CRL is."""
+    ocsp_url: str = ""
 
     @property
     def pem(self) -> bytes:
@@ -88,25 +94,55 @@ class LogonCa:
     def issuing_ca(self, name: str = "Issuing CA") -> "LogonCa":
         """Issue a CA below this one."""
         key = new_key()
-        certificate = _ca_certificate(name, key, self.certificate.subject, self.private_key, 0)
+        certificate = _ca_certificate(
+            name, key, self.certificate.subject, self.private_key, 0, self._pointers()
+        )
         return LogonCa(certificate=certificate, private_key=key, chain=(certificate, *self.chain))
 
-    def crl(self, days: int = 7) -> bytes:
-        """Make the next CRL, DER."""
+    def _pointers(self) -> list[x509.ExtensionType]:
+        """Return what certificates that it issues say about where its revocation data is."""
+        found: list[x509.ExtensionType] = []
+        if self.crl_url:
+            found.append(x509.CRLDistributionPoints([_point(self.crl_url)]))
+        if self.ocsp_url:
+            access = x509.AccessDescription(
+                AuthorityInformationAccessOID.OCSP, x509.UniformResourceIdentifier(self.ocsp_url)
+            )
+            found.append(x509.AuthorityInformationAccess([access]))
+        return found
+
+    def crl(
+        self,
+        days: int = 7,
+        *,
+        base: int | None = None,
+        ends_in: datetime.timedelta | None = None,
+        more: Sequence[int] = (),
+    ) -> bytes:
+        """Make the next CRL, DER; base: a delta CRL to that number.
+
+        ends_in: instead of days. more: serial numbers revoked besides, in this list alone.
+        """
         self.crl_number += 1
         now = _now()
         builder = (
             x509.CertificateRevocationListBuilder()
             .issuer_name(self.certificate.subject)
             .last_update(now - _DAY)
-            .next_update(now + days * _DAY)
+            .next_update(now + (days * _DAY if ends_in is None else ends_in))
             .add_extension(x509.CRLNumber(self.crl_number), critical=False)
             .add_extension(
                 x509.AuthorityKeyIdentifier.from_issuer_public_key(self.private_key.public_key()),
                 critical=False,
             )
         )
-        for serial in self.revoked:
+        if base is not None:
+            builder = builder.add_extension(x509.DeltaCRLIndicator(base), critical=True)
+        elif self.freshest_url:
+            builder = builder.add_extension(
+                x509.FreshestCRL([_point(self.freshest_url)]), critical=False
+            )
+        for serial in (*self.revoked, *more):
             entry = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(now)
             builder = builder.add_revoked_certificate(entry.build())
         crl = builder.sign(self.private_key, hashes.SHA256())
@@ -143,6 +179,8 @@ class LogonCa:
                 critical=False,
             )
         )
+        for pointer in self._pointers():
+            builder = builder.add_extension(pointer, critical=False)
         if upn is not None:
             name = x509.OtherName(_UPN, _tlv(0x0C, upn.encode()))
             builder = builder.add_extension(x509.SubjectAlternativeName([name]), critical=False)
@@ -181,11 +219,20 @@ def _usage(*, ca: bool) -> x509.KeyUsage:
     )
 
 
+def _point(url: str) -> x509.DistributionPoint:
+    return x509.DistributionPoint([x509.UniformResourceIdentifier(url)], None, None, None)
+
+
 def _ca_certificate(
-    name: str, key: PrivateKey, issuer: x509.Name, issuer_key: PrivateKey, path_length: int
+    name: str,
+    key: PrivateKey,
+    issuer: x509.Name,
+    issuer_key: PrivateKey,
+    path_length: int,
+    pointers: Sequence[x509.ExtensionType] = (),
 ) -> x509.Certificate:
     now = _now()
-    return (
+    builder = (
         x509.CertificateBuilder()
         .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]))
         .issuer_name(issuer)
@@ -200,8 +247,10 @@ def _ca_certificate(
             x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key()),
             critical=False,
         )
-        .sign(issuer_key, hashes.SHA256())
     )
+    for pointer in pointers:
+        builder = builder.add_extension(pointer, critical=False)
+    return builder.sign(issuer_key, hashes.SHA256())
 
 
 def new_root(name: str = "Logon Root CA") -> LogonCa:

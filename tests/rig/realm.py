@@ -168,18 +168,21 @@ def make_realm(
     port: int | None = None,
     prefix: tuple[str, ...] = (),
     renewal: bool = False,
+    fetching: bool = False,
 ) -> LiveRealm:
     """Make a realm with `kdc init`; options are added to the command.
 
-    renewal: let the server run its process that renews certificates; tests that count the server's
-    processes do without.
+    renewal, fetching: let the server run its processes that renew certificates and that fetch
+    revocation data; tests that count the server's processes do without.
     """
     port = free_port(address) if port is None else port
     live = LiveRealm(state=state, address=address, port=port, prefix=prefix)
     live.kdc("init", "--realm", REALM, "--listen", f"{address}:{port}", *options)
     toml = state / "kdc.toml"
-    text = toml.read_text()
-    # A second init leaves the file of the first as it is, this line too.
-    if not renewal and not text.startswith("ca_renewal"):
-        toml.write_text("ca_renewal = false\n" + text)
+    switches = (("ca_renewal", renewal), ("fetch_revocation", fetching))
+    for key, wanted in switches:
+        text = toml.read_text()
+        # A second init leaves the file of the first as it is, these lines too.
+        if not wanted and f"\n{key} = false\n" not in f"\n{text}":
+            toml.write_text(f"{key} = false\n{text}")
     return live

@@ -16,6 +16,7 @@ from kdc.client.errors import ClientError
 from kdc.client.kdc_certificate import verify_kdc_certificate
 from kdc.config import ConfigError
 from kdc.server.certificates import load_cert_trust, problems_of
+from kdc.server.revocation.status import read_status
 from pki import ca, oids
 from pki.certificate import Certificate
 from pki.kdc_certificate import MIN_RSA_BITS, NO_KRBTGT_SAN, check_kdc_certificate
@@ -24,6 +25,7 @@ from pki.keys import public_key_from_certificate, public_key_from_cryptography
 RENEW_KDC = timedelta(days=30)
 RENEW_CA = timedelta(days=90)  # every client has to get the new one first
 RENEW_CRL = timedelta(hours=24)  # row S04
+MAX_SHOWN = 5  # of what could not be fetched
 MAX_CRL_BYTES = 16 * 1024 * 1024
 
 _ISSUE = "kdc cert issue-kdc, then SIGHUP to the server"
@@ -47,6 +49,7 @@ def check_certificates(patient: Patient) -> Iterator[Finding]:
             "certificates.kdc", _check_kdc(patient, certificate, key, tuple(anchors))
         )
     yield from guarded("certificates.logon_cas", _check_logon_cas(patient))
+    yield from guarded("certificates.fetched", _check_fetched(patient))
     if folder.crl.exists():
         yield from guarded("certificates.crl", _check_crl(patient, tuple(anchors)))
     else:
@@ -74,6 +77,31 @@ def _check_logon_cas(patient: Patient) -> Iterator[Finding]:
     if not problems:
         count = len(trust.certifiers())
         yield ok(name, f"{count} logon CA{'s' if count != 1 else ''}, with current CRLs")
+
+
+def _check_fetched(patient: Patient) -> Iterator[Finding]:
+    """Look at what was fetched of other CAs' revocation data, and what was not."""
+    name, config = "certificates.fetched", patient.config
+    if not config.fetch_revocation or config.revocation == "off":
+        return
+    status = read_status(patient.folder.fetched_status)
+    if status is None or not status.sources:
+        return
+    bad = [s for s in status.sources if s.condition(patient.now) != "current"]
+    for source in bad[:MAX_SHOWN]:
+        condition = source.condition(patient.now)
+        tell = fail if condition == "stale" and config.revocation == "require" else warn
+        why = source.problem or "it was not asked for yet"
+        yield tell(
+            name,
+            f"{source.urls[0]} ({source.issuer_name or 'of any CA'}): {condition}, {why}",
+            "kdc cert fetched shows all of it; is the address right, and reached from here?",
+        )
+    if len(bad) > MAX_SHOWN:
+        yield warn(name, f"and {len(bad) - MAX_SHOWN} more", "kdc cert fetched shows them")
+    if not bad:
+        count = len(status.sources)
+        yield ok(name, f"{count} CRL{'s' if count != 1 else ''} or OCSP responses, all current")
 
 
 # -- the KDC's -------------------------------------------------------------------------------

@@ -31,6 +31,7 @@ from kdc.config import KdcConfig
 from kdc.server.counters import BUCKETS, CODES, TIMED_ONE_OF, Totals
 from kdc.server.http.tls import crl_next_update, validity
 from kdc.server.replay import replay_usage
+from kdc.server.revocation.status import KINDS, RESULTS, FetchStatus, read_status
 from kdc.server.shared import SharedTables
 from kdc.state_folder import StateFolder
 from kdc.wire.constants import ErrorCode
@@ -135,6 +136,19 @@ METRICS: Final = _definitions(
         "Time until the certificate ends; negative afterwards.",
     ),
     ("kdc_crl_expiry_seconds", "gauge", "crl", "Time until the list is to be renewed."),
+    (
+        "kdc_fetched_sources",
+        "gauge",
+        "kind condition",
+        "CRLs and OCSP responses of other CAs: current, failing, stale, missing.",
+    ),
+    (
+        "kdc_fetched_expiry_seconds",
+        "gauge",
+        "kind",
+        "Time until the first fetched CRL or OCSP response ends; negative afterwards.",
+    ),
+    ("kdc_fetches_total", "counter", "kind result", "How asking for them went."),
     ("kdc_start_time_seconds", "gauge", "", "When the server started, Unix time."),
     ("kdc_build_info", "gauge", "version python", "Always 1."),
 )
@@ -212,6 +226,7 @@ class KdcCollector(Collector):
         yield from self._of_directory(now)
         yield _family("kdc_certificate_expiry_seconds", dict(self._certificates(now)))
         yield _family("kdc_crl_expiry_seconds", dict(self._crls(now)))
+        yield from self._of_fetching(now)
         yield _family("kdc_start_time_seconds", {(): self._shared.started_at.timestamp()})
         yield _family("kdc_build_info", {(_version(), platform.python_version()): 1})
 
@@ -259,6 +274,22 @@ class KdcCollector(Collector):
         yield _family("kdc_directory_changes_total", {(): status.changes})
         yield _family("kdc_directory_questions_total", {(): status.fetches})
         yield _family("kdc_directory_losses_total", {(): status.failures})
+
+    def _of_fetching(self, now: datetime) -> Iterator[Metric]:
+        if not self._config().fetch_revocation:
+            return
+        status = read_status(self._folder.fetched_status) or FetchStatus()
+        yield _family("kdc_fetched_sources", status.conditions(now))
+        ends: dict[tuple[str, ...], float] = {}
+        for source in status.sources:
+            if source.next_update is not None:
+                left = (source.next_update - now).total_seconds()
+                ends[(source.kind,)] = min(left, ends.get((source.kind,), left))
+        yield _family("kdc_fetched_expiry_seconds", ends)
+        counts: dict[tuple[str, ...], float] = {
+            (kind, result): status.count(kind, result) for kind in KINDS for result in RESULTS
+        }
+        yield _family("kdc_fetches_total", counts)
 
     def _certificates(self, now: datetime) -> Iterator[tuple[tuple[str], float]]:
         folder = self._folder

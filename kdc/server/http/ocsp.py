@@ -9,7 +9,9 @@ import base64
 import binascii
 import logging
 import sqlite3
+from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Final
 from urllib.parse import unquote
 
@@ -19,6 +21,7 @@ from cryptography import x509
 from directory.backend import DirectoryError
 from directory.sealing import read_secret_file
 from kdc.ca_ledger import Ledger, ledger_id
+from kdc.config import KdcConfig
 from kdc.server.alarm import Alarm
 from kdc.server.http.listener import SERVER_NAME, text_response
 from kdc.server.key_files import MAX_PEM_BYTES, key_file
@@ -42,8 +45,10 @@ _Stamp = tuple[tuple[int, int], ...]
 class OcspService:
     """Answers OCSP requests about what the realm's CA has issued."""
 
-    def __init__(self, folder: StateFolder) -> None:
+    def __init__(self, folder: StateFolder, config: Callable[[], KdcConfig]) -> None:
+        """config: what is configured now; a reload may change it."""
         self._folder = folder
+        self._config = config
         self._signer: tuple[_Stamp, OcspSigner] | None = None
         self._alarm = Alarm(log, "the OCSP responder cannot sign: %s")
 
@@ -107,12 +112,13 @@ class OcspService:
     def _load_signer(self) -> OcspSigner:
         """Return the responder's key, read anew when the files have changed."""
         certificate, key = self._folder.ocsp_responder
-        key = key_file(certificate, key, ())
+        trusted = tuple(Path(p) for p in self._config().trusted_secret_paths)
+        key = key_file(certificate, key, trusted)
         states = [path.stat() for path in (certificate, key)]
         stamp = tuple((state.st_mtime_ns, state.st_ino) for state in states)
         if self._signer is None or self._signer[0] != stamp:
             leaf = certificates_from_pem(certificate.read_bytes())[0]
-            private_key = private_key_from_pem(read_secret_file(key, MAX_PEM_BYTES, ()))
+            private_key = private_key_from_pem(read_secret_file(key, MAX_PEM_BYTES, trusted))
             if x509.load_der_x509_certificate(leaf).public_key() != private_key.public_key():
                 raise ValueError("the responder's key is not that of its certificate")
             self._signer = stamp, OcspSigner(leaf, private_key)

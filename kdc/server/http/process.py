@@ -85,7 +85,7 @@ class HttpProcess:
         )
         is_proxy = proxy_test(self._config.kkdcp_trusted_proxies)
         kkdcp = KkdcpService(self._relay, self._sources, self._config, is_proxy=is_proxy)
-        ocsp = OcspService(self._folder)
+        ocsp = OcspService(self._folder, lambda: self._config)
         self._tables = {
             "http": self._connections("http", route(self.http_routes(), ocsp.answer), is_proxy),
             "kkdcp": self._connections("kkdcp", kkdcp.answer, is_proxy),

@@ -28,6 +28,8 @@ TARGETS = (
     "frames",
     "security_descriptor",
     "crl",
+    "ocsp_request",
+    "ocsp_response",
 )
 CORPUS = Path(__file__).resolve().parents[1] / "corpus"
 

@@ -9,8 +9,8 @@ import pytest
 from cryptography import x509
 
 from kdc.config import ConfigError, KdcConfig
+from kdc.server.certificate_watch import CertificateWatch
 from kdc.server.certificates import (
-    CertificateWatch,
     chain_profile,
     keep_newer_crls,
     load_cert_trust,
@@ -74,7 +74,7 @@ def test_a_file_that_changes_is_noticed(
 ) -> None:
     """One look a second; a new CRL, one removed, a new CA."""
     clock = [1000.0]
-    monkeypatch.setattr("kdc.server.certificates.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("kdc.server.certificate_watch.time.monotonic", lambda: clock[0])
     watch = CertificateWatch(folder, CONFIG)
     changes = (
         lambda: (folder.crls / "new.crl").write_bytes(b""),
@@ -84,11 +84,11 @@ def test_a_file_that_changes_is_noticed(
     )
     for change in changes:
         clock[0] += 1.1
-        assert not watch.changed(None, NOW)
+        assert watch.look(None, NOW) == "nothing"
         change()
-        assert not watch.changed(None, NOW)
+        assert watch.look(None, NOW) == "nothing"
         clock[0] += 1.1
-        assert watch.changed(None, NOW)
+        assert watch.look(None, NOW) == "files"
 
 
 def test_a_broken_ca_file_is_an_error_and_a_broken_crl_is_left_out(

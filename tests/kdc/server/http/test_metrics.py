@@ -12,6 +12,7 @@ from kdc.config_read import parse_config
 from kdc.server.counters import Counters
 from kdc.server.http.metrics import DROPS, METRICS, KdcCollector, code_name
 from kdc.server.replay import FileReplayMemory, replay_usage
+from kdc.server.revocation.status import Source, encode_status
 from kdc.server.shared import SharedTables
 from kdc.state_folder import StateFolder
 from kdc.wire.constants import ErrorCode
@@ -64,6 +65,30 @@ def test_values_are_those_counted(tmp_path: Path) -> None:
     assert found[(bucket, (("exchange", "TGS"), ("le", "0.004096")))] == 2
     assert found[(bucket, (("exchange", "TGS"), ("le", "+Inf")))] == 2
     assert found[("kdc_http_responses_total", (("listener", "kkdcp"), ("status", "415")))] == 1
+
+
+def test_what_is_fetched_is_counted_by_how_it_stands(tmp_path: Path) -> None:
+    """Nothing of an address is in a label; what was never written is 0."""
+    kind, hour = ("kind", "crl"), timedelta(hours=1)
+    assert (
+        scraped(tmp_path, SharedTables(1))[
+            ("kdc_fetched_sources", (("condition", "current"), kind))
+        ]
+        == 0
+    )
+    sources = [
+        Source(key=str(n), kind="crl", urls=("http://x/",), origin="kdc.toml", next_update=end)
+        for n, end in enumerate((NOW + hour, NOW - hour, None))
+    ]
+    (tmp_path / "pki").mkdir()
+    data = encode_status(sources, {"crl new": 2, "ocsp refused": 1}, NOW)
+    StateFolder(tmp_path).fetched_status.write_bytes(data)
+    found = scraped(tmp_path, SharedTables(1))
+    for condition, count in (("current", 1), ("stale", 1), ("missing", 1), ("failing", 0)):
+        assert found[("kdc_fetched_sources", (("condition", condition), kind))] == count
+    assert found[("kdc_fetched_expiry_seconds", (kind,))] == -3600
+    assert found[("kdc_fetches_total", (kind, ("result", "new")))] == 2
+    assert found[("kdc_fetches_total", (("kind", "ocsp"), ("result", "refused")))] == 1
 
 
 def test_every_name_is_one_that_is_defined(tmp_path: Path) -> None:
