@@ -47,6 +47,8 @@ class TenantConfig:
     nonce_life_s: int = 300
     access_token_life_s: int = 3600
     refresh_token_life_s: int = 86400
+    refresh_token_rotation: bool = True
+    """A refresh token ends with its use; false: it stays valid beside its successor, as Entra's."""
     prt_life_s: int = 14 * 86400
     device_code_life_s: int = 900
     hybrid_clock_window_s: int = 300
@@ -117,6 +119,7 @@ KEYS: Final[Mapping[str, Reader]] = {
     "nonce_life_s": number(5, 3600),
     "access_token_life_s": number(60, 86400),
     "refresh_token_life_s": number(60, 90 * 86400),
+    "refresh_token_rotation": boolean,
     "prt_life_s": number(60, 90 * 86400),
     "device_code_life_s": number(10, 3600),
     "hybrid_clock_window_s": number(1, 86400),

@@ -110,6 +110,15 @@ def user_gone() -> LoginError:
     return refusal("invalid_grant", 50034, text, "the user was deleted")
 
 
+def device_unusable(user: User, *, known: bool) -> LoginError:
+    """Refuse a sign-in whose device was deleted or disabled."""
+    if known:
+        text = "The device used during the authentication is disabled."
+        return refusal("invalid_grant", 135011, text, "the device is disabled", user=user)
+    text = "Device authentication failed."
+    return refusal("invalid_grant", 50155, text, "the device was deleted", user=user)
+
+
 def second_factor_needed(user: User) -> LoginError:
     """Refuse until a second factor is shown: the client has to let the user interact."""
     text = (
@@ -144,10 +153,10 @@ def bad_redirect(why: str) -> LoginError:
     return refusal("invalid_request", 50011, text, why)
 
 
-def busy() -> LoginError:
+def busy(why: str = "too many sign-ins wait") -> LoginError:
     """Refuse for now: too much is waiting."""
     text = "A transient error has occurred. Please try again."
-    return refusal("temporarily_unavailable", 90033, text, "too many sign-ins wait", status=503)
+    return refusal("temporarily_unavailable", 90033, text, why, status=503)
 
 
 def bearer(number: int, why: str) -> LoginError:

@@ -21,7 +21,7 @@ from tenant.jose.strict_json import JsonObject
 from tenant.login import faults
 from tenant.login.resources import Target
 from tenant.services import Services, SigningKey
-from tenant.state import tokens, users
+from tenant.state import devices, tokens, users
 from tenant.state.sign_in import SignIn
 from tenant.state.users import User
 
@@ -159,12 +159,19 @@ def client_info(services: Services, user: User) -> str:
 
 
 def usable_user(connection: sqlite3.Connection, sign_in: SignIn) -> User:
-    """Return the user of a stored sign-in, as it is today. Raises LoginError: gone, disabled."""
+    """Return the user of a stored sign-in, as it is today.
+
+    Raises LoginError: the user or the device of the sign-in is gone or disabled.
+    """
     user = users.by_id(connection, sign_in.user_id)
     if user is None:
         raise faults.user_gone()
     if not user.enabled:
         raise faults.disabled(user)
+    if sign_in.device_id is not None:
+        device = devices.device_by_id(connection, sign_in.device_id)
+        if device is None or not device.enabled:
+            raise faults.device_unusable(user, known=device is not None)
     return user
 
 

@@ -48,6 +48,7 @@ CREATE TABLE authorization_codes (
     redirect_uri TEXT NOT NULL,
     resource TEXT NOT NULL,
     scope TEXT NOT NULL,
+    nonce TEXT,
     challenge TEXT,
     ends INTEGER NOT NULL,
     used INTEGER
@@ -103,6 +104,8 @@ class Grant:
     sign_in: SignIn
     resource: str
     scope: str
+    nonce: str | None = None
+    """What the id token has to hold (OpenID Connect Core 3.1.2.1)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,6 +165,13 @@ def find_refresh_token(
     client_id: whose it must be; None: any. Raises GrantError: UNKNOWN, OTHER_CLIENT, USED, EXPIRED.
     """
     return _refresh_token(connection, token, client_id, now)[0]
+
+
+def family_of_refresh_token(
+    connection: sqlite3.Connection, token: str, client_id: str, now: datetime
+) -> tuple[SignIn, bytes]:
+    """Judge a refresh token that stays valid beside the next; as `use_refresh_token` otherwise."""
+    return _refresh_token(connection, token, client_id, now)
 
 
 def use_refresh_token(
@@ -229,7 +239,7 @@ def keep_code(
     user = grant.sign_in.user_id.bytes
     connection.execute("DELETE FROM authorization_codes WHERE ends <= ?", (to_micros(now),))
     connection.execute(
-        "INSERT INTO authorization_codes VALUES (?, ?, ?, ?, ?, ?, ?, ?, NULL)",
+        "INSERT INTO authorization_codes VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, NULL)",
         (
             digest_of(code),
             user,
@@ -237,6 +247,7 @@ def keep_code(
             redirect_uri,
             grant.resource,
             grant.scope,
+            grant.nonce,
             challenge,
             to_micros(now + timedelta(seconds=life_s)),
         ),
@@ -257,13 +268,13 @@ def use_code(
     Raises GrantError: UNKNOWN, OTHER_CLIENT, USED, EXPIRED.
     """
     row = connection.execute(
-        "SELECT sign_in, resource, scope, redirect_uri, challenge, ends, used"
+        "SELECT sign_in, resource, scope, nonce, redirect_uri, challenge, ends, used"
         " FROM authorization_codes WHERE digest = ?",
         (digest_of(code),),
     ).fetchone()
     if row is None:
         raise GrantError(GrantFault.UNKNOWN)
-    text, resource, scope, redirect_uri, challenge, ends, used = row
+    text, resource, scope, nonce, redirect_uri, challenge, ends, used = row
     sign_in = decode_sign_in(text)
     if sign_in.client_id != client_id:
         raise GrantError(GrantFault.OTHER_CLIENT)
@@ -275,7 +286,8 @@ def use_code(
         "UPDATE authorization_codes SET used = ? WHERE digest = ?",
         (to_micros(now), digest_of(code)),
     )
-    return Grant(sign_in=sign_in, resource=resource, scope=scope), redirect_uri, challenge
+    grant = Grant(sign_in=sign_in, resource=resource, scope=scope, nonce=nonce)
+    return grant, redirect_uri, challenge
 
 
 def end_tokens_of_code(connection: sqlite3.Connection, code: str) -> None:
