@@ -14,6 +14,7 @@ from tenant.cli.errors import explain
 NOUNS: dict[str, tuple[str, str]] = {
     "init": ("tenant.cli.init", "Make a tenant for a lab domain."),
     "serve": ("tenant.cli.serve", "Run the tenant."),
+    "logon": ("tenant.cli.logon", "Join a device and sign in with our own client."),
     "show": ("tenant.cli.show", "Show the tenant."),
     "sync": ("tenant.cli.sync", "Bring the tenant and its directory in step."),
     "user": ("tenant.cli.user", "Users of the tenant."),

@@ -199,14 +199,16 @@ class LiveTenant:
             self.stop()
 
 
-def make_tenant(state: Path, kdc_state: Path, *options: str) -> LiveTenant:
+def make_tenant(
+    state: Path, kdc_state: Path, *options: str, domain: str = "lab.test"
+) -> LiveTenant:
     """Make a tenant with `tenant init` for a realm that is there; options are added."""
     live = LiveTenant(state=state, https_port=free_port(), proxy_port=free_port())
     places = (
         *("--listen", f"127.0.0.1:{live.https_port}"),
         *("--proxy", f"127.0.0.1:{live.proxy_port}"),
     )
-    live.tenant("init", "--domain", "lab.test", "--kdc-state", str(kdc_state), *places, *options)
+    live.tenant("init", "--domain", domain, "--kdc-state", str(kdc_state), *places, *options)
     return live
 
 
