@@ -79,6 +79,7 @@ def account_json(store: Store, account: Account) -> dict[str, object]:
         "kind": str(account.kind),
         "upn": account.upn,
         "sid": None if account.sid is None else str(account.sid),
+        "object_guid": str(store.object_guid(account.account_id)),
         "service_principal_names": list(account.spns),
         "disabled": account.disabled,
         "locked_until": iso(account.locked_until),

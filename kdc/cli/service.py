@@ -152,9 +152,9 @@ def list_services(ctx: click.Context, as_json: bool) -> None:
 def show(ctx: click.Context, principal: str, as_json: bool) -> None:
     """Show a service by any of its names.
 
-    As `kdc user show`. JSON: name, kind, upn, sid, service_principal_names, disabled, locked_until,
-    expires_at, password_expires_at, must_change_password, smartcard_required, created_at, kvno,
-    enctypes, supported_enctypes, keys, trusted_for_delegation,
+    As `kdc user show`. JSON: name, kind, upn, sid, object_guid, service_principal_names, disabled,
+    locked_until, expires_at, password_expires_at, must_change_password, smartcard_required,
+    created_at, kvno, enctypes, supported_enctypes, keys, trusted_for_delegation,
     trusted_to_authenticate_for_delegation, not_delegated, allowed_to_delegate_to, allowed_to_act.
     """
     realm = open_realm(ctx)

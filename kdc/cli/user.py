@@ -10,6 +10,7 @@ from directory.keysources import NT_HASH_ETYPE
 from directory.model import Account, AccountKind, PrincipalKey
 from directory.store import Store
 from directory.store_names import check_name, check_upn
+from kdc.cli import user_certificate
 from kdc.cli.accounts import (
     account_json,
     credential_state,
@@ -50,6 +51,9 @@ PAGE = 500
 @click.group("user")
 def command() -> None:
     """Accounts of users."""
+
+
+command.add_command(user_certificate.command)
 
 
 @command.command("add")
@@ -159,10 +163,10 @@ def list_users(ctx: click.Context, prefix: str, as_json: bool) -> None:
 def show(ctx: click.Context, name: str, as_json: bool) -> None:
     """Show an account.
 
-    JSON: name, kind, upn, sid, service_principal_names, disabled, locked_until, expires_at,
-    password_expires_at, must_change_password, smartcard_required, created_at, kvno, enctypes,
-    supported_enctypes (msDS-SupportedEncryptionTypes), keys (as in `kdc key list`), and as in
-    `kdc delegation show`: trusted_for_delegation, trusted_to_authenticate_for_delegation,
+    JSON: name, kind, upn, sid, object_guid, service_principal_names, disabled, locked_until,
+    expires_at, password_expires_at, must_change_password, smartcard_required, created_at, kvno,
+    enctypes, supported_enctypes (msDS-SupportedEncryptionTypes), keys (as in `kdc key list`), and
+    as in `kdc delegation show`: trusted_for_delegation, trusted_to_authenticate_for_delegation,
     not_delegated, allowed_to_delegate_to, allowed_to_act.
     """
     with open_realm(ctx).store() as store:
@@ -184,6 +188,7 @@ def show_account(store: Store, account: Account, as_json: bool) -> None:
             ("kind", str(account.kind)),
             ("UPN", account.upn or "none"),
             ("SID", str(account.sid or "")),
+            ("objectGUID", str(store.object_guid(account.account_id))),
             ("services", " ".join(account.spns) or "none"),
             ("state", state_of(account, account.locked_until, now())),
             ("expires", read_time(account.expires_at)),

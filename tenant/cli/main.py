@@ -17,6 +17,7 @@ NOUNS: dict[str, tuple[str, str]] = {
     "logon": ("tenant.cli.logon", "Join a device and sign in with our own client."),
     "show": ("tenant.cli.show", "Show the tenant."),
     "sync": ("tenant.cli.sync", "Bring the tenant and its directory in step."),
+    "scp": ("tenant.cli.scp", "The object by which computers find their tenant."),
     "user": ("tenant.cli.user", "Users of the tenant."),
     "device": ("tenant.cli.device", "Devices of the tenant."),
     "key": ("tenant.cli.key", "Hello keys that users registered."),

@@ -18,8 +18,8 @@ DELEGATION = {
     "allowed_to_delegate_to", "allowed_to_act",
 }  # fmt: skip
 ACCOUNT = USER | {
-    "sid", "service_principal_names", "password_expires_at", "created_at", "kvno", "enctypes",
-    "supported_enctypes",
+    "sid", "object_guid", "service_principal_names", "password_expires_at", "created_at", "kvno",
+    "enctypes", "supported_enctypes",
 } | DELEGATION  # fmt: skip
 KEY = {
     "account", "key_id", "usable", "accounts", "reason", "warnings", "key", "material", "created",
