@@ -58,7 +58,7 @@ class DrsError(TenantError):
 
 
 class KppError(TenantError):
-    """A refusal of the key registration (MS-KPP 2.2.2.2), which Entra nests under `error`."""
+    """A refusal of the key registration (MS-KPP 2.2.3.1), which Entra nests under `error`."""
 
     def __init__(
         self, status: int, code: str, message: str, why: str, *, note: Note | None = None
@@ -104,7 +104,10 @@ def to_reply(error: TenantError, request: Request, trace: Trace) -> Reply:
         return Reply.json(error.status, _drs_body(error, trace), headers=NO_STORE, note=note)
     if isinstance(error, KppError):
         return Reply.json(
-            error.status, {"error": _kpp_body(error, request, trace)}, headers=NO_STORE, note=note
+            error.status,
+            {"error": _kpp_body(error, request, trace)},
+            headers=(*NO_STORE, ("request-id", str(trace.trace_id))),
+            note=note,
         )
     headers = error.headers if isinstance(error, PlainError) else ()
     text = error.message if isinstance(error, PlainError) else error.why
@@ -145,9 +148,10 @@ def _kpp_body(error: KppError, request: Request, trace: Trace) -> dict[str, obje
         "code": error.code,
         "message": error.message,
         "response": "ERROR_FAIL",
-        "target": "",
-        "time": trace.now.strftime("%m-%d-%Y %H:%M:%SZ"),
-        "innererror": {"trace": str(trace.trace_id), "context": "null"},
+        "target": "key",
+        "time": trace.now.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        # MS-KPP 2.2.3.1: each MUST be the text "null".
+        "innererror": {"trace": "null", "context": "null"},
     }
     asked = client_request_id(request)
     if asked is not None:
