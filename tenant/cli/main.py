@@ -18,6 +18,7 @@ NOUNS: dict[str, tuple[str, str]] = {
     "show": ("tenant.cli.show", "Show the tenant."),
     "sync": ("tenant.cli.sync", "Bring the tenant and its directory in step."),
     "scp": ("tenant.cli.scp", "The object by which computers find their tenant."),
+    "login": ("tenant.cli.login", "Sign-ins that wait: device codes, second factors, locks."),
     "user": ("tenant.cli.user", "Users of the tenant."),
     "device": ("tenant.cli.device", "Devices of the tenant."),
     "key": ("tenant.cli.key", "Hello keys that users registered."),

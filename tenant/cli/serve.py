@@ -14,7 +14,7 @@ from tenant.services import open_services
 
 EXPOSED = (
     "exposed: whoever reaches {} and trusts the lab's CA takes this for Microsoft's sign-in; "
-    "passwords here are a lab's, and nothing limits guessing them"
+    "passwords here are a lab's, and may be guessed: ten at a time, then slowly"
 )
 
 
@@ -26,7 +26,7 @@ EXPOSED = (
     "exposed",
     is_flag=True,
     help="Listen on other addresses than the loopback's: others may then sign in here, under "
-    "names of Microsoft's, and guess passwords without limit.",
+    "names of Microsoft's, and guess passwords.",
 )
 @state_option
 @click.pass_context
