@@ -54,9 +54,13 @@ AT_ONCE: Final[Mapping[Kind, int]] = {"crl": 2, "ocsp": 8}
 AT_ONE_HOST: Final = 2
 """One that does not answer holds up nobody else's."""
 LOOK_S: Final = 1.0
-STATUS_S: Final = 5.0
-"""How often the status is written at most; it may be a megabyte."""
+STATUS_S: Final = 0.5
+STATUS_OF_MANY_S: Final = 10.0
+"""How soon the status is written; of thousands of sources it is a megabyte."""
+MANY: Final = 256
 BUNDLE_S: Final = 1.0
+RETRY_S: Final = 10.0
+"""After a disk that took nothing."""
 COMPLAIN_S: Final = 3600.0
 NICENESS: Final = 5
 """Workers have the processor first."""
@@ -187,8 +191,12 @@ class Fetcher:
         own = _own_authorities(self._folder)
         return [
             *(Wanted(kind="crl", urls=(u,), origin="kdc.toml") for u in self._config.crl_urls),
-            *of_authorities(self._authorities.held, own),
+            *filter(self._is_wanted, of_authorities(self._authorities.held, own)),
         ]
+
+    def _is_wanted(self, one: Wanted) -> bool:
+        """Tell whether something is not fetched already by an address of the configuration."""
+        return one.kind == "ocsp" or not set(one.urls) & set(self._config.crl_urls)
 
     def _forget_unwanted(self) -> None:
         """Remove the files and responses of what is not wanted any more."""
@@ -232,6 +240,8 @@ class Fetcher:
             self._see(one, now)
 
     def _see(self, wanted: Wanted, now: datetime) -> None:
+        if not self._is_wanted(wanted):
+            return
         source = self._table.see(wanted, self._authorities.names(), now)
         if source is not None:
             source.next_at = None
@@ -346,7 +356,8 @@ class Fetcher:
 
     def _note_status(self) -> None:
         if self._status_at is None:
-            self._status_at = asyncio.get_running_loop().time() + STATUS_S
+            pause = STATUS_S if len(self._table) < MANY else STATUS_OF_MANY_S
+            self._status_at = asyncio.get_running_loop().time() + pause
 
     def _write(self, moment: float | None) -> None:
         """Write what is due; moment None: all that has changed."""
@@ -362,7 +373,7 @@ class Fetcher:
                 self._status_at = None
         except OSError as error:
             log.error("cannot write what was fetched: %s", error.strerror)
-            retry = asyncio.get_running_loop().time() + STATUS_S
+            retry = asyncio.get_running_loop().time() + RETRY_S
             self._bundle_at = None if self._bundle_at is None else retry
             self._status_at = None if self._status_at is None else retry
 
