@@ -5,10 +5,11 @@
 
 All KDCs run at the same time, each one process on core 0, and are loaded in turn by `kdc load`,
 which sits on the other cores: every request distinct and made beforehand, 16 outstanding, UDP, a
-sample of the replies verified fully. Before each load `openssl speed` says what the core can do at
-this moment; R is the rate divided by its RSA-2048 signatures per second. Our server runs complete:
-replay and retransmit memory, audit, store, PAC. A KDC that is not on the machine is left out, and
-the output says so. Compare ratios: they are medians over rounds of figures taken in one round.
+sample of the replies verified fully. Before each kind of work of a round `openssl speed` says what
+the core can do at this moment; R is the rate divided by its RSA-2048 signatures per second. Our
+server runs complete: replay and retransmit memory, audit, store, PAC. A KDC that is not on the
+machine is left out, and the output says so. Compare ratios: they are medians over rounds of figures
+taken in one round.
 """
 
 import argparse
@@ -65,7 +66,7 @@ class Measured:
     per_cpu_s: float
     """Tickets per second of the KDC's processor time."""
     signs_per_s: float
-    """RSA-2048 signatures per second of `openssl speed` on the same core, just before."""
+    """RSA-2048 signatures per second of `openssl speed` on that core, just before the turns."""
 
 
 def signs_per_s() -> float:
@@ -114,11 +115,11 @@ def rounds(rivals: list[Rival], works: list[str], number: int) -> list[Measured]
     found: list[Measured] = []
     for turn in range(number):
         for work in works:
+            signs = signs_per_s()
             # Every other round in the other order, so that no KDC always comes first.
             for rival in rivals if turn % 2 == 0 else reversed(rivals):
                 if work not in rival.works:
                     continue
-                signs = signs_per_s()
                 rate = load(rival, work, WORK[work])
                 found.append(
                     Measured(

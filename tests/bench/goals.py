@@ -254,7 +254,7 @@ def _workers(folder: Path, options: argparse.Namespace, goals: Goals) -> None:
 
 
 def _scale(folder: Path, options: argparse.Namespace, goals: Goals) -> None:
-    found = scale.measure(folder, accounts=options.accounts, rounds=2 * options.rounds)
+    found = scale.measure(folder, accounts=options.accounts, rounds=10 * options.rounds)
     ratio = statistics.median(found.ratios)
     name = f"{options.accounts:,} accounts"
     large = found.large
