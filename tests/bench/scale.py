@@ -2,10 +2,10 @@
 
 Two realms with the same 500 users with keys, of 1,000 and of so many accounts, each served by one
 worker on core 0, the load on core 1. Measured are, in this order: `kdc user bulk-add` by the clock
-(only when the large realm is made; keys come from a pool of primes, whose making is measured by a
-run that adds one pair of users, and taken off), the size of the store, the time from the start to
-the ready line, the worker's private memory before and after requests for names at random, and
-logons by key in turn.
+(only when the large realm is made, in batches of 100,000; keys come from a pool of primes, whose
+making is measured by a run that adds one user, and taken off), the size of the store, the time from
+the start to the ready line, the worker's private memory before and after requests for names at
+random, and logons by key in turn.
 """
 
 import argparse
@@ -27,7 +27,9 @@ KEY_USERS: Final = 500
 SMALL: Final = 1000
 BATCH: Final = 200
 """Logons of one turn: short, so that what else the machine does meets both alike."""
-_CROWD: Final = "crowd"
+_BATCH: Final = 100_000
+_POOL: Final = 450
+"""Primes: enough for the keys of a batch."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,39 +58,55 @@ class Scale:
     """Logons per second of processor time, large to small, by rounds."""
 
 
-def _pool_for(count: int) -> int:
-    return int((2 * count) ** 0.5) + 2
-
-
-def _crowd(folder: Path, prefix: str, count: int, pool: int) -> float:
-    """Add users without key files; return the seconds it took."""
+def _bulk_add(folder: Path, prefix: str, count: int) -> float:
+    """Add users without key files, with keys from a pool; return the seconds it took."""
     began = time.monotonic()
     kdc(
         *("user", "bulk-add", "--prefix", prefix, "--count", str(count)),
-        *("--key-pool", str(pool), "--state", str(folder)),
+        *("--key-pool", str(_POOL), "--state", str(folder)),
     )
     return time.monotonic() - began
 
 
+def _crowd(accounts: int) -> list[tuple[str, int]]:
+    """Return (prefix, count) of the batches in which a crowd is added."""
+    left = accounts - KEY_USERS
+    out: list[tuple[str, int]] = []
+    while left > 0:
+        out.append((f"crowd{len(out):02d}-", min(left, _BATCH)))
+        left -= out[-1][1]
+    return out
+
+
 def _make(folder: Path, accounts: int) -> float | None:
-    """Make a realm of so many accounts; return how many a second were added by bulk-add."""
-    if (folder / "complete").exists():
-        return None
+    """Make a realm of so many accounts; return how many a second were added by bulk-add.
+
+    One that was left half made is finished. None: there was nothing to add.
+    """
     make_realm(folder, key_users=KEY_USERS)
-    crowd = accounts - KEY_USERS
-    pool = _pool_for(crowd)
-    primes = _crowd(folder, "pair", 1, pool)
-    seconds = _crowd(folder, _CROWD, crowd, pool)
-    (folder / "complete").touch()
-    return crowd / (seconds - primes)
+    done = folder / "batches"
+    done.touch()
+    missing = [one for one in _crowd(accounts) if one[0] not in done.read_text().split()]
+    if not missing:
+        return None
+    primes = _bulk_add(folder, f"pair{len(missing)}-", 1)
+    seconds = 0.0
+    for prefix, count in missing:
+        seconds += _bulk_add(folder, prefix, count) - primes
+        with done.open("a") as file:
+            file.write(prefix + "\n")
+    return sum(count for _, count in missing) / seconds
 
 
 def _names(accounts: int, number: int) -> list[str]:
     """Draw names of the crowd."""
-    crowd = accounts - KEY_USERS
-    width = max(4, len(str(crowd - 1)))
+    crowd = _crowd(accounts)
     draw = random.Random(8)  # noqa: S311  # the same names each time
-    return [f"{_CROWD}{draw.randrange(crowd):0{width}d}" for _ in range(number)]
+    out = []
+    for _ in range(number):
+        prefix, count = draw.choices(crowd, [count for _, count in crowd])[0]
+        out.append(f"{prefix}{draw.randrange(count):0{max(4, len(str(count - 1)))}d}")
+    return out
 
 
 def _size(folder: Path, accounts: int, questions: int) -> Size:
