@@ -6,6 +6,8 @@ from typing import Final
 from tenant.http.message import Reply, Request
 from tenant.login import faults, grants
 from tenant.login.token_request import Grant, open_form
+from tenant.prt.grant import jwt_bearer
+from tenant.prt.request import JWT_BEARER
 from tenant.services import Services
 
 GRANTS: Final[Mapping[str, Grant]] = {
@@ -15,6 +17,7 @@ GRANTS: Final[Mapping[str, Grant]] = {
     "authorization_code": grants.authorization_code,
     "urn:ietf:params:oauth:grant-type:device_code": grants.device_code,
     "device_code": grants.device_code,
+    JWT_BEARER: jwt_bearer,
 }
 """grant_type -> who answers it."""
 

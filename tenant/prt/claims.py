@@ -5,7 +5,8 @@ missing or of another type makes it no JWT of this protocol: 400.
 """
 
 from collections.abc import Collection
-from datetime import datetime, timedelta
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from tenant.jose.jws import JwsError, VerifiedJws
@@ -16,7 +17,7 @@ CLOCK_SKEW: Final = timedelta(minutes=5)
 MAX_LIFE: Final = timedelta(hours=4)
 """Between iat and exp of an assertion; roadtx writes two hours. The nonce bounds its use."""
 MAX_TEXT_CHARS: Final = 4096
-_MAX_TIME: Final = 253402300799  # the last second of the year 9999
+_MAX_TIME: Final = 253370764800  # the year 9999 begins
 
 
 def claims_of(jws: VerifiedJws) -> JsonObject:
@@ -80,6 +81,29 @@ def check_one_of(
         return
     if not isinstance(found, str) or found not in allowed:
         raise refusals.not_proven(refusals.INVALID_ASSERTION, f"{name} of the JWT is another's")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Once:
+    """The name that a JWT gives itself, by which it may come once (RFC 7519 4.1.7)."""
+
+    jti: str
+    ends: datetime
+    """When the JWT is no longer accepted anyhow."""
+
+
+def once_only(claims: JsonObject, now: datetime) -> Once | None:
+    """Return the `jti` of claims whose times were checked; None without one. Raises LoginError."""
+    jti = optional_text(claims, "jti")
+    if jti is None:
+        return None
+    expires = _time(claims, "exp")
+    # The table of names is bounded, so none is kept for longer than the life of an assertion; a JWT
+    # that lives longer is stopped by its nonce.
+    ends = now + MAX_LIFE + CLOCK_SKEW
+    if expires is not None:
+        ends = min(ends, datetime.fromtimestamp(expires, UTC) + CLOCK_SKEW)
+    return Once(jti=jti, ends=ends)
 
 
 def _time(claims: JsonObject, name: str) -> int | None:

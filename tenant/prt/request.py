@@ -22,7 +22,16 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from tenant.jose.jws import JwsError, UnverifiedJws, open_jws, verify
 from tenant.jose.strict_json import JsonObject, JsonValue
 from tenant.prt import refusals
-from tenant.prt.claims import check_one_of, check_times, claims_of, optional_text, scopes, text
+from tenant.prt.claims import (
+    Once,
+    check_one_of,
+    check_times,
+    claims_of,
+    once_only,
+    optional_text,
+    scopes,
+    text,
+)
 from tenant.prt.kdf import KdfVersion
 
 BROKERS: Final = frozenset(
@@ -80,6 +89,7 @@ class PrtRequest:
     kdf_version: KdfVersion
     """What the client says it can: it decides on the form of what is sealed for it."""
     proof: Proof
+    once: Once | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +99,7 @@ class Assertion:
     issuer: str
     """UPN."""
     nonce: str = field(repr=False)
+    once: Once | None
 
 
 def open_request(jws: UnverifiedJws) -> OpenRequest:
@@ -97,9 +108,12 @@ def open_request(jws: UnverifiedJws) -> OpenRequest:
     return OpenRequest(certificate=_certificate(jws.header.get("x5c")), jws=jws)
 
 
-def prove_request(opened: OpenRequest, key: RSAPublicKey, now: datetime) -> PrtRequest:
+def prove_request(
+    opened: OpenRequest, key: RSAPublicKey, audiences: frozenset[str], now: datetime
+) -> PrtRequest:
     """Verify a request with the key of the device whose certificate is in it.
 
+    audiences: what `aud` may say, if it is there.
     Raises LoginError: 401 signature and claims of another time, 400 what is no such request.
     """
     try:
@@ -108,6 +122,7 @@ def prove_request(opened: OpenRequest, key: RSAPublicKey, now: datetime) -> PrtR
         raise refusals.not_proven(refusals.INVALID_ASSERTION, error.why) from None
     claims = claims_of(proven)
     check_times(claims, now, required=False)
+    check_one_of(claims, "aud", audiences, required=False)
     client_id = text(claims, "client_id").lower()
     if client_id not in BROKERS:
         raise refusals.malformed(
@@ -124,6 +139,7 @@ def prove_request(opened: OpenRequest, key: RSAPublicKey, now: datetime) -> PrtR
         nonce=nonce_of(claims),
         kdf_version=kdf_version(proven.header),
         proof=_proof(claims),
+        once=once_only(claims, now),
     )
 
 
@@ -142,7 +158,9 @@ def prove_assertion(
     claims = claims_of(proven)
     check_times(claims, now, required=True)
     check_one_of(claims, "aud", audiences, required=True)
-    return Assertion(issuer=text(claims, "iss"), nonce=nonce_of(claims))
+    return Assertion(
+        issuer=text(claims, "iss"), nonce=nonce_of(claims), once=once_only(claims, now)
+    )
 
 
 def nonce_of(claims: JsonObject) -> str:
