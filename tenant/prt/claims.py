@@ -44,10 +44,13 @@ def optional_text(claims: JsonObject, name: str) -> str | None:
     return found or None
 
 
-def scopes(claims: JsonObject) -> frozenset[str]:
-    """Return the scopes asked for (RFC 6749 3.3). Raises LoginError (400) without `openid`."""
+def scopes(claims: JsonObject, *, openid: bool = True) -> frozenset[str]:
+    """Return the scopes asked for (RFC 6749 3.3). openid: whether that one must be among them.
+
+    Raises LoginError (400).
+    """
     found = frozenset(text(claims, "scope").split(" ")) - {""}
-    if "openid" not in found:
+    if openid and "openid" not in found:
         raise refusals.malformed(
             "the scope openid is missing", error="invalid_scope", number=refusals.INVALID_SCOPE
         )

@@ -74,7 +74,7 @@ def use(services: Services, asked: TokenRequest, jws: UnverifiedJws) -> Reply:
     if prt is None:
         raise refusals.refused(refusals.EXPIRED_OR_REVOKED, "the PRT is unknown or revoked")
     try:
-        request = prove_session_request(jws, prt.session_key, audiences(services), now)
+        request = prove_session_request(jws, prt.session_key, audiences(services), now, v2=asked.v2)
         use_login_nonce(services, asked.http, request.nonce, now, client_id=request.client_id)
         use_jti_of(services, f"prt {digest_of(token).hex()}", request.once, now)
         if now >= prt.expires:
@@ -99,10 +99,12 @@ def use(services: Services, asked: TokenRequest, jws: UnverifiedJws) -> Reply:
 
 
 def prove_session_request(
-    jws: UnverifiedJws, session_key: bytes, audiences: frozenset[str], now: datetime
+    jws: UnverifiedJws, session_key: bytes, audiences: frozenset[str], now: datetime, *, v2: bool
 ) -> SessionRequest:
     """Verify a JWT with the key derived from a session key.
 
+    v2: it came to the v2.0 endpoint. DEVIATION: MS-OAPXBC 3.2.5.1.3.1 demands the scope openid;
+    roadtx' `prtauth -v3` sends the resource's alone there, and gets no id token then.
     Raises LoginError: 401 signature, times, audience, issuer; 400 what is no such request.
     """
     version = kdf_version(jws.header)
@@ -123,7 +125,7 @@ def prove_session_request(
         )
     return SessionRequest(
         client_id=application_id(text(claims, "client_id")),
-        scopes=scopes(claims),
+        scopes=scopes(claims, openid=not v2),
         resource=optional_text(claims, "resource"),
         nonce=nonce_of(claims),
         version=version,
@@ -152,6 +154,8 @@ def _granted(
         body = prt_members(services, asked, user, renewed, token, request.version)
     if target is not None or not request.renews:
         body |= _token_members(services, user, sign_in, target, now, v2=asked.v2)
+        if "openid" in request.scopes:
+            body["id_token"] = id_token(services, user, sign_in, now, v2=asked.v2)
         body["refresh_token"] = token
         if asked.wants_client_info:
             body["client_info"] = client_info(services, user)
@@ -175,7 +179,6 @@ def _token_members(
         "expires_in": life_s if v2 else str(life_s),
         "ext_expires_in": life_s if v2 else str(life_s),
         "expires_on": ends if v2 else str(ends),
-        "id_token": id_token(services, user, sign_in, now, v2=v2),
     }
     if target is not None:
         body["scope"] = target.scope or "user_impersonation"

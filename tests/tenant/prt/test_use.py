@@ -187,6 +187,21 @@ def test_second_version_of_the_endpoint(lab: World, held: HeldPrt) -> None:
     assert found["expires_in"] == 3600
 
 
+def test_scope_openid_is_demanded_by_the_first_version_alone(lab: World, held: HeldPrt) -> None:
+    """Roadtx sends the resource's scope alone to the other, and gets no id token."""
+    scope = "https://graph.windows.net/.default"
+    assert refused(lab.post(use_request(lab, held, scope=scope))) == (
+        400,
+        "invalid_scope",
+        70011,
+        "the scope openid is missing",
+    )
+    reply = lab.post(use_request(lab, held, scope=scope), version="/v2.0")
+    found = json.loads(open_session_jwe(reply.body.decode(), held.session_key))
+    assert "id_token" not in found
+    assert claims_of(found["access_token"])["aud"] == GRAPH
+
+
 def test_client_id_of_nobody(lab: World, held: HeldPrt) -> None:
     """Any application id, but one."""
     reply = lab.post(use_request(lab, held, client_id="broker"))
