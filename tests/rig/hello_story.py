@@ -118,3 +118,12 @@ def eventually(attempt: Callable[[], Run], good: Callable[[Run], bool]) -> Run:
         time.sleep(0.5)
         run = attempt()
     return run
+
+
+def hybrid_join(own: Identity, sid: str, tenant: LiveTenant, name: str) -> tuple[str, ...]:
+    """Return roadtx' command by which a domain computer joins with its self-signed certificate."""
+    found = json.loads(tenant.tenant("show", "--json"))
+    return (
+        *("hybriddevice", "-c", str(own.certificate), "-k", str(own.key), "--sid", sid),
+        *("-t", found["tenant_id"], "-n", name),
+    )
