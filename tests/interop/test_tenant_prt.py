@@ -67,18 +67,18 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     (folder / "client").mkdir()
     client = Roadtx(tenant=tenant, folder=folder / "client")
     with live.served(), tenant.served():
-        client("gettokens", "-u", USER, "-p", PASSWORD, "-c", "broker", "-r", "drs")
-        said = client("device", "-a", "join", "-n", "pc1", "-d", "lab.test")
+        client.run("gettokens", "-u", USER, "-p", PASSWORD, "-c", "broker", "-r", "drs")
+        said = client.run("device", "-a", "join", "-n", "pc1", "-d", "lab.test")
         device_id = said.partition("Device ID: ")[2].split()[0]
-        client("prt", "-u", USER, "-p", PASSWORD, *DEVICE)
-        client("prtauth", "-c", "broker", "-r", "drs")
-        client("winhello", "-k", "hello.key")
+        client.run("prt", "-u", USER, "-p", PASSWORD, *DEVICE)
+        client.run("prtauth", "-c", "broker", "-r", "drs")
+        client.run("winhello", "-k", "hello.key")
         yield Site(live=live, tenant=tenant, device_id=device_id, folder=client.folder)
 
 
 def access_token_claims(client: Roadtx) -> dict[str, Any]:
     """Read the claims of the access token that roadtx keeps."""
-    part = client.json(".roadtools_auth")["accessToken"].split(".")[1]
+    part = client.tokens()["accessToken"].split(".")[1]
     found: dict[str, Any] = json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
     return found
 
@@ -86,8 +86,8 @@ def access_token_claims(client: Roadtx) -> dict[str, Any]:
 def test_hello_key_to_service_ticket(site: Site, tmp_path: Path) -> None:
     """Seed A5: nonce, PRT by the Hello key with the partial TGT, full TGT, MIT's kvno."""
     client = site.client(tmp_path)
-    client(*HELLO)
-    kept = client.json("roadtx.prt")
+    client.run(*HELLO)
+    kept = client.prt()
     assert len(bytes.fromhex(kept["tgt_ad_sessionkey"])) == 32
     cache = tmp_path / "cc"
     said = site.live.kdc(
@@ -104,10 +104,10 @@ def test_hello_key_to_service_ticket(site: Site, tmp_path: Path) -> None:
 def test_renewed_prt_is_redeemed(site: Site, tmp_path: Path) -> None:
     """After a renewal nobody has unwrapped clientKey: it is opened with the session key."""
     client = site.client(tmp_path)
-    client(*HELLO)
-    first = client.json("roadtx.prt")
-    assert "Renewing PRT" in client("prt", "-a", "renew")
-    second = client.json("roadtx.prt")
+    client.run(*HELLO)
+    first = client.prt()
+    assert "Renewing PRT" in client.run("prt", "-a", "renew")
+    second = client.prt()
     assert second["refresh_token"] != first["refresh_token"]
     assert second["session_key"] == first["session_key"]
     assert "tgt_ad_sessionkey" not in second
@@ -130,10 +130,10 @@ def test_each_proof_gets_a_prt_that_works(
 ) -> None:
     """MS-OAPXBC 3.2.5.1.2.1.1 to .3: got, used for an application, and renewed."""
     client = site.client(tmp_path)
-    client("gettokens", "-u", USER, "-p", PASSWORD, "-c", "broker", "-r", "drs")
-    assert "Obtained PRT" in client("prt", *proof, *DEVICE)
-    client("prt", "-a", "renew")
-    client("prtauth", "-c", "azcli", "-r", "drs")
+    client.run("gettokens", "-u", USER, "-p", PASSWORD, "-c", "broker", "-r", "drs")
+    assert "Obtained PRT" in client.run("prt", *proof, *DEVICE)
+    client.run("prt", "-a", "renew")
+    client.run("prtauth", "-c", "azcli", "-r", "drs")
     claims = access_token_claims(client)
     assert (claims["aud"], claims["appid"], claims["deviceid"]) == (DRS, AZURE_CLI, site.device_id)
     assert "mfa" in claims["amr"]
@@ -142,10 +142,10 @@ def test_each_proof_gets_a_prt_that_works(
 def test_third_version_of_the_protocol(site: Site, tmp_path: Path) -> None:
     """What macOS' broker speaks: the v2.0 endpoint, and no kdf_ver in the device's JWT."""
     client = site.client(tmp_path)
-    client("gettokens", "-u", USER, "-p", PASSWORD, "-c", "broker", "-r", "drs")
-    assert "Obtained PRT" in client("prt", "-v3", "-r", "file", *DEVICE)
-    assert "Saved PRT" in client("prt", "-v3", "-a", "renew")
-    client("prtauth", "-v3", "-c", "azcli", "-r", "msgraph")
+    client.run("gettokens", "-u", USER, "-p", PASSWORD, "-c", "broker", "-r", "drs")
+    assert "Obtained PRT" in client.run("prt", "-v3", "-r", "file", *DEVICE)
+    assert "Saved PRT" in client.run("prt", "-v3", "-a", "renew")
+    client.run("prtauth", "-v3", "-c", "azcli", "-r", "msgraph")
     assert access_token_claims(client)["deviceid"] == site.device_id
 
 
@@ -189,7 +189,7 @@ print(json.dumps(found))
 def test_roadlib_opens_what_the_tenant_seals(site: Site, tmp_path: Path) -> None:
     """session_key_jwe with the transport key, and the answers to both versions of the KDF."""
     client = site.client(tmp_path)
-    client(*HELLO)
+    client.run(*HELLO)
     found = client.python(_ROADLIB, AZURE_CLI)
     assert {version: seen[0] for version, seen in found.items()} == {"1": 16, "2": 12}
     assert all("refresh_token" in seen[1] for seen in found.values())
@@ -198,17 +198,17 @@ def test_roadlib_opens_what_the_tenant_seals(site: Site, tmp_path: Path) -> None
 def test_roadtx_is_refused_with_the_numbers_of_entra(site: Site, tmp_path: Path) -> None:
     """A disabled device, a foreign key, a used PRT of a removed key."""
     client = site.client(tmp_path)
-    client(*HELLO)
+    client.run(*HELLO)
     site.tenant.tenant("device", "disable", site.device_id)
     try:
-        assert "AADSTS135011" in client("prt", "-a", "renew", ok=False)
-        assert "AADSTS135011" in client("prtauth", "-c", "azcli", "-r", "drs", ok=False)
-        assert "AADSTS135011" in client(*HELLO, ok=False)
+        assert "AADSTS135011" in client.refused("prt", "-a", "renew")
+        assert "AADSTS135011" in client.refused("prtauth", "-c", "azcli", "-r", "drs")
+        assert "AADSTS135011" in client.refused(*HELLO)
     finally:
         site.tenant.tenant("device", "enable", site.device_id)
-    assert "Saved PRT" in client("prt", "-a", "renew")
+    assert "Saved PRT" in client.run("prt", "-a", "renew")
     (tmp_path / "hello.key").write_bytes((tmp_path / "pc1.key").read_bytes())
-    assert "AADSTS130004" in client(*HELLO, ok=False)
+    assert "AADSTS130004" in client.refused(*HELLO)
     reasons = [record.get("reason") for record in site.audit()]
     assert "the device is disabled" in reasons
     assert "no registered key has the kid of the assertion" in reasons
@@ -217,8 +217,8 @@ def test_roadtx_is_refused_with_the_numbers_of_entra(site: Site, tmp_path: Path)
 def test_session_key_and_prt_are_nowhere_in_the_tenant(site: Site, tmp_path: Path) -> None:
     """Neither in its files nor in its log: hashes and sealed values alone."""
     client = site.client(tmp_path)
-    client(*HELLO)
-    held = client.json("roadtx.prt")
+    client.run(*HELLO)
+    held = client.prt()
     key = bytes.fromhex(held["session_key"])
     files = [path for path in site.tenant.state.rglob("*") if path.is_file()]
     octets = b"".join(path.read_bytes() for path in (*files, site.tenant.log))
