@@ -156,7 +156,7 @@ def _needed(password: str | None) -> str:
 
 def _join(place: Place, files: Files, upn: str, password: str, name: str, domain: str) -> None:
     token = windows.password_token(place, upn, password)
-    device = windows.join(place, token, name, domain)
+    device = windows.join(place, token, name, domain, windows.new_key())
     write_private(files.device_key, ca.private_key_to_pem(device.key))
     write_public(files.device_certificate, ca.certificate_to_pem(device.certificate))
 

@@ -106,9 +106,8 @@ def password_token(place: Place, upn: str, password: str) -> str:
     return _text(_object(post_form(place, LOGIN, _TOKEN, form)), "access_token")
 
 
-def join(place: Place, token: str, name: str, domain: str) -> Device:
-    """Join a device (R1 F, G): its key, a CSR by that key, the certificate that comes back."""
-    key = new_key()
+def join(place: Place, token: str, name: str, domain: str, key: rsa.RSAPrivateKey) -> Device:
+    """Join a device (R1 F, G): a CSR by its key, the certificate that comes back."""
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, CSR_NAME)])
     request = x509.CertificateSigningRequestBuilder().subject_name(subject)
     csr = request.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.DER)
