@@ -8,8 +8,9 @@ import click
 from directory.sealing import MasterKey
 from kdc.cli.errors import CliError, ExitCode
 from kdc.cli.state import now, write_private
+from tenant.audit import Audit
 from tenant.cli.options import state_option
-from tenant.cli.tenant import open_tenant
+from tenant.cli.tenant import OpenTenant, open_tenant
 from tenant.state import lockouts, second_factors, tokens
 from tenant.state.second_factors import authenticator_uri
 from tenant.state.sign_in import SignIn
@@ -54,9 +55,20 @@ def approve(ctx: click.Context, code: str, user: str, mfa: bool) -> None:
                     mfa_time=moment if mfa or found.mfa is MfaMode.ASSUMED else None,
                 )
                 tokens.settle_device_code(connection, code, sign_in, moment)
+                _record(tenant, "device code approved", found, client=waiting.client_id, mfa=mfa)
         except GrantError as error:
             raise _bad_code(error.fault) from None
     click.echo(f"the device with code {code} is signed in as {found.upn}")
+
+
+def _record(tenant: OpenTenant, reason: str, user: User | None, **facts: object) -> None:
+    """Write an audit record; inside the transaction, so that nothing is done without one."""
+    audit = Audit(tenant.folder.audit_log)
+    try:
+        upn = None if user is None else user.upn
+        audit.record(now(), {"event": "login", "reason": reason, "user": upn, **facts})
+    finally:
+        audit.close()
 
 
 def _check(user: User, *, mfa: bool, demanded: bool) -> None:
@@ -86,6 +98,7 @@ def decline(ctx: click.Context, code: str) -> None:
         try:
             with tenant.database.write() as connection:
                 tokens.settle_device_code(connection, code, None, now())
+                _record(tenant, "device code declined", None)
         except GrantError as error:
             raise _bad_code(error.fault) from None
     click.echo(f"the device with code {code} is declined")
@@ -123,6 +136,7 @@ def approve_mfa(ctx: click.Context, user: str, seconds: int) -> None:
         found = tenant.find_user(connection, user)
         _check_registered(found)
         second_factors.approve(connection, found.object_id, now(), seconds)
+        _record(tenant, "second factor approved", found)
     click.echo(f"the next sign-in of {found.upn} within {seconds} s has its second factor")
 
 
@@ -163,6 +177,7 @@ def authenticator(ctx: click.Context, user: str, out: Path) -> None:
             uri = authenticator_uri(secret, found.upn, f"{tenant.config.domain} lab")
             # Inside: without the file nobody would know the secret that is asked for from now on.
             write_private(out, f"{uri}\n".encode(), replace=False)
+            _record(tenant, "authenticator given", found)
     click.echo(f"{found.upn} has an authenticator; its secret is in {out}")
 
 
@@ -175,4 +190,5 @@ def unlock(ctx: click.Context, user: str) -> None:
     with open_tenant(ctx) as tenant, tenant.database.write() as connection:
         found = tenant.find_user(connection, user)
         lockouts.clear(connection, found.upn)
+        _record(tenant, "unlocked", found)
     click.echo(f"unlocked {found.upn}")
