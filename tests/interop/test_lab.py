@@ -14,10 +14,10 @@ pytestmark = pytest.mark.e2e
 _LAB_S = 110
 
 
-def _lab(state: Path, port: int) -> "subprocess.CompletedProcess[str]":
+def _lab(state: Path, port: int, *options: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
         [
-            *(str(peers.ROOT / "scripts/lab"), "--check"),
+            *(str(peers.ROOT / "scripts/lab"), "--check", *options),
             *("--state", str(state), "--port", str(port)),
         ],
         env=peers.clean_environment({}),
@@ -38,6 +38,22 @@ def test_lab_check_proves_a_logon_and_can_be_repeated(tmp_path: Path) -> None:
         assert "kinit" in done.stdout
         assert "kinit.heimdal" in done.stdout
         assert "carol with a certificate" in done.stdout
+
+
+def test_lab_with_the_tenant_proves_the_whole_way(tmp_path: Path) -> None:
+    """`./scripts/lab --tenant --check`: join, key, refused, sync, logon, PRT, TGT; and again."""
+    port = free_port()
+    for words in (
+        "refused (62) before the sync, and logged on",
+        "registered a Hello key and logged on",
+    ):
+        done = _lab(tmp_path / "state", port, "--tenant")
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert words in done.stdout
+        assert "became a full TGT and a ticket for host/web.lab.test" in done.stdout
+        assert f"HTTPS_PROXY=http://127.0.0.1:{port + 3}" in done.stdout
+        assert "error" not in done.stderr
+    assert not (tmp_path / "state/lab/cloud.key").exists()
 
 
 def test_lab_is_itself_again_after_a_change_of_password(tmp_path: Path) -> None:
