@@ -20,7 +20,7 @@ from kdc.cli.options import (
 from kdc.cli.output import print_fields, print_json, print_table
 from tenant.cli.options import state_option
 from tenant.cli.tenant import open_tenant
-from tenant.state import users
+from tenant.state import prts, tokens, users
 from tenant.state.passwords import SALT_OCTETS, PasswordHash, hash_password
 from tenant.state.users import MfaMode, User
 
@@ -218,6 +218,22 @@ def disable(ctx: click.Context, name: str) -> None:
 def enable(ctx: click.Context, name: str) -> None:
     """Let a user sign in again."""
     click.echo(f"enabled {_change(ctx, name, lambda user: replace(user, enabled=True)).upn}")
+
+
+@command.command("sign-out")
+@click.argument("name")
+@state_option
+@click.pass_context
+def sign_out(ctx: click.Context, name: str) -> None:
+    """End what a user's sign-ins left: PRTs, refresh tokens and codes, on every device.
+
+    Access tokens end by themselves, within `access_token_life_s`.
+    """
+    with open_tenant(ctx) as tenant, tenant.database.write() as connection:
+        user = tenant.find_user(connection, name)
+        tokens.end_all(connection, user.object_id)
+        ended = prts.delete_prts_of_user(connection, user.object_id)
+    click.echo(f"signed {user.upn} out everywhere; primary refresh tokens ended: {ended}")
 
 
 @command.command("delete")

@@ -30,7 +30,7 @@ SCHEMA: Final = """
 CREATE TABLE prts (
     digest BLOB PRIMARY KEY CHECK (length(digest) = 32),
     user BLOB NOT NULL REFERENCES users (object_id) ON DELETE CASCADE,
-    device_id BLOB NOT NULL CHECK (length(device_id) = 16),
+    device_id BLOB NOT NULL REFERENCES devices ON DELETE CASCADE,
     device_key BLOB NOT NULL CHECK (length(device_key) = 32),
     session_key BLOB NOT NULL,
     hello_key BLOB CHECK (length(hello_key) = 32),
@@ -128,8 +128,3 @@ def prt_by_token(connection: sqlite3.Connection, token: str, master_key: MasterK
 def delete_prts_of_user(connection: sqlite3.Connection, user: UUID) -> int:
     """Revoke all tokens of a user and count them."""
     return connection.execute("DELETE FROM prts WHERE user = ?", (user.bytes,)).rowcount
-
-
-def delete_prts_of_device(connection: sqlite3.Connection, device_id: UUID) -> int:
-    """Revoke all tokens on a device and count them."""
-    return connection.execute("DELETE FROM prts WHERE device_id = ?", (device_id.bytes,)).rowcount

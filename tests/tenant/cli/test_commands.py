@@ -5,21 +5,24 @@ import json
 import shutil
 import sys
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID
 
 import pytest
 
 from directory.keymaterial import MaterialForm, encode_key_material
+from directory.sealing import MasterKey
 from kdc.cli import main as kdc_main
 from pki import ca
 from pki.keys import public_key_from_cryptography
 from tenant.cli import main
-from tenant.state import devices, keys, users
+from tenant.state import devices, keys, prts, tokens, users
 from tenant.state.database import Database
 from tenant.state.devices import DeviceRecord, JoinType
 from tenant.state.keys import RegisteredKey
+from tenant.state.prts import Prt
+from tenant.state.sign_in import SignIn
 
 DEVICE_ID = UUID("11111111-aaaa-4bbb-8ccc-000000000001")
 KID = UUID("22222222-aaaa-4bbb-8ccc-000000000002")
@@ -305,6 +308,39 @@ def test_deleting_a_user_deletes_its_keys(shell: Shell) -> None:
     _device_and_key(shell)
     shell.run("user", "delete", "pat")
     assert json.loads(shell.run("key", "list", "--json")) == []
+
+
+def test_signing_a_user_out_ends_tokens_and_codes(shell: Shell) -> None:
+    """What is stolen is worth nothing any more; the user signs in anew."""
+    _device_and_key(shell)
+    database, master_key = shell.database(), MasterKey.load(shell.folder / "t/master.key")
+    with database.write() as connection:
+        pat = users.by_upn(connection, "pat@lab.test")
+        assert pat is not None
+        sign_in = SignIn(
+            user_id=pat.object_id,
+            client_id=str(UUID(int=7)),
+            methods=frozenset({"rsa"}),
+            auth_time=NOW,
+            device_id=DEVICE_ID,
+        )
+        prt = Prt(
+            sign_in=sign_in,
+            device_key=bytes(32),
+            session_key=bytes(32),
+            issued=NOW,
+            expires=NOW + timedelta(days=1),
+        )
+        prts.insert_prt(connection, "1.prt", prt, master_key)
+        tokens.keep_refresh_token(connection, "0.token", sign_in, NOW, 3600)
+    said = shell.run("user", "sign-out", "pat")
+    assert said == "signed pat@lab.test out everywhere; primary refresh tokens ended: 1\n"
+    with database.read() as connection:
+        assert prts.prt_by_token(connection, "1.prt", master_key) is None
+        with pytest.raises(tokens.GrantError):
+            tokens.find_refresh_token(connection, "0.token", None, NOW)
+    database.close()
+    shell.run("user", "sign-out", "nobody", ok=3)
 
 
 def test_show_says_how_clients_are_pointed_here(shell: Shell) -> None:

@@ -11,8 +11,9 @@ import pytest
 
 from directory.backend import DirectoryError
 from directory.sealing import MasterKey
-from tenant.state import prts, users
+from tenant.state import devices, prts, users
 from tenant.state.database import Database
+from tenant.state.devices import DeviceRecord, JoinType
 from tenant.state.passwords import hash_password
 from tenant.state.prts import MAX_OF_A_PAIR, Prt
 from tenant.state.sign_in import SignIn
@@ -21,7 +22,7 @@ from tests.rig.tenant import NOW
 
 MASTER_KEY = MasterKey(bytes(range(32)))
 ALICE = User(object_id=UUID(int=1), upn="alice@lab.test", display_name="Alice")
-DEVICE = UUID(int=9)
+DEVICE, OTHER_DEVICE = UUID(int=9), UUID(int=8)
 LIFE = timedelta(days=14)
 PRT = Prt(
     sign_in=SignIn(
@@ -40,12 +41,25 @@ PRT = Prt(
 )
 
 
+def device_record(device_id: UUID) -> DeviceRecord:
+    """Make a device."""
+    return DeviceRecord(
+        device_id=device_id,
+        object_id=UUID(int=device_id.int + 100),
+        display_name="PC",
+        join_type=JoinType.JOINED,
+        created=NOW,
+    )
+
+
 @pytest.fixture
 def database(tmp_path: Path) -> Iterator[Database]:
     """A database with one user."""
     made = Database.create(tmp_path / "tenant.sqlite")
     with made.write() as connection:
         users.add(connection, ALICE)
+        for device_id in (DEVICE, OTHER_DEVICE):
+            devices.insert_device(connection, device_record(device_id))
     yield made
     made.close()
 
@@ -95,7 +109,7 @@ def test_session_key_is_bound_to_its_row(database: Database) -> None:
 
 def test_newest_of_a_pair_are_kept(database: Database) -> None:
     """Renewals do not fill the table; another device's tokens are left alone."""
-    other = replace(PRT, sign_in=replace(PRT.sign_in, device_id=UUID(int=8)))
+    other = replace(PRT, sign_in=replace(PRT.sign_in, device_id=OTHER_DEVICE))
     keep(database, "1.elsewhere", other)
     for number in range(MAX_OF_A_PAIR + 2):
         keep(database, f"1.{number}", replace(PRT, issued=NOW + timedelta(seconds=number // 3)))
@@ -124,15 +138,18 @@ def test_new_password_ends_what_rests_on_the_old_one(database: Database) -> None
 
 
 def test_tokens_go_with_their_user_and_device(database: Database) -> None:
-    """ON DELETE CASCADE; a device's are deleted by its owner, the device table."""
+    """ON DELETE CASCADE; a change of the device leaves them."""
     keep(database, "1.a")
     with database.write() as connection:
-        assert prts.delete_prts_of_device(connection, UUID(int=8)) == 0
-        assert prts.delete_prts_of_device(connection, DEVICE) == 1
+        devices.update_device(connection, replace(device_record(DEVICE), display_name="PC 2"))
+    assert find(database, "1.a") == PRT
+    with database.write() as connection:
+        assert prts.delete_prts_of_user(connection, UUID(int=2)) == 0
+        assert prts.delete_prts_of_user(connection, ALICE.object_id) == 1
     keep(database, "1.b")
     with database.write() as connection:
-        assert prts.delete_prts_of_user(connection, ALICE.object_id) == 1
-    keep(database, "1.c")
+        devices.delete_device(connection, DEVICE)
+    keep(database, "1.c", replace(PRT, sign_in=replace(PRT.sign_in, device_id=OTHER_DEVICE)))
     with database.write() as connection:
         users.delete(connection, ALICE.object_id)
     assert all(find(database, f"1.{name}") is None for name in "abc")
