@@ -169,7 +169,7 @@ def read_group(query: Query, name: str) -> Group | None:
 
 def is_storable(text: str) -> bool:
     """Tell whether a store can hold a text: octets that were no UTF-8 are lone surrogates."""
-    return not any("\ud800" <= c <= "\udfff" for c in text)
+    return not any(0xD800 <= ord(c) <= 0xDFFF for c in text)
 
 
 def read_group_by_dn(query: Query, dn: str) -> Group | None:

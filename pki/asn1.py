@@ -28,7 +28,7 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Generic, Literal, TypeVar, dataclass_transform, overload
+from typing import Any, Generic, Literal, NoReturn, TypeVar, dataclass_transform, overload
 
 from pki import der
 from pki.errors import DerFault, PkiError
@@ -41,9 +41,10 @@ _MISSING = object()
 _TWO_HEADERS = struct.Struct("BBBB").pack
 
 
-@dataclass(frozen=True, slots=True)
 class Spec(Generic[T]):
     """How one ASN.1 type is read and written."""
+
+    __slots__ = ("constructed", "item", "limit", "name", "read", "tag", "write")
 
     name: str
     tag: int
@@ -52,7 +53,28 @@ class Spec(Generic[T]):
     """(buf, content start, content end) -> value, or the five-argument form when constructed."""
     write: Callable[[T], bytes]
     """value -> content octets (for ANY: the whole element)."""
-    constructed: bool = False
+    constructed: bool
+    item: "Spec[Any] | None"
+    """Of what this is a list, of at most `limit`."""
+    limit: int
+
+    def __init__(
+        self,
+        name: str,
+        tag: int,
+        read: Callable[..., T],
+        write: Callable[[T], bytes],
+        constructed: bool = False,
+        item: "Spec[Any] | None" = None,
+        limit: int = 0,
+    ) -> None:
+        self.name = name
+        self.tag = tag
+        self.read = read
+        self.write = write
+        self.constructed = constructed
+        self.item = item
+        self.limit = limit
 
 
 def _ranged(low: int, high: int, name: str) -> Spec[int]:
@@ -105,10 +127,10 @@ def _read_null(_buf: bytes, start: int, end: int) -> None:
 
 
 INTEGER: Spec[int] = Spec("INTEGER", der.INTEGER, der.decode_integer, der.integer_content)
-INT32 = _ranged(-(2**31), 2**31 - 1, "Int32")
-UINT32 = _ranged(0, 2**32 - 1, "UInt32")
-MICROSECONDS = _ranged(0, 999_999, "Microseconds")
-NONCE = _ranged(-(2**31), 2**32 - 1, "nonce")
+INT32: Spec[int] = _ranged(-(2**31), 2**31 - 1, "Int32")
+UINT32: Spec[int] = _ranged(0, 2**32 - 1, "UInt32")
+MICROSECONDS: Spec[int] = _ranged(0, 999_999, "Microseconds")
+NONCE: Spec[int] = _ranged(-(2**31), 2**32 - 1, "nonce")
 """UInt32 in RFC 4120, but deployed clients send it as Int32: both, echoed as received."""
 BOOLEAN: Spec[bool] = Spec(
     "BOOLEAN", der.BOOLEAN, der.decode_boolean, lambda v: b"\xff" if v else b"\x00"
@@ -119,10 +141,10 @@ BIT_STRING: Spec[bytes] = Spec(
 )
 FLAGS32: Spec[int] = Spec("KerberosFlags", der.BIT_STRING, der.decode_flags, der.flags_content)
 OID: Spec[str] = Spec("OBJECT IDENTIFIER", der.OID, der.decode_oid, der.oid_content)
-GENERAL_STRING = _text(der.GENERAL_STRING, "GeneralString", "utf-8", "surrogateescape")
+GENERAL_STRING: Spec[str] = _text(der.GENERAL_STRING, "GeneralString", "utf-8", "surrogateescape")
 """KerberosString. RFC 4120 says IA5; clients send UTF-8. Other bytes survive as surrogates."""
-UTF8_STRING = _text(der.UTF8_STRING, "UTF8String", "utf-8", "strict")
-IA5_STRING = _text(der.IA5_STRING, "IA5String", "ascii", "strict")
+UTF8_STRING: Spec[str] = _text(der.UTF8_STRING, "UTF8String", "utf-8", "strict")
+IA5_STRING: Spec[str] = _text(der.IA5_STRING, "IA5String", "ascii", "strict")
 GENERALIZED_TIME: Spec[datetime] = Spec(
     "GeneralizedTime",
     der.GENERALIZED_TIME,
@@ -145,6 +167,7 @@ class Declared:
     """object -> content octets of the element with `tag`."""
     fields: tuple[tuple[str, int | None, Spec[Any]], ...]
     """(name, context tag number, spec) for display."""
+    extensible: bool
 
 
 def _declared(cls: type) -> Declared:
@@ -192,7 +215,7 @@ def _list_of(tag: int, name: str, item: Spec[T], limit: int) -> Spec[tuple[T, ..
         parts = [encode_as(item, v) for v in values]
         return b"".join(sorted(parts) if tag == der.SET else parts)
 
-    return Spec(name, tag, read, write, True)
+    return Spec(name, tag, read, write, True, item, limit)
 
 
 def sequence_of(item: Spec[T], limit: int = 64) -> Spec[tuple[T, ...]]:
@@ -334,18 +357,53 @@ def _writer_source(rows: list[Any], application: bool) -> str:
     return "".join(out)
 
 
-def _absent(buf: bytes, pos: int, end: int, where: str) -> None:
+def absent(buf: bytes, pos: int, end: int, where: str) -> NoReturn:
     """Say whether a required field is missing or something else stands in its place."""
     der.fail(DerFault.MISSING_FIELD if pos >= end else DerFault.BAD_TAG, where)
 
 
-def _skip_unknown(buf: bytes, pos: int, end: int, last: int, name: str) -> None:
+def skip_unknown(buf: bytes, pos: int, end: int, last: int, name: str) -> None:
     """Skip the extension fields of an extensible type; `last` is the highest tag it knows."""
     for tag, _, _, _ in der.children(buf, pos, end, 16):
         if tag & 0xC0 != 0x80 or tag & 0x1F <= last:
             der.fail(DerFault.BAD_TAG, name)
         last = tag & 0x1F
     der.walk(buf, pos, end)
+
+
+Row = tuple[str, int | None, str, Spec[Any], Any]
+"""A field: its name, context tag number, mode ("explicit", "implicit", "plain"), spec, default."""
+
+NO_DEFAULT = _MISSING
+
+
+def field_rows(cls: type[Any]) -> tuple[list[Row], str | None]:
+    """List the fields of a declared type, and name the one that keeps the received bytes."""
+    rows: list[Row] = []
+    raw_field = None
+    for field in dataclasses.fields(cls):
+        if "asn1_received" in field.metadata:
+            raw_field = field.name
+            continue
+        number, mode, spec = field.metadata["asn1"]
+        default = _MISSING if field.default is dataclasses.MISSING else field.default
+        rows.append((field.name, number, mode, spec, default))
+    return rows, raw_field
+
+
+def bind(
+    cls: type[Any],
+    application: int | None,
+    extensible: bool,
+    read: Callable[[bytes, int, int, int, list[int]], Any],
+    write: Callable[[Any], bytes],
+) -> None:
+    """Tell `decode`, `encode` and `nested` how a dataclass is read and written."""
+    tag = der.SEQUENCE if application is None else 0x60 | application
+    shown = tuple((name, number, spec) for name, number, _, spec, _ in field_rows(cls)[0])
+    name = cls.__name__
+    cls.__asn1_spec__ = Spec(name, tag, read, write, True)
+    cls.__asn1__ = Declared(name, tag, read, write, shown, extensible)
 
 
 @overload
@@ -365,15 +423,7 @@ def sequence(
 
     def declare(plain_class: type[Any]) -> type[Any]:
         made = dataclass(slots=True, kw_only=True)(plain_class)
-        rows: list[tuple[str, int | None, str, Spec[Any], Any]] = []
-        raw_field = None
-        for field in dataclasses.fields(made):
-            if "asn1_received" in field.metadata:
-                raw_field = field.name
-                continue
-            number, mode, spec = field.metadata["asn1"]
-            default = _MISSING if field.default is dataclasses.MISSING else field.default
-            rows.append((field.name, number, mode, spec, default))
+        rows, raw_field = field_rows(made)
         scope: dict[str, Any] = {
             "CLS": made,
             "NAME": made.__name__,
@@ -383,8 +433,8 @@ def sequence(
             "_tlv": der.tlv,
             "_two": _TWO_HEADERS,
             "_fail": der.fail,
-            "_absent": _absent,
-            "_skip": _skip_unknown,
+            "_absent": absent,
+            "_skip": skip_unknown,
             "_TRUNCATED": DerFault.TRUNCATED,
             "_TRAILING": DerFault.TRAILING_DATA,
             "_BAD_TAG": DerFault.BAD_TAG,
@@ -399,10 +449,7 @@ def sequence(
         source += "    return o\n\n" + _writer_source(rows, application is not None)
         # The source is built from class declarations in this repository, never from input.
         exec(compile(source, f"<asn1 {made.__name__}>", "exec"), scope)  # noqa: S102
-        tag = der.SEQUENCE if application is None else 0x60 | application
-        shown = tuple((name, number, spec) for name, number, _, spec, _ in rows)
-        made.__asn1_spec__ = Spec(made.__name__, tag, scope["read"], scope["write"], True)
-        made.__asn1__ = Declared(made.__name__, tag, scope["read"], scope["write"], shown)
+        bind(made, application, extensible, scope["read"], scope["write"])
         return made
 
     return declare if cls is None else declare(cls)

@@ -279,8 +279,7 @@ def encode_bit_string(value: bytes) -> bytes:
 
 
 @lru_cache(maxsize=512)
-def oid_content(dotted: str) -> bytes:
-    """Return the content octets of an OBJECT IDENTIFIER given in dotted form."""
+def _oid_octets(dotted: str) -> bytes:
     arcs = [int(a) for a in dotted.split(".")]
     if len(arcs) < 2 or arcs[0] > 2 or (arcs[0] < 2 and arcs[1] > 39) or min(arcs) < 0:
         raise ValueError(f"not an object identifier: {dotted!r}")
@@ -291,6 +290,11 @@ def oid_content(dotted: str) -> bytes:
             octets.append(0x80 | (arc & 0x7F))
         out += bytes(reversed(octets))
     return bytes(out)
+
+
+def oid_content(dotted: str) -> bytes:
+    """Return the content octets of an OBJECT IDENTIFIER given in dotted form."""
+    return _oid_octets(dotted)
 
 
 def encode_oid(dotted: str) -> bytes:

@@ -5,6 +5,7 @@ RFC 8070, MS-KILE 2.2, MS-PKCA 2.2. A test compares the error numbers with two i
 """
 
 from enum import IntEnum
+from typing import Final
 
 PVNO = 5
 
@@ -87,47 +88,47 @@ class AdType(IntEnum):
 class KdcOption:
     """kdc-options bits as masks of the 32-bit value (RFC 4120 5.4.1; RFC 6806 for canonicalize)."""
 
-    FORWARDABLE = 1 << 30
-    FORWARDED = 1 << 29
-    PROXIABLE = 1 << 28
-    PROXY = 1 << 27
-    ALLOW_POSTDATE = 1 << 26
-    POSTDATED = 1 << 25
-    RENEWABLE = 1 << 23
-    CNAME_IN_ADDL_TKT = 1 << 17
-    CANONICALIZE = 1 << 16
-    REQUEST_ANONYMOUS = 1 << 15
-    DISABLE_TRANSITED_CHECK = 1 << 5
-    RENEWABLE_OK = 1 << 4
-    ENC_TKT_IN_SKEY = 1 << 3
-    RENEW = 1 << 1
-    VALIDATE = 1 << 0
+    FORWARDABLE: Final = 1 << 30
+    FORWARDED: Final = 1 << 29
+    PROXIABLE: Final = 1 << 28
+    PROXY: Final = 1 << 27
+    ALLOW_POSTDATE: Final = 1 << 26
+    POSTDATED: Final = 1 << 25
+    RENEWABLE: Final = 1 << 23
+    CNAME_IN_ADDL_TKT: Final = 1 << 17
+    CANONICALIZE: Final = 1 << 16
+    REQUEST_ANONYMOUS: Final = 1 << 15
+    DISABLE_TRANSITED_CHECK: Final = 1 << 5
+    RENEWABLE_OK: Final = 1 << 4
+    ENC_TKT_IN_SKEY: Final = 1 << 3
+    RENEW: Final = 1 << 1
+    VALIDATE: Final = 1 << 0
 
 
 class TicketFlag:
     """Ticket flags as masks of the 32-bit value (RFC 4120 5.3, RFC 6806, RFC 8062)."""
 
-    FORWARDABLE = 1 << 30
-    FORWARDED = 1 << 29
-    PROXIABLE = 1 << 28
-    PROXY = 1 << 27
-    MAY_POSTDATE = 1 << 26
-    POSTDATED = 1 << 25
-    INVALID = 1 << 24
-    RENEWABLE = 1 << 23
-    INITIAL = 1 << 22
-    PRE_AUTHENT = 1 << 21
-    HW_AUTHENT = 1 << 20
-    OK_AS_DELEGATE = 1 << 18
-    ENC_PA_REP = 1 << 16
-    ANONYMOUS = 1 << 15
+    FORWARDABLE: Final = 1 << 30
+    FORWARDED: Final = 1 << 29
+    PROXIABLE: Final = 1 << 28
+    PROXY: Final = 1 << 27
+    MAY_POSTDATE: Final = 1 << 26
+    POSTDATED: Final = 1 << 25
+    INVALID: Final = 1 << 24
+    RENEWABLE: Final = 1 << 23
+    INITIAL: Final = 1 << 22
+    PRE_AUTHENT: Final = 1 << 21
+    HW_AUTHENT: Final = 1 << 20
+    OK_AS_DELEGATE: Final = 1 << 18
+    ENC_PA_REP: Final = 1 << 16
+    ANONYMOUS: Final = 1 << 15
 
 
 class ApOption:
     """ap-options bits as masks of the 32-bit value (RFC 4120 5.5.1)."""
 
-    USE_SESSION_KEY = 1 << 30
-    MUTUAL_REQUIRED = 1 << 29
+    USE_SESSION_KEY: Final = 1 << 30
+    MUTUAL_REQUIRED: Final = 1 << 29
 
 
 class TypedData(IntEnum):

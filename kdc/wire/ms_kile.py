@@ -1,5 +1,7 @@
 """MS-KILE 2.2: the pre-authentication data that Windows adds to RFC 4120."""
 
+from typing import Final
+
 from kdc.wire.rfc4120 import EncryptionKey
 from pki import asn1
 
@@ -25,10 +27,10 @@ ENCTYPE_MASK = 0x3F
 class PacOption:
     """Bits of PA-PAC-OPTIONS as masks of the 32-bit value (2.2.10)."""
 
-    CLAIMS = 1 << 31
-    BRANCH_AWARE = 1 << 30
-    FORWARD_TO_FULL_DC = 1 << 29
-    RESOURCE_BASED_CONSTRAINED_DELEGATION = 1 << 28
+    CLAIMS: Final = 1 << 31
+    BRANCH_AWARE: Final = 1 << 30
+    FORWARD_TO_FULL_DC: Final = 1 << 29
+    RESOURCE_BASED_CONSTRAINED_DELEGATION: Final = 1 << 28
 
 
 @asn1.sequence
@@ -56,16 +58,16 @@ _EXTENDED_FLAGS = 1
 class NtStatus:
     """NTSTATUS values in the e-data of refusals (MS-ERREF 2.3.1)."""
 
-    ACCOUNT_RESTRICTION = 0xC000006E
-    INVALID_LOGON_HOURS = 0xC000006F
-    PASSWORD_EXPIRED = 0xC0000071
-    ACCOUNT_DISABLED = 0xC0000072
-    NOT_SUPPORTED = 0xC00000BB
-    ACCOUNT_EXPIRED = 0xC0000193
-    PASSWORD_MUST_CHANGE = 0xC0000224
-    NOT_FOUND = 0xC0000225
-    ACCOUNT_LOCKED_OUT = 0xC0000234
-    NO_MATCH = 0xC0000272
+    ACCOUNT_RESTRICTION: Final = 0xC000006E
+    INVALID_LOGON_HOURS: Final = 0xC000006F
+    PASSWORD_EXPIRED: Final = 0xC0000071
+    ACCOUNT_DISABLED: Final = 0xC0000072
+    NOT_SUPPORTED: Final = 0xC00000BB
+    ACCOUNT_EXPIRED: Final = 0xC0000193
+    PASSWORD_MUST_CHANGE: Final = 0xC0000224
+    NOT_FOUND: Final = 0xC0000225
+    ACCOUNT_LOCKED_OUT: Final = 0xC0000234
+    NO_MATCH: Final = 0xC0000272
 
 
 def extended_error(status: int) -> bytes:

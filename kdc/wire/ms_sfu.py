@@ -1,5 +1,7 @@
 """MS-SFU 2.2: the pre-authentication data of S4U2Self. S4U2Proxy needs none but MS-KILE's."""
 
+from typing import Final
+
 from kdc.wire.rfc4120 import Checksum, PrincipalName
 from pki import asn1
 
@@ -7,8 +9,8 @@ from pki import asn1
 class S4UOption:
     """Bits of S4UUserID.options as masks of the 32-bit value (MS-SFU 2.2.2)."""
 
-    LOGON_HOURS = 1 << 30
-    USE_REPLY_KEY_USAGE = 1 << 29
+    LOGON_HOURS: Final = 1 << 30
+    USE_REPLY_KEY_USAGE: Final = 1 << 29
 
 
 @asn1.sequence

@@ -4,6 +4,7 @@ The types end in "..." in their ASN.1: fields of later documents are skipped.
 """
 
 from datetime import datetime
+from typing import Final
 
 from kdc.wire.constants import NameType
 from kdc.wire.rfc4120 import (
@@ -34,8 +35,8 @@ _ARMORED_DATA = 0xA0
 class FastOption:
     """fast-options bits as masks of the 32-bit value (5.4.2)."""
 
-    HIDE_CLIENT_NAMES = 1 << 30
-    CRITICAL = 0x7FFF0000
+    HIDE_CLIENT_NAMES: Final = 1 << 30
+    CRITICAL: Final = 0x7FFF0000
     """Bits 1 to 15: a KDC that does not know one of them MUST refuse the request."""
 
 
