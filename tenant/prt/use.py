@@ -79,7 +79,7 @@ def use(services: Services, asked: TokenRequest, jws: UnverifiedJws) -> Reply:
         use_jti_of(services, f"prt {digest_of(token).hex()}", request.once, now)
         if now >= prt.expires:
             raise refusals.refused(refusals.EXPIRED_OR_REVOKED, "the PRT has expired")
-        body, user = _granted(services, asked, prt, request)
+        body, user = _granted(services, asked, prt, token, request)
     except LoginError as error:
         raise noted(error, device_of(prt.sign_in)) from None
     sealed = seal_answer(
@@ -134,9 +134,9 @@ def prove_session_request(
 
 
 def _granted(
-    services: Services, asked: TokenRequest, prt: Prt, request: SessionRequest
+    services: Services, asked: TokenRequest, prt: Prt, shown: str, request: SessionRequest
 ) -> tuple[JsonObject, User]:
-    """Make what was asked for, and keep what has to be kept. Raises LoginError."""
+    """Make what was asked for, and keep what has to be kept. shown: the PRT. Raises LoginError."""
     now = asked.now
     target = _target(request, v2=asked.v2)
     sign_in = replace(prt.sign_in, client_id=request.client_id)
@@ -146,7 +146,7 @@ def _granted(
         check_second_factor(services, user, sign_in, now, demands_mfa=asked.demands_mfa)
         if request.renews:
             token = new_token(services)
-            insert_prt(connection, token, renewed, services.master_key)
+            insert_prt(connection, token, renewed, services.master_key, former=shown)
         else:
             token = new_refresh_token(services, connection, sign_in, now)
     body: JsonObject = {}

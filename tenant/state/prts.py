@@ -24,7 +24,7 @@ from tenant.state.moments import from_micros, to_micros
 from tenant.state.sign_in import SignIn, decode_sign_in, encode_sign_in
 
 MAX_OF_A_PAIR: Final = 4
-"""Tokens of one user on one device: the one in use, its predecessor, and two lost answers."""
+"""Tokens of one user on one device: the one in use, the newest, and two more."""
 
 SCHEMA: Final = """
 CREATE TABLE prts (
@@ -73,9 +73,17 @@ def digest_of(token: str) -> bytes:
     return sha256(token.encode("utf-8", "replace")).digest()
 
 
-def insert_prt(connection: sqlite3.Connection, token: str, prt: Prt, master_key: MasterKey) -> None:
+def insert_prt(
+    connection: sqlite3.Connection,
+    token: str,
+    prt: Prt,
+    master_key: MasterKey,
+    *,
+    former: str | None = None,
+) -> None:
     """Keep a new token, and drop expired ones and the oldest of this user on this device.
 
+    former: the token that it renews; that one is not dropped, however many answers were lost.
     Raises ValueError for a sign-in without a device.
     """
     if prt.sign_in.device_id is None:
@@ -99,8 +107,8 @@ def insert_prt(connection: sqlite3.Connection, token: str, prt: Prt, master_key:
     connection.execute(
         "DELETE FROM prts WHERE user = ? AND device_id = ? AND digest NOT IN"
         " (SELECT digest FROM prts WHERE user = ? AND device_id = ?"
-        " ORDER BY issued DESC, digest = ? DESC LIMIT ?)",
-        (*pair, *pair, digest, MAX_OF_A_PAIR),
+        " ORDER BY digest = ? DESC, digest = ? DESC, issued DESC LIMIT ?)",
+        (*pair, *pair, digest, None if former is None else digest_of(former), MAX_OF_A_PAIR),
     )
 
 

@@ -196,6 +196,16 @@ def test_refresh_token_is_a_proof_and_its_sign_in_goes_on(lab: World) -> None:
     assert prt.sign_in.device_id == DEVICE_ID
 
 
+def test_refresh_token_without_the_second_factor_that_is_needed_now(lab: World) -> None:
+    """The switch of the user, or a client that demands a fresh one."""
+    token = refresh_token(lab, jwts.BROKER, mfa_time=None)
+    jwt = lab.device_request(grant_type="refresh_token", refresh_token=token)
+    assert refused(lab.post(jwt, amr_values="ngcmfa"))[:3] == (400, "interaction_required", 50079)
+    lab.change_alice(mfa=MfaMode.REQUIRED)
+    jwt = lab.device_request(grant_type="refresh_token", refresh_token=token)
+    assert refused(lab.post(jwt))[:3] == (400, "interaction_required", 50076)
+
+
 def test_refresh_token_of_another_client_is_refused(lab: World) -> None:
     """RFC 6749 6: it is bound to the client it was issued to."""
     token = refresh_token(lab, "04b07795-8ddb-461a-bbee-02f9e1bf7b46")
@@ -253,6 +263,13 @@ def test_device_that_is_not_good(
     jwt = lab.hello()
     lab.change_device(**change)
     assert refused(lab.post(jwt)) == expected
+
+
+def test_disabled_device_guesses_no_passwords(lab: World) -> None:
+    """It is refused before the user's proof is looked at."""
+    lab.change_device(enabled=False)
+    jwt = lab.device_request(grant_type="password", username=ALICE.upn, password="wrong")  # noqa: S106
+    assert refused(lab.post(jwt))[:3] == (400, "invalid_grant", 135011)
 
 
 def test_certificate_of_the_device_expires(lab: World) -> None:

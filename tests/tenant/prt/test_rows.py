@@ -385,6 +385,14 @@ def test_r04_nonce_of_another_client(lab: World, held: HeldPrt) -> None:
     assert use_refused(lab, held, nonce=nonce) == no_nonce(NOT_GIVEN)
 
 
+def test_r04_nonce_of_another_broker(lab: World, held: HeldPrt) -> None:
+    """A client that named itself when it asked is the only one that may use it."""
+    nonce = lab.nonce(client_id="29d9ed98-a469-4536-ade2-f981bc1d605e")
+    assert refused(lab.post(lab.hello(nonce=nonce))) == no_nonce(NOT_GIVEN)
+    assert use_refused(lab, held, nonce=nonce) == no_nonce(NOT_GIVEN)
+    assert lab.prt(lab.hello(nonce=lab.nonce(client_id=jwts.BROKER))).token
+
+
 @pytest.mark.parametrize("nonce", ["x", "A" * 55, "é"])
 def test_r04_invented_nonce(lab: World, held: HeldPrt, nonce: str) -> None:
     """Only what was given out."""

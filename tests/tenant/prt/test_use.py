@@ -18,6 +18,7 @@ from tenant.login.bearer import verify_bearer
 from tenant.login.resources import DRS_AUDIENCE
 from tenant.state import devices, keys, prts, users
 from tenant.state.passwords import hash_password
+from tenant.state.prts import MAX_OF_A_PAIR
 from tenant.state.users import MfaMode
 from tests.rig import tenant as rig
 from tests.tenant.prt import jwts
@@ -148,10 +149,15 @@ def test_renewal(lab: World, held: HeldPrt) -> None:
     )
 
 
-def test_former_prt_is_good_after_a_renewal(lab: World, held: HeldPrt) -> None:
-    """The answer may have been lost."""
-    lab.use(held, scope="openid aza")
-    assert lab.use(held, scope="openid aza")["refresh_token"]
+def test_former_prt_is_good_after_renewals(lab: World, held: HeldPrt) -> None:
+    """The answers may have been lost, any number of them; of those only the newest are kept."""
+    found = []
+    for _ in range(MAX_OF_A_PAIR + 2):
+        lab.now += timedelta(seconds=1)
+        found.append(lab.use(held, scope="openid aza"))
+    for answer, good in ((found[0], False), (found[-1], True)):
+        renewed = HeldPrt(answer=answer, session_key=held.session_key)
+        assert (lab.post(use_request(lab, renewed)).status == 200) is good
 
 
 def test_renewal_with_a_resource_gives_both(lab: World, held: HeldPrt) -> None:
@@ -200,6 +206,26 @@ def test_scope_openid_is_demanded_by_the_first_version_alone(lab: World, held: H
     found = json.loads(open_session_jwe(reply.body.decode(), held.session_key))
     assert "id_token" not in found
     assert claims_of(found["access_token"])["aud"] == GRAPH
+
+
+@pytest.mark.parametrize("grant", ["password", jwts.JWT_BEARER, "device_token"])
+def test_another_grant_than_the_prt(lab: World, held: HeldPrt, grant: str) -> None:
+    """MS-OAPXBC 3.2.5.1.3.1: grant_type is refresh_token."""
+    assert refused(lab.post(use_request(lab, held, grant_type=grant))) == (
+        400,
+        "unsupported_grant_type",
+        70003,
+        "a PRT is used with grant_type refresh_token",
+    )
+
+
+def test_fresh_second_factor_is_demanded(lab: World, held: HeldPrt) -> None:
+    """The PRT's is as old as the sign-in (seed P1, phase A)."""
+    reply = lab.post(use_request(lab, held, resource=GRAPH), amr_values="ngcmfa")
+    assert reply.status == 200
+    lab.now += timedelta(seconds=lab.services.config.mfa_freshness_s)
+    reply = lab.post(use_request(lab, held, resource=GRAPH), amr_values="ngcmfa")
+    assert refused(reply)[:3] == (400, "interaction_required", 50079)
 
 
 def test_client_id_of_nobody(lab: World, held: HeldPrt) -> None:

@@ -105,10 +105,10 @@ class World:
     services: Services
     now: datetime = rig.NOW
 
-    def nonce(self, peer: str = "127.0.0.1") -> str:
-        """Get a nonce."""
+    def nonce(self, peer: str = "127.0.0.1", client_id: str | None = None) -> str:
+        """Get a nonce. client_id: of a client that names itself."""
         request = Request(method="POST", host=rig.LOGIN, path="/common/oauth2/token", peer=peer)
-        return issue_nonce(self.services, request, self.services.now())
+        return issue_nonce(self.services, request, self.services.now(), client_id=client_id)
 
     def post(self, jwt: str, *, version: str = "", **form: str) -> Reply:
         """Send a signed request to the token endpoint, as the open clients do."""
