@@ -261,16 +261,19 @@ class _Keys:
         self._problems = problems
         self._written = {(row.account, row.kid): row for row in journal.keys}
         self._there: dict[UUID, dict[bytes, str]] = {}
-        wanted: set[tuple[UUID, UUID]] = set()
-        for key in tenant.keys:
-            account = links.get(key.user)
-            if account is not None:
-                wanted.add((account.guid, key.kid))
-                self._down(key, account)
+        owned = [(key, links[key.user]) for key in tenant.keys if key.user in links]
+        wanted = {(account.guid, key.kid) for key, account in owned}
+        leaving = [
+            row
+            for place, row in self._written.items()
+            if place not in wanted and row.account not in view.unreadable
+        ]
+        self._leaving = {(row.account, row.blob) for row in leaving}
         accounts = {account.guid: account for account in view.accounts}
-        for place, row in self._written.items():
-            if place not in wanted and row.account not in view.unreadable:
-                self._away(row, accounts.get(row.account))
+        for key, account in owned:
+            self._down(key, account)
+        for row in leaving:
+            self._away(row, accounts.get(row.account))
 
     def _blobs(self, account: DirectoryAccount) -> dict[bytes, str]:
         if account.guid not in self._there:
@@ -289,7 +292,9 @@ class _Keys:
         except MappingError as error:
             self._refuse(account, str(error))
             return
-        if any(same_key(blob, other) for other in there):
+        # A value of ours that goes in this run, before anything is added, is in nobody's way.
+        staying = [other for other in there if (account.guid, other) not in self._leaving]
+        if any(same_key(blob, other) for other in staying):
             self._refuse(account, "somebody else registered this key there: it is left as it is")
             self.forget += () if row is None else (row,)
         elif account.in_scope:

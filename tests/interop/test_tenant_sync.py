@@ -3,6 +3,8 @@
 On a realm with a store of its own and on Samba AD. Nothing here uses our own client.
 """
 
+import base64
+import fcntl
 import json
 import subprocess
 import sys
@@ -12,12 +14,15 @@ from uuid import UUID
 
 import pytest
 
-from tests.rig import certificates, clients, peers
+from pki.ca import certificates_from_pem
+from tests.rig import certificates, clients, peers, slapd
 from tests.rig.certificates import Identity
 from tests.rig.clients import Run
+from tests.rig.ldap_realm import network_options
 from tests.rig.realm import LiveRealm, make_realm
 from tests.rig.samba_dc import BASE, HOST, USER_PASSWORD, SambaDc
 from tests.rig.samba_realm import as_administrator, eventually, make_samba_realm, with_ticket
+from tests.rig.slapd import Slapd
 from tests.rig.tenant import make_tenant
 from tests.rig.tenant_sync import (
     SYNC_ACCOUNT,
@@ -122,8 +127,6 @@ def test_an_embedded_realm_has_no_service_connection_point(
 
 def test_two_runs_keep_each_other_out(sides: TenantSides) -> None:
     """The second one says so and does nothing."""
-    import fcntl
-
     with (sides.tenant.state / "sync.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         done = _tenant(sides, "sync", "--once")
@@ -163,6 +166,72 @@ def _tenant(sides: TenantSides, *arguments: str) -> "subprocess.CompletedProcess
         timeout=60,
         check=False,
     )
+
+
+# -- OpenLDAP --------------------------------------------------------------------------------
+
+
+def test_openldap_gets_keys_and_devices_and_gives_certificates(tmp_path: Path) -> None:
+    """With the schema and access rules of conf/ldap: the sync job is a member of Key Admins."""
+    job = f"uid=job,{slapd.PEOPLE}"
+    server = Slapd.make(tmp_path / "slapd", users=1, more=_people())
+    with server.running():
+        server.change(f"cn=Key Admins,ou=groups,{slapd.BASE}", "add", "member", job)
+        live = make_realm(tmp_path / "realm", *network_options(server, tmp_path, server.ldaps_url))
+        sides = TenantSides(tenant=make_tenant(tmp_path / "tenant", live.state))
+        binds_as(sides, job, _JOB_PASSWORD)
+        with _key_trust_alone(live).served():
+            _openldap_flow(server, live, sides, tmp_path)
+
+
+_JOB_PASSWORD = "Job-Secret-1"  # noqa: S105  # of this private server
+
+
+def _people() -> str:
+    """Write the records of a user, of the sync job's account and of a computer."""
+    computer = slapd.record(
+        f"cn=pc1,{slapd.PEOPLE}",
+        {
+            "objectClass": ("computer", "securityPrincipal"),
+            "cn": "pc1",
+            "sAMAccountName": "PC1$",
+            "objectSid": slapd.sid(1210),
+            "userAccountControl": "4096",
+        },
+    )
+    job = slapd.person("job", 1201, userPassword=_JOB_PASSWORD)
+    return slapd.person("olga", 1200) + job + computer
+
+
+def _openldap_flow(server: Slapd, live: LiveRealm, sides: TenantSides, folder: Path) -> None:
+    names = {done["name"] for done in sides.sync()["done"]}
+    assert {"olga@lab.test", "user0000@lab.test"} <= names
+    hello = Hello(live, folder)
+    device_id = sides.join("laptop", "olga@lab.test", folder)
+    kid = sides.register("olga@lab.test", device_id, hello.key)
+    assert KDC_ERR_CLIENT_NOT_TRUSTED in hello.kinit("olga").kdc_errors
+    report = sides.sync()
+    assert report["problems"] == []
+    assert [done["act"] for done in report["done"]] == ["key written", "device object written"]
+    eventually(lambda: hello.works("olga"), "the key came to slapd and not to the KDC")
+    found = server.values(f"cn={device_id},ou=devices,{slapd.BASE}", "displayName")
+    assert found == ("laptop",)
+    sides.set_enabled(device_id, enabled=False)
+    sides.sync()
+    eventually(lambda: not hello.works("olga"), "the device is disabled and its key logs on")
+    sides.remove_key(kid)
+    sides.sync()
+    assert server.values(f"uid=olga,{slapd.PEOPLE}", ATTRIBUTE) == ()
+    # A computer's certificate: entryUUID stands for the objectGUID.
+    pc = f"cn=pc1,{slapd.PEOPLE}"
+    guid = UUID(server.values(pc, "entryUUID")[0])
+    own = _der(certificates.self_signed(folder, str(guid), certificates.new_key()))
+    server.change(pc, "add", "userCertificate;binary", own)
+    assert [done["act"] for done in sides.sync()["done"]] == ["device added"]
+    record = sides.device(guid)
+    assert record is not None and record.user_certificate == own
+    done = _tenant(sides, "scp", "check")
+    assert (done.returncode, "no configuration partition" in done.stderr) == (1, True)
 
 
 # -- Samba -----------------------------------------------------------------------------------
@@ -310,14 +379,10 @@ def test_a_computer_of_samba_finds_the_tenant_and_registers_its_certificate(
 
 
 def _der(identity: Identity) -> bytes:
-    from pki.ca import certificates_from_pem
-
     return certificates_from_pem(identity.certificate.read_bytes())[0]
 
 
 def _guid(dc: SambaDc, name: str) -> UUID:
-    import base64
-
     done = dc.ldap("ldapsearch", "-LLL", "-b", BASE, f"(sAMAccountName={name})", "objectGUID")
     (line,) = (line for line in done.stdout.splitlines() if line.startswith("objectGUID:: "))
     return UUID(bytes_le=base64.b64decode(line.partition(":: ")[2]))

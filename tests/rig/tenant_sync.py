@@ -213,7 +213,7 @@ def protect(dc: SambaDc, name: str) -> None:
 # -- another decoder -------------------------------------------------------------------------
 
 
-def decoded_by_bloodyad(value: str) -> dict[str, str]:
+def decoded_by_bloodyad(value: str) -> dict[str, Any]:
     """Decode a DN-Binary value by bloodyAD: entry -> hexadecimal octets, in their order."""
     code = (
         "import json, sys\n"

@@ -1,6 +1,7 @@
 """The difference of two sides: what a sync run would do, and what it leaves alone."""
 
 from dataclasses import replace
+from datetime import timedelta
 
 from directory.keycredential import format_dn_binary
 from tenant.state.sync import Journal, WrittenKey
@@ -181,6 +182,18 @@ def test_a_key_that_somebody_else_registered_is_never_touched() -> None:
         "somebody else registered this key there: it is left as it is"
     ]
     assert _plan(view(theirs), TenantView(users=(LINKED,))) == Plan()
+
+
+def test_a_key_that_is_registered_anew_takes_the_place_of_its_old_value() -> None:
+    """Removed and registered again between two runs: one run is enough."""
+    there = replace(ALICE, key_values=(_value(key()),))
+    again = key(kid=number("second kid"), created=NOW + timedelta(hours=1))
+    plan = _plan(
+        view(there), TenantView(users=(LINKED,), keys=(again,)), Journal(keys=(_row(key()),))
+    )
+    assert [change.kid for change in plan.remove_keys] == [key().kid]
+    assert [change.kid for change in plan.add_keys] == [again.kid]
+    assert plan.problems == ()
 
 
 def test_a_key_gone_from_both_sides_is_forgotten() -> None:

@@ -1,0 +1,237 @@
+"""SIGKILL at any moment of a sync run: nothing acknowledged is lost, nothing is half-written.
+
+A run is a child of this process that has everything imported, so that the kill falls into its work
+and not into its start. KEYTRUST_KILLS sets how many runs are killed (else a few).
+"""
+
+import os
+import random
+import signal
+import sqlite3
+import time
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from directory.keycredential import decode_key_credential
+from directory.sealing import MasterKey
+from directory.store import Store
+from tenant.cli.main import run as tenant_command
+from tenant.state.sync import read_journal
+from tenant.sync.mapping import blobs_of
+from tests.rig import certificates
+from tests.rig.realm import LiveRealm, make_realm
+from tests.rig.samba_dc import BASE, USER_PASSWORD, SambaDc
+from tests.rig.samba_realm import make_samba_realm
+from tests.rig.tenant import make_tenant
+from tests.rig.tenant_sync import SYNC_ACCOUNT, TenantSides, binds_as, make_sync_account
+
+pytestmark = [pytest.mark.interop, pytest.mark.slow, pytest.mark.timeout(900)]
+
+KILLS = int(os.environ.get("KEYTRUST_KILLS", "12"))
+USERS = 6
+
+Values = Callable[[], dict[str, list[str]]]
+"""Reads every account's msDS-KeyCredentialLink from the directory."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Chaos:
+    """A tenant that changes, and what has been acknowledged about it."""
+
+    sides: TenantSides
+    values: Values
+    domain: str
+    dice: random.Random
+    folder: Path
+    pool: list[rsa.RSAPrivateKey] = field(
+        default_factory=lambda: [certificates.new_key() for _ in range(16)], repr=False
+    )
+    theirs: set[bytes] = field(default_factory=set)
+    """Blobs that an administrator registered."""
+    registered: dict[UUID, int] = field(default_factory=dict)
+    """Acknowledged keys: kid -> place in the pool."""
+    devices: dict[str, UUID] = field(default_factory=dict)
+
+    def start(self) -> None:
+        """Give each user a device."""
+        for number in range(USERS):
+            name = f"chaos{number}"
+            self.devices[name] = self.sides.join(name, f"{name}@{self.domain}", self.folder)
+
+    def change(self) -> None:
+        """Register and remove a few keys, switch a device: each is on disk on return."""
+        free = [n for n in range(len(self.pool)) if n not in self.registered.values()]
+        self.dice.shuffle(free)
+        for number in free[: self.dice.randrange(1, 5)]:
+            name = f"chaos{self.dice.randrange(USERS)}"
+            upn, key = f"{name}@{self.domain}", self.pool[number]
+            self.registered[self.sides.register(upn, self.devices[name], key)] = number
+        for kid in self.dice.sample(sorted(self.registered), min(2, len(self.registered))):
+            self.sides.remove_key(kid)
+            del self.registered[kid]
+        name = self.dice.choice(sorted(self.devices))
+        self.sides.set_enabled(self.devices[name], enabled=bool(self.dice.randrange(2)))
+
+    def check(self, *, whole: bool) -> None:
+        """Check what has to be so after any kill; whole: after a run that ended, all of it."""
+        path = self.sides.tenant.state / "tenant.sqlite"
+        with closing(sqlite3.connect(path)) as connection:
+            assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+            kids = {
+                UUID(bytes=row[0]) for row in connection.execute("SELECT kid FROM registered_keys")
+            }
+            assert kids == set(self.registered), "an acknowledged key is lost, or came back"
+            journal = read_journal(connection)
+        ours = {row.blob for row in journal.keys}
+        found: list[bytes] = []
+        for texts in self.values().values():
+            for text in texts:
+                credential = decode_key_credential(text)
+                assert credential.usable and not credential.warnings, "a value is half-written"
+            blobs = blobs_of(texts)
+            assert len(blobs) == len(texts), "a value is there twice"
+            found += blobs
+        assert set(found) <= ours | self.theirs, "a value was written before the journal had it"
+        assert self.theirs <= set(found), "somebody else's value is gone"
+        if whole:
+            assert set(found) - self.theirs == ours
+            assert {row.kid for row in journal.keys} == kids
+            assert all(row.done for row in journal.keys)
+
+
+def _child(sides: TenantSides) -> int:
+    """Start a run in a child process; return its number."""
+    pid = os.fork()
+    if pid:
+        return pid
+    code = 99
+    try:
+        null = os.open(os.devnull, os.O_RDWR)
+        os.dup2(null, 1)
+        os.dup2(null, 2)
+        code = tenant_command(["--state", str(sides.tenant.state), "sync", "--once"])
+    finally:
+        os._exit(code)
+
+
+def _end(pid: int) -> int:
+    _, status = os.waitpid(pid, 0)
+    return status
+
+
+def _kill_runs(chaos: Chaos, kills: int) -> tuple[int, int]:
+    """Kill runs at random moments; return how many were hit, and how many ended before."""
+    chaos.change()
+    start = time.monotonic()
+    assert _end(_child(chaos.sides)) == 0
+    lasts = time.monotonic() - start
+    chaos.check(whole=True)
+    hit = missed = 0
+    while hit < kills:
+        chaos.change()
+        pid = _child(chaos.sides)
+        time.sleep(chaos.dice.uniform(0, lasts))
+        os.kill(pid, signal.SIGKILL)
+        status = _end(pid)
+        if os.WIFSIGNALED(status):
+            hit += 1
+        else:
+            missed += 1
+            assert status == 0
+        chaos.check(whole=False)
+        assert missed < 5 * kills + 20, "runs end before they are killed"
+        if hit % 10 == 0:
+            assert _end(_child(chaos.sides)) == 0
+            chaos.check(whole=True)
+    assert _end(_child(chaos.sides)) == 0
+    chaos.check(whole=True)
+    assert chaos.sides.sync()["done"] == []
+    print(f"killed {hit} runs of about {lasts:.2f} s; {missed} had ended")
+    return hit, missed
+
+
+def test_killed_runs_on_the_embedded_store(tmp_path: Path) -> None:
+    """Issue 9: between any two steps, and within them."""
+    live = make_realm(tmp_path / "realm")
+    for number in range(USERS):
+        live.kdc("user", "add", f"chaos{number}")
+    live.kdc("key", "enroll", "chaos0", "--out", str(tmp_path / "theirs.pem"))
+    sides = TenantSides(tenant=make_tenant(tmp_path / "tenant", live.state))
+    sides.sync()
+
+    def values() -> dict[str, list[str]]:
+        return _store_values(live)
+
+    chaos = Chaos(
+        sides=sides,
+        values=values,
+        domain="lab.test",
+        dice=random.Random(9),  # noqa: S311  # the same kills each time
+        folder=tmp_path,
+        theirs=set(blobs_of(values()["chaos0"])),
+    )
+    chaos.start()
+    hit, _ = _kill_runs(chaos, KILLS)
+    assert hit == KILLS
+
+
+def _store_values(live: LiveRealm) -> dict[str, list[str]]:
+    path = live.state / "store.sqlite"
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    store = Store.open(path, MasterKey.load(live.state / "master.key"), read_only=True)
+    try:
+        accounts = [store.account_by_name(f"chaos{number}") for number in range(USERS)]
+        return {
+            account.sam_account_name: [c.text for c in account.key_credentials]
+            for account in accounts
+            if account is not None
+        }
+    finally:
+        store.close()
+
+
+def test_killed_runs_on_samba(samba_dc: SambaDc, tmp_path: Path) -> None:
+    """The same over LDAP: each value is one change, made or not made."""
+    live = make_samba_realm(samba_dc, tmp_path / "realm")
+    make_sync_account(samba_dc)
+    for number in range(USERS):
+        samba_dc.tool("user", "create", f"chaos{number}", USER_PASSWORD)
+    tenant = make_tenant(tmp_path / "tenant", live.state, "--domain", "lab.example")
+    sides = TenantSides(tenant=tenant)
+    binds_as(sides, f"CN={SYNC_ACCOUNT},CN=Users,{BASE}", USER_PASSWORD)
+    sides.configure('sync_users = ["chaos*"]\n')
+    sides.sync()
+
+    def values() -> dict[str, list[str]]:
+        name = "msDS-KeyCredentialLink"
+        done = samba_dc.ldap(
+            *("ldapsearch", "-LLL", "-o", "ldif-wrap=no", "-b", f"CN=Users,{BASE}"),
+            *("(sAMAccountName=chaos*)", "sAMAccountName", name),
+        )
+        assert done.returncode == 0, done.stderr
+        found: dict[str, list[str]] = {}
+        for record in done.stdout.split("\n\n"):
+            lines = [line.partition(": ") for line in record.splitlines()]
+            names = [value for key, _, value in lines if key == "sAMAccountName"]
+            if names:
+                found[names[0]] = [value for key, _, value in lines if key == name]
+        return found
+
+    chaos = Chaos(
+        sides=sides,
+        values=values,
+        domain="lab.example",
+        dice=random.Random(10),  # noqa: S311  # as above
+        folder=tmp_path,
+    )
+    chaos.start()
+    kills = max(3, KILLS // 4)
+    hit, _ = _kill_runs(chaos, kills)
+    assert hit == kills
