@@ -164,7 +164,7 @@ def page() -> str:
         "",
         "Not yet, or not wholly: "
         + "; ".join(f"{row.id} ({row.reason})" for row in missing)
-        + ". Rows of exchanges that are still to come (R, and Q but for Q04) come with them.",
+        + ". Rows of exchanges that are still to come (Q but for Q04) come with them.",
         "",
     ]
     for part in parts:

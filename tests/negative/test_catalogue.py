@@ -35,6 +35,7 @@ def test_every_row_is_tested_or_says_why_not() -> None:
         *(f"L{n:02}" for n in range(1, 6)),
         *(f"C{n:02}" for n in range(1, 24)),
         *(f"S{n:02}" for n in range(1, 9)),
+        *(f"R{n:02}" for n in range(1, 12)),
     }
     rows = {row.id: row for part in read_rows() for row in part.rows}
     assert set(rows) == wanted
