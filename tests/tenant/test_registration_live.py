@@ -149,11 +149,11 @@ class Live:
             self.services, self.user(name), device_id=device.device_id, **given
         )
 
-    def join(self, name: str, user: str = "alice", **members: object) -> Answer:
+    def join(self, name: str, user: str = "alice", /, **members: object) -> Answer:
         """Join a device with `key(name)`."""
         return self.ask("POST", DEVICE, join_body(name, **members), token=self.signed_in(user))
 
-    def joined(self, user: str = "alice", **members: object) -> tuple[str, DeviceRecord]:
+    def joined(self, user: str = "alice", /, **members: object) -> tuple[str, DeviceRecord]:
         """Join a new device and return the name of its key and its record."""
         name = str(uuid4())
         answer = self.join(name, user, **members)
