@@ -4,6 +4,7 @@ Made once and kept in the tree. A new run gives other key-agreement keys and sig
 accounts' keys are derived from their names (`tests.fuzz.realm`), so old records stay valid.
 """
 
+import base64
 import hashlib
 import json
 import re
@@ -15,6 +16,7 @@ from uuid import UUID
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import ocsp
 
@@ -60,19 +62,21 @@ from kdc.wire.rfc4556 import (
     typed_data,
 )
 from kdc.wire.rfc6113 import FastOption, KrbFastReq
-from pki import asn1, ca, names, oids, x500
+from pki import asn1, ca, der, names, oids, x500
 from pki.certificate import Certificate
-from pki.keys import public_key_from_spki
+from pki.keys import public_key_from_cryptography, public_key_from_spki
 from pki.ocsp import encode_ocsp_request
 from pki.ocsp_bundle import encode_bundle
 from tests.fuzz import realm
-from tests.fuzz.targets import CORPUS, ocsp_request, recorded
+from tests.fuzz.targets import CORPUS, attestation, ocsp_request, recorded
 from tests.fuzz.targets.fast import pats_tgt
 from tests.fuzz.targets.kdc_reply import entropy
 from tests.kdc import builders, fast_builders
 from tests.kdc.builders import BODY, ENCTYPES, NOW, REALM, PkinitRequest, body_for, padata
 from tests.kdc.explain import captures
 from tests.kdc.fast_builders import Armor, Wrapping
+from tests.tenant.device_requests import device_request, forged_request
+from tests.tenant.soft_tpm import Claim
 
 _READ_BUFFERS = (1, 10, 12, 17, 18)  # those with contents, no signatures
 _VECTORS = Path(__file__).resolve().parents[1] / "vectors"
@@ -549,6 +553,62 @@ def ocsp_responses() -> None:
     _write("ocsp_response", good=good, revoked=revoked, unknown=unknown, bundle=bundle)
 
 
+def attestations() -> None:
+    """Record an attestation in each form, and one of another key."""
+    keys = [rsa.generate_private_key(65537, 2048).public_key() for _ in range(2)]
+    good = Claim(key=keys[0], nonce=attestation.NONCE, signer=attestation.AIK)
+    _write(
+        "attestation",
+        good=good.build(),
+        good_bare_public=replace(good, bare_public=True).build(),
+        another_key=replace(good, key=keys[1]).build(),
+    )
+
+
+def device_requests() -> None:
+    """Record requests and bodies as devices of each kind send them."""
+    key = rsa.generate_private_key(65537, 2048)
+    public = public_key_from_cryptography(key.public_key())
+    nonce = der.encode_octet_string(b"the nonce")
+    request = device_request(key)
+    blob = encode_key_material(public, MaterialForm.BCRYPT)
+    jwk = {
+        "kty": "RSA",
+        "n": base64.b64encode(public.n.to_bytes(256, "big")).decode(),
+        "e": "AQAB",
+    }
+    particulars = {
+        "TransportKey": base64.b64encode(blob).decode(),
+        "TargetDomain": "lab.test",
+        "DeviceType": "Windows",
+        "OSVersion": "10.0",
+        "DeviceDisplayName": "PC1",
+    }
+    certificate_request = {"Type": "pkcs10", "Data": base64.b64encode(request).decode()}
+    join = {
+        "CertificateRequest": certificate_request,
+        **particulars,
+        "JoinType": 0,
+        "attributes": {"ReuseDevice": "true"},
+    }
+    identity = {"Type": "sha256signed", "Sid": "S-1-5-21-1-2-3-1201.x", "SignedBlob": "AAAA"}
+    hybrid = {
+        "CertificateRequest": certificate_request,
+        "ServerAdJoinData": {**particulars, "ClientIdentity": identity},
+        "JoinType": 6,
+    }
+    _write(
+        "device_request",
+        csr=request,
+        nonce_csr=device_request(key, nonce=nonce),
+        forged=forged_request(public, rsa.generate_private_key(65537, 2048)),
+        blob=blob,
+        jwk=json.dumps(jwk).encode(),
+        join=json.dumps(join).encode(),
+        hybrid=json.dumps(hybrid).encode(),
+    )
+
+
 def main() -> None:
     """Record everything, or what is named: `python -m tests.fuzz.make_corpus tgs_requests`."""
     for make in (
@@ -569,6 +629,8 @@ def main() -> None:
         crls,
         ocsp_requests,
         ocsp_responses,
+        attestations,
+        device_requests,
     ):
         if len(sys.argv) == 1 or make.__name__ in sys.argv[1:]:
             make()

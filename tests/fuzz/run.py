@@ -38,7 +38,7 @@ def fuzz_with_atheris(
     atheris: Any, target: str, seconds: int, seed: int, found: Path, artifacts: Path
 ) -> None:
     """Run libFuzzer in this process; it ends the process itself."""
-    with atheris.instrument_imports(include=["pki", "directory", "kdc"]):
+    with atheris.instrument_imports(include=["pki", "directory", "kdc", "tenant"]):
         one = load(target)
         from tests.fuzz.mutators import mutate, seeded
     seeds = corpus(target)

@@ -30,6 +30,8 @@ TARGETS = (
     "crl",
     "ocsp_request",
     "ocsp_response",
+    "attestation",
+    "device_request",
 )
 CORPUS = Path(__file__).resolve().parents[1] / "corpus"
 
