@@ -84,9 +84,13 @@ async def _right_password(services: Services, name: str, password: str, now: dat
         _failed(services, name, now, known=user is not None)
         why = "no such user" if user is None else "wrong password"
         raise faults.wrong_credentials("no password" if user and not stored else why, user)
-    if not user.enabled:
-        raise faults.disabled(user)
-    return user
+    with services.database.read() as connection:
+        today = users.by_id(connection, user.object_id)
+    if today is None or today.password != stored:
+        raise faults.wrong_credentials("the user changed meanwhile", user)
+    if not today.enabled:
+        raise faults.disabled(today)
+    return today
 
 
 def _second_factor(

@@ -514,3 +514,28 @@ def test_no_secret_is_in_the_audit_log(tenant: Services) -> None:
         assert secret not in text
     assert len(text.splitlines()) == 6
     assert all(json.loads(line)["status"] in (200, 400) for line in text.splitlines())
+
+
+@pytest.mark.parametrize("change", ["deleted", "new password", "disabled"])
+def test_a_user_who_changes_while_the_password_is_compared(
+    tenant: Services, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    """What was read before the hash is asked for again after it."""
+
+    async def slow(*_: object) -> bool:
+        with tenant.database.write() as connection:
+            if change == "deleted":
+                users.delete(connection, ALICE.object_id)
+            elif change == "disabled":
+                users.update(connection, replace(ALICE, enabled=False))
+            else:
+                users.update(connection, replace(ALICE, password=None))
+        return True
+
+    monkeypatch.setattr(password_work.PasswordWork, "is_password", slow)
+    expected = (
+        (400, "invalid_grant", [50057], "the user is disabled")
+        if change == "disabled"
+        else (*WRONG, "the user changed meanwhile")
+    )
+    assert refused(tenant, sign_in(tenant)) == expected
