@@ -27,14 +27,11 @@ def bound_to(connection: sqlite3.Connection, prt: Prt) -> tuple[User, DeviceReco
     Raises LoginError (400): the user is gone or disabled, the device is gone, disabled or has
     another key, the Hello key was removed or belongs elsewhere.
     """
-    user = usable_user(connection, prt.sign_in)
+    user = usable_user(connection, prt.sign_in)  # and its device
     device_id = prt.sign_in.device_id
     device = None if device_id is None else devices.device_by_id(connection, device_id)
-    if device is None:
-        raise refusals.refused(refusals.DEVICE_AUTHENTICATION_FAILED, "the device was deleted")
-    check_enabled(device)
-    key = device.public_key()
-    if key is None or key.digest != prt.device_key:
+    key = None if device is None else device.public_key()
+    if device is None or key is None or key.digest != prt.device_key:
         raise refusals.refused(
             refusals.DEVICE_AUTHENTICATION_FAILED, "the device has joined anew with another key"
         )

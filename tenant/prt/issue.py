@@ -135,6 +135,11 @@ async def _proven_user(
             return proven.sign_in(client_id, device.device_id), None
         case RefreshTokenProof() as proof:
             sign_in = _by_refresh_token(services, proof, client_id, now)
+            if sign_in.device_id not in (None, device.device_id):
+                raise refusals.refused(
+                    refusals.DEVICE_AUTHENTICATION_FAILED,
+                    "the refresh token was got on another device",
+                )
             return replace(sign_in, device_id=device.device_id), None
         case AssertionProof() as proof:
             return _by_assertion(services, asked, request, proof, device), proof.key_id

@@ -196,6 +196,15 @@ def test_refresh_token_is_a_proof_and_its_sign_in_goes_on(lab: World) -> None:
     assert prt.sign_in.device_id == DEVICE_ID
 
 
+def test_refresh_token_of_another_device_is_refused(lab: World) -> None:
+    """Stolen there, it would become a PRT here, with the second factor in it."""
+    for device_id, status in ((DEVICE_ID, 200), (OTHER_DEVICE_ID, 400)):
+        token = refresh_token(lab, jwts.BROKER, device_id=device_id)
+        jwt = lab.device_request(grant_type="refresh_token", refresh_token=token)
+        assert lab.post(jwt).status == status
+    assert lab.records[-1]["reason"] == "the refresh token was got on another device"
+
+
 def test_refresh_token_without_the_second_factor_that_is_needed_now(lab: World) -> None:
     """The switch of the user, or a client that demands a fresh one."""
     token = refresh_token(lab, jwts.BROKER, mfa_time=None)
