@@ -87,6 +87,13 @@ def command(
     if folder.tenant_toml.exists():
         _renew(folder, domain.lower(), realm_folder, cloud_key)
         return
+    if folder.master_key.exists() or folder.database.exists():
+        raise CliError(
+            f"{folder.root} holds part of a tenant",
+            "there are keys but no tenant.toml",
+            "put tenant.toml back, or remove the folder",
+            ExitCode.EXISTS,
+        )
     realm = RealmState(folder=realm_folder, loaded=load_realm_config(realm_folder))
     text = (
         f'tenant_id = "{tenant_id or uuid.uuid4()}"\n'

@@ -162,6 +162,14 @@ def test_init_for_another_domain_is_refused(shell: Shell) -> None:
     assert "it is lab.test's" in said
 
 
+def test_what_is_left_of_a_tenant_is_not_written_over(shell: Shell) -> None:
+    """Exit 4: its keys may be somebody's."""
+    key = (shell.folder / "t/master.key").read_bytes()
+    (shell.folder / "t/tenant.toml").unlink()
+    assert "holds part of a tenant" in shell.init(ok=4)
+    assert (shell.folder / "t/master.key").read_bytes() == key
+
+
 def test_init_without_a_realm_is_bad_configuration(empty: Shell) -> None:
     """Exit 78, and nothing is made."""
     none = str(empty.folder / "none")
