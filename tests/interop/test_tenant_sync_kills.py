@@ -9,6 +9,7 @@ import random
 import signal
 import sqlite3
 import time
+from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -78,8 +79,11 @@ class Chaos:
         name = self.dice.choice(sorted(self.devices))
         self.sides.set_enabled(self.devices[name], enabled=bool(self.dice.randrange(2)))
 
-    def check(self, *, whole: bool) -> None:
-        """Check what has to be so after any kill; whole: after a run that ended, all of it."""
+    def check(self, *, whole: bool) -> str:
+        """Check what has to be so after any kill; whole: after a run that ended, all of it.
+
+        Returns how far the run had come: how often each is printed at the end.
+        """
         path = self.sides.tenant.state / "tenant.sqlite"
         with closing(sqlite3.connect(path)) as connection:
             assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
@@ -103,6 +107,11 @@ class Chaos:
             assert set(found) - self.theirs == ours
             assert {row.kid for row in journal.keys} == kids
             assert all(row.done for row in journal.keys)
+        open_rows = [row for row in journal.keys if not row.done]
+        written = sum(row.blob in found for row in open_rows)
+        if not open_rows:
+            return "before the journal, or at its end"
+        return "all written, not marked" if written == len(open_rows) else "while writing"
 
 
 def _child(sides: TenantSides) -> int:
@@ -133,10 +142,11 @@ def _kill_runs(chaos: Chaos, kills: int) -> tuple[int, int]:
     lasts = time.monotonic() - start
     chaos.check(whole=True)
     hit = missed = 0
+    came: Counter[str] = Counter()
     while hit < kills:
         chaos.change()
         pid = _child(chaos.sides)
-        time.sleep(chaos.dice.uniform(0, lasts))
+        time.sleep(chaos.dice.uniform(0, 1.2 * lasts))
         os.kill(pid, signal.SIGKILL)
         status = _end(pid)
         if os.WIFSIGNALED(status):
@@ -144,7 +154,7 @@ def _kill_runs(chaos: Chaos, kills: int) -> tuple[int, int]:
         else:
             missed += 1
             assert status == 0
-        chaos.check(whole=False)
+        came[chaos.check(whole=False)] += os.WIFSIGNALED(status)
         assert missed < 5 * kills + 20, "runs end before they are killed"
         if hit % 10 == 0:
             assert _end(_child(chaos.sides)) == 0
@@ -152,7 +162,7 @@ def _kill_runs(chaos: Chaos, kills: int) -> tuple[int, int]:
     assert _end(_child(chaos.sides)) == 0
     chaos.check(whole=True)
     assert chaos.sides.sync()["done"] == []
-    print(f"killed {hit} runs of about {lasts:.2f} s; {missed} had ended")
+    print(f"killed {hit} runs of about {lasts:.2f} s; {missed} had ended; {dict(came)}")
     return hit, missed
 
 
