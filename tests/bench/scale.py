@@ -89,7 +89,7 @@ def _make(folder: Path, accounts: int) -> float | None:
     missing = [one for one in _crowd(accounts) if one[0] not in done.read_text().split()]
     if not missing:
         return None
-    primes = _bulk_add(folder, f"pair{len(missing)}-", 1)
+    primes = _bulk_add(folder, f"one{time.time_ns()}-", 1)
     seconds = 0.0
     for prefix, count in missing:
         seconds += _bulk_add(folder, prefix, count) - primes
