@@ -148,7 +148,11 @@ def _judge(rates: Rates) -> list[Line]:
         aim: tuple[str, float, float | None],
     ) -> None:
         """Add a line; must and aim: (of what, how much, what was measured of it)."""
-        seen = [f"{got:.2f} {what}" for what, _, got in (must, aim) if got is not None]
+        seen = dict.fromkeys(
+            f"{got:.2f} {what}"
+            for what, _, got in (must, aim)
+            if got is not None and what != "R"  # that stands there already
+        )
         measured = f"{rates.rate(kdc, work):.0f}/s, R {rates.r(kdc, work):.2f}; " + ", ".join(seen)
         lines.append(
             Line(
@@ -162,7 +166,7 @@ def _judge(rates: Rates) -> list[Line]:
         )
 
     def of_limit(kdc: str, work: str, limit: str, aim: float) -> tuple[str, float, float]:
-        text = f"of the limit, {rates.limit[limit]:.0f}/s"
+        text = f"of the limit ({rates.limit[limit]:.0f}/s)"
         return text, aim, rates.share(kdc, work, limit)
 
     def times(rival: str, work: str, goal: float) -> tuple[str, float, float | None]:

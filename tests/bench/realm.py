@@ -18,11 +18,17 @@ REALM: Final = "BENCH.TEST"
 PASSWORD: Final = "Correct-Horse-7"  # noqa: S105  of a realm that lives for one measurement
 _ROOT: Final = Path(__file__).parents[2]
 
+_PROGRAM: Final = (
+    [os.environ["BENCH_KDC"]] if "BENCH_KDC" in os.environ else [sys.executable, "-m", "kdc"]
+)
+"""The program that is measured: this tree's, or the `kdc` that BENCH_KDC names, of a wheel that is
+installed elsewhere."""
+
 
 def kdc(*arguments: str, text: str | None = None) -> None:
     """Run one command of `kdc`."""
     subprocess.run(
-        [sys.executable, "-m", "kdc", *arguments],
+        [*_PROGRAM, *arguments],
         cwd=_ROOT,
         check=True,
         input=text,
@@ -95,7 +101,7 @@ def _files(pid: int) -> set[str]:
 def serving(folder: Path, *, workers: int, cores: set[int] | None = None) -> Iterator[Server]:
     """Run `kdc serve` on a free port, on some cores only; its log is `log` in the folder."""
     log = folder / "log"
-    command = [sys.executable, "-m", "kdc", "serve", "--state", str(folder)]
+    command = [*_PROGRAM, "serve", "--state", str(folder)]
     with log.open("w") as errors:
         supervisor = subprocess.Popen(
             [*command, "--listen", f"127.0.0.1:{free_port()}", "--workers", str(workers)],

@@ -83,7 +83,7 @@ def keytrust(
             anchor = folder / "pki" / "ca.pem"
             yield Rival(
                 name=name,
-                version="this tree",
+                version=os.environ.get("BENCH_KDC", "this tree"),
                 options=_target(port, OUR_REALM, anchor, PASSWORD, folder),
                 keys=folder / "keys",
                 trust="keytrust",
