@@ -23,7 +23,7 @@ make_wendy() {
   "$tenant" user mfa wendy assumed >/dev/null
 }
 [ -s "$keys/wendy.password" ] ||
-  (umask 077 && "$venv/bin/python" -c 'import secrets; print(secrets.token_urlsafe(12))' >"$keys/wendy.password")
+  (umask 077 && "$venv/bin/python" -c 'import secrets; print(secrets.token_hex(8))' >"$keys/wendy.password") # an argument of roadtx: no "-" in front
 done_once wendy add_wendy
 done_once web add_web
 if [ ! -e "$TENANT_STATE/tenant.toml" ]; then
