@@ -213,5 +213,5 @@ def make_tenant(
 
 
 def password() -> str:
-    """Make a password for a user of a test; roadtx would take one with "-" in front for an option."""
+    """Make a password for a user of a test; roadtx would take "-" in front for an option."""
     return f"k{secrets.token_urlsafe(12)}"
