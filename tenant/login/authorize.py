@@ -4,8 +4,8 @@ Rules
   1. Clients are not registered, so the redirect URI is judged by its form: the machine's own
      loopback, the scheme of a known broker, or the sign-in's own page for native clients. A code
      never goes to a host of somebody's.
-  2. There are no cookies and no sessions: each sign-in is one form with name and password. What a
-     form carries along is judged again when it comes back.
+  2. There are no sessions and no cookies of ours: each sign-in is one form with name and password,
+     or the credential of a PRT. What a form carries along is judged again when it comes back.
   3. Errors are shown to whoever looks, never sent to a redirect URI.
 """
 
@@ -21,9 +21,12 @@ from tenant.login import faults, page
 from tenant.login.password import Proof, prove_password
 from tenant.login.resources import target_of
 from tenant.login.token_request import TokenRequest, check_tenant, open_form
+from tenant.prt import browser
 from tenant.services import Services
 from tenant.state import tokens
+from tenant.state.sign_in import SignIn
 from tenant.state.tokens import Grant, GrantError, GrantFault
+from tenant.state.users import User
 
 CODE_LIFE_S: Final = 600
 """RFC 6749 4.1.2: ten minutes at most."""
@@ -44,6 +47,8 @@ _PARAMETERS: Final = (
     *("client_id", "redirect_uri", "response_type", "response_mode", "resource", "scope", "state"),
     *("code_challenge", "code_challenge_method", "amr_values", "claims", "nonce"),
 )
+_INTERACTIVE: Final = frozenset({"login", "select_account"})
+"""Values of `prompt` that want the form, whoever is signed in (OpenID Connect Core 3.1.2.1)."""
 _CHALLENGE: Final = re.compile(r"[A-Za-z0-9_-]{43}")  # base64url of SHA-256 (RFC 7636 4.2)
 _URI: Final = re.compile(r"[\x21\x23-\x3b\x3d\x3f-\x5b\x5d\x5f\x61-\x7a\x7e]+")
 
@@ -78,7 +83,14 @@ def _form(services: Services, request: Request, *, v2: bool) -> Reply:
     check_tenant(services, request)
     asked = TokenRequest(http=request, form=request.query, v2=v2, now=services.now())
     authorization = _judge(asked)
-    return _page(request.match["tenant"], asked, authorization, name=_hint(asked))
+    shown = None if asked.optional("prompt") in _INTERACTIVE else browser.credential(request)
+    if shown is None:
+        return _page(request.match["tenant"], asked, authorization, name=_hint(asked))
+    try:
+        user, sign_in = browser.prove_credential(services, asked, shown)
+    except LoginError as error:
+        return _page(request.match["tenant"], asked, authorization, name=_hint(asked), error=error)
+    return _send_code(services, asked, authorization, user, sign_in)
 
 
 def _page(
@@ -99,8 +111,12 @@ def _page(
         name=name,
         problem="" if error is None else f"AADSTS{error.number}: {error.text}",
         status=200 if error is None else _status(error),
-        note=None if error is None else Note(reason=error.why, user=error.note.user),
+        note=None if error is None else _note(error),
     )
+
+
+def _note(error: LoginError) -> Note:
+    return Note(reason=error.why, user=error.note.user, device=error.note.device)
 
 
 def _status(error: LoginError) -> int:
@@ -121,7 +137,8 @@ async def login(services: Services, request: Request) -> Reply:
         proof = await _prove(services, asked, authorization.demands_mfa)
     except LoginError as error:
         return _page(request.match["tenant"], asked, authorization, name=name, error=error)
-    return _send_code(services, asked, authorization, proof)
+    sign_in = proof.sign_in(authorization.client_id)
+    return _send_code(services, asked, authorization, proof.user, sign_in)
 
 
 async def _prove(services: Services, asked: TokenRequest, demands_mfa: bool) -> Proof:
@@ -136,11 +153,15 @@ async def _prove(services: Services, asked: TokenRequest, demands_mfa: bool) -> 
 
 
 def _send_code(
-    services: Services, asked: TokenRequest, authorization: _Authorization, proof: Proof
+    services: Services,
+    asked: TokenRequest,
+    authorization: _Authorization,
+    user: User,
+    sign_in: SignIn,
 ) -> Reply:
     code = encode_base64url(services.entropy(CODE_OCTETS)).decode()
     grant = Grant(
-        sign_in=proof.sign_in(authorization.client_id),
+        sign_in=sign_in,
         resource=authorization.resource,
         scope=authorization.scope,
         nonce=authorization.nonce,
@@ -158,7 +179,8 @@ def _send_code(
     values = [("code", code)]
     if authorization.state is not None:
         values.append(("state", authorization.state))
-    note = Note(reason="authorization code", user=proof.user.upn)
+    device = None if sign_in.device_id is None else str(sign_in.device_id)
+    note = Note(reason="authorization code", user=user.upn, device=device)
     if authorization.mode == "form_post":
         return page.post_page(authorization.redirect_uri, values, note)
     location = _with_values(authorization.redirect_uri, values, authorization.mode)
@@ -296,5 +318,5 @@ def _device_again(asked: TokenRequest, code: str, error: LoginError) -> Reply:
         user_code=code,
         problem=f"AADSTS{error.number}: {error.text}",
         status=_status(error),
-        note=Note(reason=error.why, user=error.note.user),
+        note=_note(error),
     )

@@ -68,7 +68,7 @@ class SessionRequest:
 def use(services: Services, asked: TokenRequest, jws: UnverifiedJws) -> Reply:
     """Answer a JWT under a session key. Raises LoginError."""
     now = asked.now
-    token = _claimed_prt(jws)
+    token = claimed_prt(jws)
     with services.database.read() as connection:
         prt = prt_by_token(connection, token, services.master_key)
     if prt is None:
@@ -108,7 +108,7 @@ def prove_session_request(
     Raises LoginError: 401 signature, times, audience, issuer; 400 what is no such request.
     """
     version = kdf_version(jws.header)
-    key = signing_key(session_key, _context(jws.header), jws.payload, version)
+    key = signing_key(session_key, context_of(jws.header), jws.payload, version)
     try:
         proven = verify(jws, key, {"HS256"})
     except JwsError as error:
@@ -197,7 +197,7 @@ def _target(request: SessionRequest, *, v2: bool) -> Target | None:
     return target_of(request.resource, " ".join(scope), v2=v2)
 
 
-def _claimed_prt(jws: UnverifiedJws) -> str:
+def claimed_prt(jws: UnverifiedJws) -> str:
     """Read the PRT that a JWT shows, unproven. Raises LoginError (400)."""
     try:
         claims = parse_object(jws.payload, max_octets=MAX_TOKEN_OCTETS, max_depth=MAX_PAYLOAD_DEPTH)
@@ -206,7 +206,7 @@ def _claimed_prt(jws: UnverifiedJws) -> str:
     return text(claims, "refresh_token")
 
 
-def _context(header: JsonObject) -> bytes:
+def context_of(header: JsonObject) -> bytes:
     """Decode `ctx` of a header: plain Base64. Raises LoginError (401)."""
     value = header.get("ctx")
     try:

@@ -262,6 +262,26 @@ def test_roadtx_changes_a_code_from_the_form_for_tokens(lab: Lab, roadtx: Roadtx
     assert claims_of(roadtx.tokens()["accessToken"])["upn"] == "clara@lab.test"
 
 
+@pytest.mark.parametrize("version", [("--kdf-v1",), ()])
+def test_roadtx_signs_in_by_a_prt_as_a_browser_does(
+    lab: Lab, roadtx: Roadtx, version: tuple[str, ...]
+) -> None:
+    """MS-OAPXBC 2.2.1: the cookie at the authorization endpoint, by both key derivations."""
+    _device(lab, roadtx)
+    sign_in = ("-u", "clara@lab.test", "-p", lab.password)
+    roadtx.run("prt", *sign_in, "-c", "pc1.pem", "-k", "pc1.key")
+    prt = roadtx.prt()
+    shown = ("--prt", prt["refresh_token"], "--prt-sessionkey", prt["session_key"])
+    roadtx.run("gettokens", *shown, *version, "-r", "drs")
+    claims = claims_of(roadtx.tokens()["accessToken"])
+    certificate = x509.load_pem_x509_certificate((roadtx.folder / "pc1.pem").read_bytes())
+    (name,) = certificate.subject
+    assert (claims["upn"], claims["deviceid"]) == ("clara@lab.test", str(name.value))
+    wrong = roadtx.attempt("gettokens", *shown[:3], "00" * 32, *version, "-r", "drs")
+    assert "No authentication code was returned" in wrong.stdout
+    assert lab.records()[-1]["reason"] == "the token's signature is wrong"
+
+
 # -- rows over TLS ----------------------------------------------------------------------------
 
 

@@ -1,0 +1,87 @@
+"""Single sign-on in browsers: the header or cookie x-ms-RefreshTokenCredential (MS-OAPXBC 2.2.1).
+
+It is a JWT under the session key of a PRT, like a request at the token endpoint, and stands in the
+place of the form's name and password. It says `is_primary`, so that no request that was signed for
+the token endpoint is one.
+"""
+
+from dataclasses import replace
+from typing import Final
+
+from tenant.errors import LoginError
+from tenant.http.message import Request
+from tenant.jose.jws import JwsError, open_jws, verify
+from tenant.login.nonce import use_login_nonce
+from tenant.login.password import check_second_factor
+from tenant.login.token_request import TokenRequest
+from tenant.prt import refusals
+from tenant.prt.audiences import audiences
+from tenant.prt.binding import bound_to, device_of, noted, use_jti_of
+from tenant.prt.claims import check_one_of, check_times, claims_of, once_only
+from tenant.prt.kdf import signing_key
+from tenant.prt.request import kdf_version, nonce_of
+from tenant.prt.use import claimed_prt, context_of
+from tenant.services import Services
+from tenant.state.prts import Prt, digest_of, prt_by_token
+from tenant.state.sign_in import SignIn
+from tenant.state.users import User
+
+NAME: Final = "x-ms-refreshtokencredential"
+"""Of the header, and of the cookie; in lower case."""
+
+
+def credential(request: Request) -> str | None:
+    """Return the credential that a request shows, in its header or cookie; None: none."""
+    found = request.headers.get(NAME)
+    if found is not None:
+        return found
+    for line in request.headers.all("cookie"):
+        for pair in line.split(";"):
+            name, _, value = pair.strip().partition("=")
+            if name.lower() == NAME:
+                return value
+    return None
+
+
+def prove_credential(services: Services, asked: TokenRequest, text: str) -> tuple[User, SignIn]:
+    """Prove a credential. Returns the user, and the sign-in of the PRT for the asking client.
+
+    The nonce is one of srv_challenge and used up. Raises LoginError: 401 a signature or a time, 400
+    all that is proven and not good.
+    """
+    try:
+        jws = open_jws(text)
+    except JwsError as error:
+        raise refusals.not_proven(refusals.INVALID_ASSERTION, error.why) from None
+    token = claimed_prt(jws)
+    with services.database.read() as connection:
+        prt = prt_by_token(connection, token, services.master_key)
+    if prt is None:
+        raise refusals.refused(refusals.EXPIRED_OR_REVOKED, "the PRT is unknown or revoked")
+    version = kdf_version(jws.header)
+    key = signing_key(prt.session_key, context_of(jws.header), jws.payload, version)
+    try:
+        claims = claims_of(verify(jws, key, {"HS256"}))
+    except JwsError as error:
+        raise refusals.not_proven(refusals.INVALID_SESSION_KEY, error.why) from None
+    try:
+        check_times(claims, asked.now, required=False)
+        check_one_of(claims, "aud", audiences(services), required=False)
+        if str(claims.get("is_primary")).lower() not in ("true", "1"):
+            raise refusals.malformed("the credential does not say is_primary")
+        use_login_nonce(services, asked.http, nonce_of(claims), asked.now)
+        once = once_only(claims, asked.now)
+        use_jti_of(services, f"prt {digest_of(token).hex()}", once, asked.now)
+        return _sign_in(services, asked, prt)
+    except LoginError as error:
+        raise noted(error, device_of(prt.sign_in)) from None
+
+
+def _sign_in(services: Services, asked: TokenRequest, prt: Prt) -> tuple[User, SignIn]:
+    if asked.now >= prt.expires:
+        raise refusals.refused(refusals.EXPIRED_OR_REVOKED, "the PRT has expired")
+    with services.database.read() as connection:
+        user, _ = bound_to(connection, prt)
+    sign_in = replace(prt.sign_in, client_id=asked.client_id)
+    check_second_factor(services, user, sign_in, asked.now, demands_mfa=asked.demands_mfa)
+    return user, sign_in
