@@ -105,7 +105,7 @@ def redeem(
     try:
         tgt, keys = _full_tgt(partial, asked, address)
     except ClientError as error:
-        raise _explain(error, str(partial.client), address) from error
+        raise explain(error, str(partial.client), address) from error
     tickets: list[ServiceTicket] = []
     try:
         for service in services:
@@ -192,7 +192,7 @@ def _full_tgt(
     return state.receive(answer, datetime.now(UTC)), state.keys
 
 
-def _explain(error: ClientError, user: str, address: KdcAddress) -> CliError:
+def explain(error: ClientError, user: str, address: KdcAddress) -> CliError:
     """Say why the KDC did not take the partial TGT."""
     found = explain_client_error(error, user, address)
     if not isinstance(error, RefusedError) or error.code not in _ABOUT_THE_TRUST:

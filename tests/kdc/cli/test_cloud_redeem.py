@@ -5,8 +5,14 @@ from pathlib import Path
 
 import pytest
 
+from kdc.cli.cloud_redeem import explain
 from kdc.cli.errors import ExitCode
+from kdc.client.errors import RefusedError
+from kdc.client.transport import KdcAddress
+from kdc.wire.constants import PVNO, ErrorCode, MessageType
+from kdc.wire.rfc4120 import KrbError
 from tests.kdc.cli.conftest import Shell
+from tests.kdc.client.fake_kdc import KRBTGT, NOW_S
 
 NOBODY = "127.0.0.1:1"  # tcpmux: nothing listens there
 
@@ -89,3 +95,35 @@ def test_wrong_usage(
     done = realm("cloud-trust", "redeem", *options)
     assert (done.code, (tgt_ad.parent / "cc").exists()) == (code, False)
     assert done.error
+
+
+@pytest.mark.parametrize(
+    ("code", "advice"),
+    [
+        (ErrorCode.KDC_ERR_TGT_REVOKED, "kdc cloud-trust show has who is in which list"),
+        (ErrorCode.KDC_ERR_POLICY, "kdc cloud-trust show has what is wrong with the trust"),
+        (ErrorCode.KDC_ERR_S_PRINCIPAL_UNKNOWN, "the numbers that this realm knows"),
+        (ErrorCode.KRB_AP_ERR_BAD_INTEGRITY, "the cloud needs the newest key"),
+        (ErrorCode.KDC_ERR_CLIENT_REVOKED, "kdc user show"),
+        (ErrorCode.KRB_AP_ERR_TKT_EXPIRED, "says why"),
+    ],
+)
+@pytest.mark.parametrize("e_text", [None, "REFUSED [ref 7K3M]"])
+def test_refusals_say_where_to_look(code: ErrorCode, advice: str, e_text: str | None) -> None:
+    """One line each, short enough for a terminal; with the reference when there is one."""
+    error = KrbError(
+        pvno=PVNO,
+        msg_type=MessageType.KRB_ERROR,
+        stime=NOW_S,
+        susec=0,
+        error_code=code,
+        realm="LAB.TEST",
+        sname=KRBTGT,
+        e_text=e_text,
+    )
+    found = explain(RefusedError(error), "pat@LAB.TEST", KdcAddress(host="127.0.0.1"))
+    assert found.code == ExitCode.DENIED
+    assert advice in found.remedy
+    if "kdc explain" in found.remedy:
+        assert ("7K3M" if e_text else "--last") in found.remedy
+    assert all(len(line) < 200 for line in (found.what, found.why, found.remedy))
