@@ -168,3 +168,18 @@ def test_crl_and_ca_certificate_are_where_certificates_say(
     crl = x509.load_der_x509_crl(fetch(str(full_name[0].value)))
     (tmp_path / "crl.pem").write_bytes(crl.public_bytes(Encoding.PEM))
     assert "certificate revoked" in openssl(*verify, str(tmp_path / "crl.pem"), str(out))
+
+
+def test_responders_key_may_lie_in_a_trusted_folder(tmp_path: Path) -> None:
+    """Row S06: a key that the group may read is refused, unless trusted_secret_paths has it."""
+    port = free_port()
+    live = make_realm(tmp_path / "state", "--http", f"127.0.0.1:{port}")
+    live.kdc("user", "add", "carol")
+    out = issue(live, tmp_path)
+    (live.state / "pki/ocsp.key").chmod(0o640)
+    with live.served(workers=1):
+        assert "trylater" in ask(live, port, out)
+    toml = live.state / "kdc.toml"
+    toml.write_text(f'trusted_secret_paths = ["{live.state}/pki"]\n' + toml.read_text())
+    with live.served(workers=1):
+        assert f"{out}: good" in ask(live, port, out)

@@ -1,15 +1,20 @@
 """Certificate trust from files: what is read, what is noticed while serving, what is said."""
 
+import hashlib
 import logging
 import os
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from cryptography import x509
+from cryptography.x509.ocsp import OCSPCertStatus
 
 from kdc.config import ConfigError, KdcConfig
-from kdc.server.certificate_watch import CertificateWatch
+from kdc.server import revocation_files
+from kdc.server.certificate_watch import CertificateKeeper, CertificateWatch
 from kdc.server.certificates import (
     chain_profile,
     keep_newer_crls,
@@ -19,7 +24,9 @@ from kdc.server.certificates import (
 from kdc.state_folder import StateFolder
 from kdc.trust.cert_trust import CertTrust
 from pki.certificate import Certificate
+from pki.crl import Crl
 from pki.errors import ChainError, ChainFault
+from pki.ocsp_bundle import encode_bundle
 from pki.signatures import Digest
 from tests.pki import chains, lists
 from tests.pki.chains import NOW, Plan
@@ -89,6 +96,74 @@ def test_a_file_that_changes_is_noticed(
         assert watch.look(None, NOW) == "nothing"
         clock[0] += 1.1
         assert watch.look(None, NOW) == "files"
+
+
+def test_fetched_responses_are_noticed_apart(
+    folder: StateFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their exchange must not make everything be read again."""
+    clock = [1000.0]
+    monkeypatch.setattr("kdc.server.certificate_watch.time.monotonic", lambda: clock[0])
+    keeper = CertificateKeeper(folder)
+    trust = keeper.load(CONFIG)
+    keeper.begin(CONFIG)
+    assert trust is not None
+    told: list[bytes] = []
+    keeper.tell(told.append, trust)
+    trust.valid_chain(MADE.leaf, (), NOW)
+    assert told == [MADE.leaf]
+    digest = hashlib.sha256(MADE.leaf).digest()
+    revoked = lists.response(MADE, OCSPCertStatus.REVOKED)
+    folder.fetched_responses.write_bytes(encode_bundle({digest: revoked}))
+    assert keeper.renewed(trust, CONFIG, NOW) is trust  # looked at a moment ago
+    clock[0] += 1.1
+    renewed = keeper.renewed(trust, CONFIG, NOW)
+    assert renewed is not None
+    assert renewed is not trust
+    assert renewed.memory is trust.memory
+    with pytest.raises(ChainError) as caught:
+        renewed.valid_chain(MADE.leaf, (), NOW)
+    assert caught.value.chain_fault is ChainFault.REVOKED
+    folder.fetched_responses.write_bytes(b"broken")
+    clock[0] += 1.1
+    broken = keeper.renewed(renewed, CONFIG, NOW)
+    assert broken is not None
+    assert len(broken.revocation.fetched) == 0
+
+
+def test_a_large_list_is_read_in_a_thread_and_counts_when_it_is_there(
+    folder: StateFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Requests are answered meanwhile from what there was; what has not changed is not read."""
+    clock = [1000.0]
+    monkeypatch.setattr("kdc.server.certificate_watch.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("kdc.server.certificate_watch.LARGE_BYTES", 0)
+    gate = threading.Event()
+    read: list[str] = []
+    parse = revocation_files._parse_crl
+
+    def slow(path: Path, size: int) -> Crl | None:
+        read.append(path.name)
+        assert gate.wait(10)
+        return parse(path, size)
+
+    keeper = CertificateKeeper(folder)
+    trust = keeper.load(CONFIG)
+    keeper.begin(CONFIG)
+    monkeypatch.setattr(revocation_files, "_parse_crl", slow)
+    (folder.crls / "ca.crl").write_bytes(lists.crl(MADE, number=7, revoked=REVOKED))
+    clock[0] += 1.1
+    assert keeper.renewed(trust, CONFIG, NOW) is trust
+    clock[0] += 1.1
+    assert keeper.renewed(trust, CONFIG, NOW) is trust
+    gate.set()
+    while (renewed := keeper.renewed(trust, CONFIG, NOW)) is trust:
+        time.sleep(0.01)
+    assert read == ["ca.crl"]
+    assert renewed is not None
+    with pytest.raises(ChainError) as caught:
+        renewed.valid_chain(MADE.leaf, (), NOW)
+    assert caught.value.chain_fault is ChainFault.REVOKED
 
 
 def test_a_broken_ca_file_is_an_error_and_a_broken_crl_is_left_out(
