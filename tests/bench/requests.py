@@ -49,6 +49,14 @@ def _as_req(body: KdcReqBody, *padata: PaData) -> bytes:
     )
 
 
+def logon_request(
+    name: str, now: datetime, proof: Callable[[KdcReqBody], Iterable[PaData]]
+) -> bytes:
+    """Make a logon with a proof that is made for its body."""
+    body = _body(name, now)
+    return _as_req(body, *proof(body))
+
+
 def plain_requests(number: int, name: str = "pat") -> list[bytes]:
     """Make requests without proof: what every client sends first."""
     return plain_requests_for([name] * number)
