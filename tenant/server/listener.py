@@ -75,10 +75,14 @@ class Connection:
                 self.table.note_refused_connect(self.peer, error)
                 with contextlib.suppress(OSError):
                     await loop.sock_sendall(self._sock, refusal(error))
-            self.close()
         except (OSError, ssl.SSLError, asyncio.CancelledError):
             # A failed handshake, or a client that went away: nothing to tell anybody.
-            self.close()
+            pass
+        finally:
+            if self.transport is None:
+                self._forget()
+                # Only here, when the loop has let go of it: a new connection could get its number.
+                self._sock.close()
 
     async def _connect(self) -> None:
         loop = self.table.loop
@@ -94,16 +98,17 @@ class Connection:
 
     def close(self) -> None:
         """Close at once, whatever is unsent."""
+        self._forget()
+        if isinstance(self.transport, asyncio.WriteTransport):
+            self.transport.abort()
+        elif self._task is not None:
+            self._task.cancel()
+
+    def _forget(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         self.table.forget(self)
-        if isinstance(self.transport, asyncio.WriteTransport):
-            self.transport.abort()
-        elif self._task is not None and not self._task.done():
-            self._task.cancel()
-        if self.transport is None:
-            self._sock.close()
 
 
 class BoundedHandler(RequestHandler):

@@ -259,6 +259,20 @@ def test_the_oldest_connection_makes_room_for_a_new_one(server: Server) -> None:
             sock.close()
 
 
+@pytest.mark.parametrize("what", ["https", "proxy"])
+def test_a_flood_of_silent_connections_leaves_the_honest_ones_alone(
+    server: Server, what: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Closed within the handshake or CONNECT; no socket's number is used before it is free."""
+    port = server.https if what == "https" else server.proxy
+    for _ in range(20):
+        silent = [socket.create_connection(("127.0.0.1", port), 5) for _ in range(20)]
+        assert server.alive()
+        for sock in silent:
+            sock.close()
+    assert caplog.text == ""
+
+
 def test_connect_leads_to_our_https_and_nowhere_else(server: Server) -> None:
     """The certificate under CONNECT is ours; another host is 403 and in the audit log."""
     with socket.create_connection(("127.0.0.1", server.proxy), timeout=10) as raw:
