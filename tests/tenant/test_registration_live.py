@@ -382,8 +382,9 @@ def openssl_text(path: Path, *options: str) -> str:
 
 
 @pytest.mark.interop
-@pytest.mark.parametrize("action", ["join", "register"])
-@pytest.mark.parametrize("kind", ["Windows", "macos", "android"])
+@pytest.mark.parametrize(
+    ("action", "kind"), [("register", "Windows"), ("join", "macos"), ("register", "android")]
+)
 def test_roadtx_joins_and_registers_devices_of_each_kind(
     live: Live, roadtx: Roadtx, action: str, kind: str
 ) -> None:
