@@ -4,7 +4,7 @@
         [--rounds 3] [--minutes 10] [--json F]
 
 --mit: where MIT's krb5 1.22 is installed, beside the system's 1.20. What is in F is kept and used
-again: of the realm with a million accounts the making takes some four minutes.
+again: of the realm with a million accounts the making takes some six minutes.
 
 rates: KDCs in turn, as tests.bench.compare does it; aims are shares of what the public-key
 operations alone allow on the same core (tests.bench.limits). workers: tests.bench.workers. scale:
@@ -283,17 +283,14 @@ def _scale(folder: Path, options: argparse.Namespace, goals: Goals) -> None:
             reached=large.private_after_mib < 100,
         )
     )
-    if found.bulk_per_s is not None:
-        goals.lines.append(
-            Line(
-                workload="kdc user bulk-add, keys from a pool, by the clock",
-                measured=f"{found.bulk_per_s:.0f} accounts a second",
-                must="5,000",
-                met=found.bulk_per_s >= 5000,
-            )
+    goals.lines.append(
+        Line(
+            workload="kdc user bulk-add, keys from a pool, by the clock",
+            measured=f"{found.bulk_per_s:.0f} accounts a second",
+            must="5,000",
+            met=found.bulk_per_s >= 5000,
         )
-    else:
-        goals.left_out.append(f"bulk-add: the realm of {name} was there already")
+    )
     goals.raw["scale"] = asdict(found)
 
 
