@@ -81,7 +81,7 @@ def command(
     if as_json:
         print_json(_json(report))
     else:
-        _show(report)
+        show_report(report)
     ctx.exit(_code(report))
 
 
@@ -104,7 +104,7 @@ def _every(folder: TenantFolder, config: TenantConfig, interval: int, *, as_json
             if as_json:
                 click.echo(json.dumps(_json(report), ensure_ascii=False))
             elif report.done or set(report.problems) != told:
-                _show(report)
+                show_report(report)
             told = set(report.problems)
         stop.wait(interval)
 
@@ -217,7 +217,8 @@ def _json(report: SyncReport) -> dict[str, object]:
     }
 
 
-def _show(report: SyncReport) -> None:
+def show_report(report: SyncReport) -> None:
+    """Print a run for people: what was done, and what was not and why."""
     would = "would be: " if report.dry_run else ""
     for done in report.done:
         detail = f" ({done.detail})" if done.detail else ""

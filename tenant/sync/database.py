@@ -15,7 +15,7 @@ from tenant.state.devices import DeviceRecord, JoinType
 from tenant.state.sync import Journal, WrittenKey
 from tenant.state.users import User
 from tenant.sync.plan import DeviceChange, Grade, Plan, Problem, UserChange
-from tenant.sync.run import Outcome
+from tenant.sync.run import Outcome, Unsettled
 from tenant.sync.view import TenantDevice, TenantKey, TenantUser, TenantView
 
 _USER_FIELDS = {
@@ -80,23 +80,23 @@ class TenantDatabase:
             journal.intend_keys(connection, rows)
             journal.intend_devices(connection, added)
 
-    def settle(self, plan: Plan, outcome: Outcome) -> tuple[Problem, ...]:
+    def settle(self, plan: Plan, outcome: Outcome) -> tuple[Unsettled, ...]:
         """Change users, devices and the journal; what one row refuses is about that row alone."""
-        problems: list[Problem] = []
+        late: list[Unsettled] = []
         with self._database.write() as connection:
             _settle_journal(connection, plan, outcome)
             for change in plan.users:
-                with _refused(problems, "user", change.user.upn):
+                with _refused(late, change, "user", change.user.upn):
                     self._put_user(connection, change)
             for device in plan.devices:
-                with _refused(problems, "computer", device.device.display_name):
+                with _refused(late, device, "computer", device.device.display_name):
                     self._put_device(connection, device)
             for dropped in plan.drop_devices:
                 found = devices.device_by_id(connection, dropped.device_id)
                 # It may have registered in the meantime: then it is disabled by the next run.
                 if found is not None and found.certificate is None:
                     devices.delete_device(connection, dropped.device_id)
-        return tuple(problems)
+        return tuple(late)
 
     def _put_user(self, connection: sqlite3.Connection, change: UserChange) -> None:
         wanted = change.user
@@ -149,17 +149,22 @@ def _settle_journal(connection: sqlite3.Connection, plan: Plan, outcome: Outcome
 
 
 @contextmanager
-def _refused(problems: list[Problem], what: str, name: str) -> Iterator[None]:
+def _refused(
+    late: list[Unsettled], change: UserChange | DeviceChange, what: str, name: str
+) -> Iterator[None]:
     """Note what the database refuses about one row: somebody else has its name by now."""
     try:
         yield
     except DirectoryError as error:
         if error.kind not in (DirectoryFault.EXISTS, DirectoryFault.INVALID):
             raise
-        problems.append(Problem(what=what, name=name, why=error.detail, grade=Grade.FAILED))
+        why = error.detail
     except sqlite3.IntegrityError:
         why = "another device of the tenant has its number"
-        problems.append(Problem(what=what, name=name, why=why, grade=Grade.FAILED))
+    else:
+        return
+    problem = Problem(what=what, name=name, why=why, grade=Grade.FAILED)
+    late.append(Unsettled(change=change, problem=problem))
 
 
 def _user(user: User) -> TenantUser:

@@ -301,8 +301,11 @@ class _Keys:
             self.add.append(KeyChange(account=account, kid=key.kid, blob=blob))
 
     def _away(self, row: WrittenKey, account: DirectoryAccount | None) -> None:
-        text = self._blobs(account).get(row.blob) if account is not None else None
-        if account is None or text is None:
+        if account is None:
+            # Gone, or not shown to us today: should it come back, its value must still be ours.
+            return
+        text = self._blobs(account).get(row.blob)
+        if text is None:
             self.forget.append(row)
         else:
             self.remove.append(KeyChange(account=account, kid=row.kid, blob=row.blob, text=text))

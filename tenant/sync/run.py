@@ -19,7 +19,16 @@ from uuid import UUID
 from directory.backend import DirectoryError, DirectoryFault
 from directory.keycredential import format_dn_binary
 from tenant.state.sync import Journal
-from tenant.sync.plan import Grade, KeyChange, ObjectChange, Plan, Problem, UserChange, make_plan
+from tenant.sync.plan import (
+    DeviceChange,
+    Grade,
+    KeyChange,
+    ObjectChange,
+    Plan,
+    Problem,
+    UserChange,
+    make_plan,
+)
 from tenant.sync.port import DirectoryPort, Scope
 from tenant.sync.report import Act, Done, SyncReport
 from tenant.sync.view import (
@@ -55,6 +64,14 @@ class Outcome:
     problems: list[Problem] = field(default_factory=list)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unsettled:
+    """A change of the tenant that was not made: somebody was faster."""
+
+    change: UserChange | DeviceChange
+    problem: Problem
+
+
 class TenantSide(Protocol):
     """The tenant's database, as far as a sync run reads and changes it. Raises DirectoryError."""
 
@@ -64,8 +81,11 @@ class TenantSide(Protocol):
     def intend(self, directory: str, plan: Plan) -> None:
         """Put what will be written into the journal; on disk when it returns."""
 
-    def settle(self, plan: Plan, outcome: Outcome) -> tuple[Problem, ...]:
-        """Change users, devices and journal in one transaction; on disk when it returns."""
+    def settle(self, plan: Plan, outcome: Outcome) -> tuple["Unsettled", ...]:
+        """Change users, devices and journal in one transaction; on disk when it returns.
+
+        Returns the changes that one row refused, each about that row alone.
+        """
 
 
 def sync_once(
@@ -190,14 +210,21 @@ def _report(
     view: DirectoryView,
     plan: Plan,
     outcome: Outcome,
-    late: tuple[Problem, ...],
+    late: tuple[Unsettled, ...],
     *,
     dry_run: bool,
 ) -> SyncReport:
-    done = [Done(act=_user_act(c), name=c.user.upn, detail=", ".join(c.fields)) for c in plan.users]
+    not_done = [unsettled.change for unsettled in late]
+    done = [
+        Done(act=_user_act(change), name=change.user.upn, detail=", ".join(change.fields))
+        for change in plan.users
+        if change not in not_done
+    ]
     for device in plan.devices:
-        act = Act.DEVICE_ADDED if device.new else Act.DEVICE_CHANGED
-        done.append(Done(act=act, name=device.device.display_name, detail=", ".join(device.fields)))
+        if device not in not_done:
+            act = Act.DEVICE_ADDED if device.new else Act.DEVICE_CHANGED
+            name, detail = device.device.display_name, ", ".join(device.fields)
+            done.append(Done(act=act, name=name, detail=detail))
     done += [Done(act=Act.DEVICE_DROPPED, name=d.display_name) for d in plan.drop_devices]
     done += [_key_done(Act.KEY_REMOVED, change) for change in outcome.removed]
     done += [_key_done(Act.KEY_WRITTEN, change) for change in outcome.written]
@@ -212,7 +239,7 @@ def _report(
         dry_run=dry_run,
         keys=plan.unchanged + len(plan.found_keys) + len(outcome.written),
         done=tuple(done),
-        problems=(*plan.problems, *outcome.problems, *late),
+        problems=(*plan.problems, *outcome.problems, *(each.problem for each in late)),
     )
 
 

@@ -1,7 +1,9 @@
 """SIGKILL at any moment of a sync run: nothing acknowledged is lost, nothing is half-written.
 
 A run is a child of this process that has everything imported, so that the kill falls into its work
-and not into its start. KEYTRUST_KILLS sets how many runs are killed (else a few).
+and not into its start. Every other one is killed at a random time, which may be in the middle of a
+write; the others just before or after a random step, of which there are few. KEYTRUST_KILLS sets
+how many runs are killed (else a few).
 """
 
 import os
@@ -14,6 +16,7 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -24,7 +27,10 @@ from directory.sealing import MasterKey
 from directory.store import Store
 from tenant.cli.main import run as tenant_command
 from tenant.state.sync import read_journal
+from tenant.sync.database import TenantDatabase
+from tenant.sync.ldap_port import LdapPort
 from tenant.sync.mapping import blobs_of
+from tenant.sync.store_port import StorePort
 from tests.rig import certificates
 from tests.rig.realm import LiveRealm, make_realm
 from tests.rig.samba_dc import BASE, USER_PASSWORD, SambaDc
@@ -69,11 +75,11 @@ class Chaos:
         """Register and remove a few keys, switch a device: each is on disk on return."""
         free = [n for n in range(len(self.pool)) if n not in self.registered.values()]
         self.dice.shuffle(free)
-        for number in free[: self.dice.randrange(1, 5)]:
+        for number in free[: self.dice.randrange(2, 7)]:
             name = f"chaos{self.dice.randrange(USERS)}"
             upn, key = f"{name}@{self.domain}", self.pool[number]
             self.registered[self.sides.register(upn, self.devices[name], key)] = number
-        for kid in self.dice.sample(sorted(self.registered), min(2, len(self.registered))):
+        for kid in self.dice.sample(sorted(self.registered), min(4, len(self.registered) // 2)):
             self.sides.remove_key(kid)
             del self.registered[kid]
         name = self.dice.choice(sorted(self.devices))
@@ -114,13 +120,44 @@ class Chaos:
         return "all written, not marked" if written == len(open_rows) else "while writing"
 
 
-def _child(sides: TenantSides) -> int:
-    """Start a run in a child process; return its number."""
+_STEPS = (
+    *((port, name) for port in (StorePort, LdapPort) for name in ("add_key", "remove_key")),
+    *((port, name) for port in (StorePort, LdapPort) for name in ("put_device", "remove_device")),
+    *((TenantDatabase, name) for name in ("intend", "settle")),
+)
+
+
+def _die_at(last: int) -> None:
+    """Let this process kill itself before or after a step: at the last of that many such places."""
+    places = 0
+
+    def die() -> None:
+        nonlocal places
+        places += 1
+        if places == last:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def watched(step: Callable[..., Any]) -> Callable[..., Any]:
+        def run(*arguments: Any) -> Any:
+            die()
+            result = step(*arguments)
+            die()
+            return result
+
+        return run
+
+    for owner, name in _STEPS:
+        setattr(owner, name, watched(getattr(owner, name)))
+
+
+def _child(sides: TenantSides, at: int = 0) -> int:
+    """Start a run in a child process; return its number. at: where it kills itself; 0: nowhere."""
     pid = os.fork()
     if pid:
         return pid
     code = 99
     try:
+        _die_at(at)
         null = os.open(os.devnull, os.O_RDWR)
         os.dup2(null, 1)
         os.dup2(null, 2)
@@ -145,10 +182,13 @@ def _kill_runs(chaos: Chaos, kills: int) -> tuple[int, int]:
     came: Counter[str] = Counter()
     while hit < kills:
         chaos.change()
-        pid = _child(chaos.sides)
-        time.sleep(chaos.dice.uniform(0, 1.2 * lasts))
-        os.kill(pid, signal.SIGKILL)
-        status = _end(pid)
+        if chaos.dice.randrange(2):
+            status = _end(_child(chaos.sides, at=chaos.dice.randrange(1, 20)))
+        else:
+            pid = _child(chaos.sides)
+            time.sleep(chaos.dice.uniform(0.3, 1.2) * lasts)
+            os.kill(pid, signal.SIGKILL)
+            status = _end(pid)
         if os.WIFSIGNALED(status):
             hit += 1
         else:

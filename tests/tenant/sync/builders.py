@@ -14,16 +14,12 @@ from cryptography.x509.oid import NameOID
 from directory.keymaterial import MaterialForm, encode_key_material
 from directory.model import AccountKind, Sid
 from pki.keys import public_key_from_cryptography
-from tenant.state.sync import Journal, WrittenKey
-from tenant.sync.plan import Plan, Problem
-from tenant.sync.run import Outcome
 from tenant.sync.view import (
     DirectoryAccount,
     DirectoryView,
     TenantDevice,
     TenantKey,
     TenantUser,
-    TenantView,
 )
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
@@ -138,67 +134,3 @@ def device(name: str = "laptop", **more: object) -> TenantDevice:
         os_version="10.0.22631.1",
     )
     return replace(made, **more)  # type: ignore[arg-type]  # as above
-
-
-class MemoryTenant:
-    """A tenant's side that keeps everything in memory, as the database does."""
-
-    def __init__(self, sides: TenantView, journal: Journal | None = None) -> None:
-        self.sides = sides
-        self.journal = journal or Journal()
-        self.settled = 0
-
-    def read(self) -> tuple[TenantView, Journal]:
-        """Return both."""
-        return self.sides, self.journal
-
-    def intend(self, directory: str, plan: Plan) -> None:
-        """Remember what will be written."""
-        known = {(row.account, row.kid) for row in self.journal.keys}
-        rows = [
-            WrittenKey(account=c.account.guid, kid=c.kid, blob=c.blob, done=False)
-            for c in plan.add_keys
-            if (c.account.guid, c.kid) not in known
-        ]
-        objects = {put.device.device_id for put in plan.put_objects if not put.fields}
-        self.journal = replace(
-            self.journal,
-            directory=directory,
-            keys=(*self.journal.keys, *rows),
-            devices=self.journal.devices | objects,
-        )
-
-    def settle(self, plan: Plan, outcome: Outcome) -> tuple[Problem, ...]:
-        """Apply the plan."""
-        self.settled += 1
-        gone = {(c.account.guid, c.kid) for c in (*outcome.removed, *outcome.not_written)}
-        gone |= {(row.account, row.kid) for row in plan.forget_keys}
-        done = {(c.account.guid, c.kid) for c in outcome.written}
-        done |= {(row.account, row.kid) for row in plan.found_keys}
-        self.journal = replace(
-            self.journal,
-            keys=tuple(
-                replace(row, done=row.done or (row.account, row.kid) in done)
-                for row in self.journal.keys
-                if (row.account, row.kid) not in gone
-            ),
-            devices=self.journal.devices
-            - set(outcome.objects_removed)
-            - set(plan.forget_objects)
-            - {put.device.device_id for put in outcome.not_made if not put.fields},
-            disabled=plan.disabled,
-        )
-        users = {u.object_id: u for u in self.sides.users}
-        for change in plan.users:
-            made = change.user
-            if change.new:
-                made = replace(made, object_id=number(f"oid {made.sam_account_name}"))
-            users[made.object_id] = made
-        devices = {d.device_id: d for d in self.sides.devices}
-        devices |= {c.device.device_id: c.device for c in plan.devices}
-        for dropped in plan.drop_devices:
-            del devices[dropped.device_id]
-        self.sides = replace(
-            self.sides, users=tuple(users.values()), devices=tuple(devices.values())
-        )
-        return ()

@@ -405,6 +405,7 @@ def test_a_name_taken_in_the_meantime_is_about_that_user_alone(sides: Sides) -> 
     tenant = Late(sides.database, NOW, uuid4)
     report = sync_once(sides.port, tenant, scope=Scope(), now=NOW)
     assert [(p.what, p.grade) for p in report.problems] == [("user", Grade.FAILED)]
+    assert [done.name for done in report.done] == ["bob@lab.test"]
     assert sides.user("bob").onprem_sam == "bob"
     sides.run()
     assert sides.user("alice").onprem_sam == "alice"
