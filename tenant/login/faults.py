@@ -179,16 +179,16 @@ _CODE: Final = {
 _INVALID_GRANT: Final = (70000, "Provided grant is invalid or malformed.")
 
 
-def refresh_refused(fault: GrantFault) -> LoginError:
+def refresh_refused(fault: GrantFault, user: User | None = None) -> LoginError:
     """Refuse a refresh token."""
     number, text = _REFRESH.get(fault, _INVALID_GRANT)
-    return refusal("invalid_grant", number, text, fault.value)
+    return refusal("invalid_grant", number, text, fault.value, user=user)
 
 
-def code_refused(fault: GrantFault) -> LoginError:
+def code_refused(fault: GrantFault, user: User | None = None) -> LoginError:
     """Refuse an authorization code."""
     number, text = _CODE.get(fault, _INVALID_GRANT)
-    return refusal("invalid_grant", number, text, fault.value)
+    return refusal("invalid_grant", number, text, fault.value, user=user)
 
 
 def device_code_refused(fault: GrantFault, *, v2: bool) -> LoginError:

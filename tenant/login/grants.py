@@ -14,7 +14,7 @@ from tenant.login.resources import Target, target_of
 from tenant.login.token_request import TokenRequest, application_id
 from tenant.login.tokens import new_refresh_token, token_reply, usable_user
 from tenant.services import Services
-from tenant.state import tokens
+from tenant.state import tokens, users
 from tenant.state.sign_in import SignIn
 from tenant.state.tokens import GrantError, GrantFault
 from tenant.state.users import User
@@ -72,9 +72,9 @@ async def authorization_code(services: Services, asked: TokenRequest) -> Reply:
         if error.fault is GrantFault.USED:
             with services.database.write() as connection:
                 tokens.end_tokens_of_code(connection, code)
-        raise faults.code_refused(error.fault) from None
+        raise faults.code_refused(error.fault, _owner(services, error)) from None
     if fault is not None:
-        raise faults.code_refused(fault)
+        raise faults.code_refused(fault, user)
     target = target_of(
         asked.optional("resource") or grant.resource or None,
         asked.optional("scope") or grant.scope or None,
@@ -129,7 +129,7 @@ async def refresh_token(services: Services, asked: TokenRequest) -> Reply:
         if error.fault is GrantFault.USED:
             with services.database.write() as connection:
                 tokens.end_family(connection, token, asked.now)
-        raise faults.refresh_refused(error.fault) from None
+        raise faults.refresh_refused(error.fault, _owner(services, error)) from None
     return token_reply(
         services,
         user,
@@ -140,6 +140,14 @@ async def refresh_token(services: Services, asked: TokenRequest) -> Reply:
         refresh_token=replacement,
         wants_client_info=asked.wants_client_info,
     )
+
+
+def _owner(services: Services, error: GrantError) -> User | None:
+    """Find whose token or code was refused: somebody else may hold it."""
+    if error.user_id is None:
+        return None
+    with services.database.read() as connection:
+        return users.by_id(connection, error.user_id)
 
 
 def _new_tokens(

@@ -92,9 +92,11 @@ class GrantFault(StrEnum):
 class GrantError(Exception):
     """A token or code is not honoured."""
 
-    def __init__(self, fault: GrantFault) -> None:
+    def __init__(self, fault: GrantFault, user_id: UUID | None = None) -> None:
+        """user_id: whose it is, where that is known: for the audit record."""
         super().__init__(fault.value)
         self.fault = fault
+        self.user_id = user_id
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -215,11 +217,11 @@ def _refresh_token(
     text, family, ends, used = row
     sign_in = decode_sign_in(text)
     if client_id is not None and sign_in.client_id != client_id:
-        raise GrantError(GrantFault.OTHER_CLIENT)
+        raise GrantError(GrantFault.OTHER_CLIENT, sign_in.user_id)
     if used is not None:
-        raise GrantError(GrantFault.USED)
+        raise GrantError(GrantFault.USED, sign_in.user_id)
     if to_micros(now) >= ends:
-        raise GrantError(GrantFault.EXPIRED)
+        raise GrantError(GrantFault.EXPIRED, sign_in.user_id)
     return sign_in, family
 
 
@@ -277,11 +279,11 @@ def use_code(
     text, resource, scope, nonce, redirect_uri, challenge, ends, used = row
     sign_in = decode_sign_in(text)
     if sign_in.client_id != client_id:
-        raise GrantError(GrantFault.OTHER_CLIENT)
+        raise GrantError(GrantFault.OTHER_CLIENT, sign_in.user_id)
     if used is not None:
-        raise GrantError(GrantFault.USED)
+        raise GrantError(GrantFault.USED, sign_in.user_id)
     if to_micros(now) >= ends:
-        raise GrantError(GrantFault.EXPIRED)
+        raise GrantError(GrantFault.EXPIRED, sign_in.user_id)
     connection.execute(
         "UPDATE authorization_codes SET used = ? WHERE digest = ?",
         (to_micros(now), digest_of(code)),

@@ -310,6 +310,7 @@ def test_a_code_is_used_once_by_its_client_where_it_was_sent(tenant: Services) -
         "invalid_grant",
         [54005],
     )
+    assert rig.audit_records(tenant.folder.root)[-1]["user"] == ALICE.upn
     refresh = post(
         tenant,
         f"{V1}/token",

@@ -378,6 +378,7 @@ def test_a_refresh_token_shown_again_later_ends_its_successors(tenant: Services)
     first = body(sign_in(tenant))["refresh_token"]
     second = body(refresh(tenant, first))["refresh_token"]
     assert refused(tenant, refresh(later(tenant, seconds=10), first)) == (*INVALID, USED)
+    assert rig.audit_records(tenant.folder.root)[-1]["user"] == ALICE.upn
     unknown = (*INVALID, "the token or code is unknown or revoked")
     assert refused(tenant, refresh(tenant, second)) == unknown
 
