@@ -94,12 +94,13 @@ def blobs_of(values: Iterable[str]) -> dict[bytes, str]:
     return found
 
 
-def same_key(blob: bytes, other: bytes) -> bool:
-    """Tell whether two blobs register one key, whatever else they say."""
-    one, two = decode_blob(blob, text=""), decode_blob(other, text="")
-    if one.public_key is not None and two.public_key is not None:
-        return one.public_key.digest == two.public_key.digest
-    return bool(one.key_id) and one.key_id == two.key_id
+def key_of(blob: bytes) -> bytes | None:
+    """Return the digest of the public key that a blob registers, whatever else it says.
+
+    None: it registers none that could log on.
+    """
+    key = decode_blob(blob, text="").public_key
+    return None if key is None else key.digest
 
 
 # -- computers' certificates, up -------------------------------------------------------------

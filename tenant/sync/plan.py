@@ -7,8 +7,8 @@ Rules
      device that never registered is nothing but its computer's certificate, and goes with it.
   3. A key goes down once, as a value that then stays as it is. A value of ours that somebody took
      away is written again, for the tenant says which keys there are. A value that is not ours
-     stays, and a key that somebody else registered on the account is not written a second time.
-     Nothing is added to an account that the settings leave out.
+     stays, and a key that somebody else registered, on this account or another, is not written a
+     second time. Nothing is added to an account that the settings leave out.
   4. Who is disabled in the directory is disabled in the tenant. A device that the tenant disabled
      itself stays so.
 """
@@ -28,7 +28,7 @@ from tenant.sync.mapping import (
     blobs_of,
     device_certificate,
     key_blob,
-    same_key,
+    key_of,
 )
 from tenant.sync.view import (
     DeviceObject,
@@ -261,6 +261,8 @@ class _Keys:
         self._problems = problems
         self._written = {(row.account, row.kid): row for row in journal.keys}
         self._there: dict[UUID, dict[bytes, str]] = {}
+        self._accounts = view.accounts
+        self._keys: dict[bytes, set[UUID]] | None = None
         owned = [(key, links[key.user]) for key in tenant.keys if key.user in links]
         wanted = {(account.guid, key.kid) for key, account in owned}
         leaving = [
@@ -292,13 +294,31 @@ class _Keys:
         except MappingError as error:
             self._refuse(account, str(error))
             return
-        # A value of ours that goes in this run, before anything is added, is in nobody's way.
-        staying = [other for other in there if (account.guid, other) not in self._leaving]
-        if any(same_key(blob, other) for other in staying):
+        owners = self._owners(key_of(blob))
+        if account.guid in owners:
             self._refuse(account, "somebody else registered this key there: it is left as it is")
+            self.forget += () if row is None else (row,)
+        elif owners:
+            # Row K04: on two accounts it would log on to neither, and anybody can learn a public
+            # key of somebody else's.
+            self._refuse(account, "another account of the directory has this key")
             self.forget += () if row is None else (row,)
         elif account.in_scope:
             self.add.append(KeyChange(account=account, kid=key.kid, blob=blob))
+
+    def _owners(self, key: bytes | None) -> set[UUID]:
+        """Return who has a key, however it is written. Read once, and only when one is to be added.
+
+        A value of ours that goes in this run, before anything is added, is in nobody's way.
+        """
+        if self._keys is None:
+            self._keys = {}
+            for account in self._accounts:
+                for blob in self._blobs(account):
+                    found = key_of(blob)
+                    if found is not None and (account.guid, blob) not in self._leaving:
+                        self._keys.setdefault(found, set()).add(account.guid)
+        return self._keys.get(key, set()) if key is not None else set()
 
     def _away(self, row: WrittenKey, account: DirectoryAccount | None) -> None:
         if account is None:

@@ -17,7 +17,7 @@ from tenant.sync.mapping import (
     blobs_of,
     device_certificate,
     key_blob,
-    same_key,
+    key_of,
 )
 from tests.tenant.sync.builders import NOW, certificate, key, material, number, rsa_key, spki
 
@@ -109,8 +109,9 @@ def test_values_are_told_by_their_octets_alone() -> None:
 
 def test_one_key_in_two_values_is_the_same_key() -> None:
     """Whatever device, time and source they give."""
-    assert same_key(key_blob(key()), key_blob(key(device_id=None, attested=True)))
-    assert not same_key(key_blob(key()), key_blob(key("bob")))
+    assert key_of(key_blob(key())) == key_of(key_blob(key(device_id=None, attested=True)))
+    assert key_of(key_blob(key())) != key_of(key_blob(key("bob")))
+    assert key_of(b"nonsense") is None
 
 
 # -- certificates ----------------------------------------------------------------------------

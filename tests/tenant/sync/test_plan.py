@@ -184,6 +184,29 @@ def test_a_key_that_somebody_else_registered_is_never_touched() -> None:
     assert _plan(view(theirs), TenantView(users=(LINKED,))) == Plan()
 
 
+def test_a_key_of_another_account_is_not_written() -> None:
+    """Row K04: whoever registers somebody else's public key would end that one's logons."""
+    bob = account("bob", 1102, key_values=(_value(key(device_id=None)),))
+    plan = _plan(view(ALICE, bob), TenantView(users=(LINKED,), keys=(key(),)))
+    assert plan.add_keys == ()
+    assert [(problem.name, problem.why) for problem in plan.problems] == [
+        ("alice", "another account of the directory has this key")
+    ]
+
+
+def test_a_key_that_goes_from_one_account_may_go_to_another() -> None:
+    """Removed from bob's account by this run, before it is added to alice's."""
+    bob = account("bob", 1102, key_values=(_value(key()),))
+    again = key(kid=number("second kid"))
+    plan = _plan(
+        view(ALICE, bob),
+        TenantView(users=(LINKED, user("bob", of=bob)), keys=(again,)),
+        Journal(keys=(_row(key(), bob),)),
+    )
+    assert [change.account.sam_account_name for change in plan.remove_keys] == ["bob"]
+    assert [change.kid for change in plan.add_keys] == [again.kid]
+
+
 def test_a_key_that_is_registered_anew_takes_the_place_of_its_old_value() -> None:
     """Removed and registered again between two runs: one run is enough."""
     there = replace(ALICE, key_values=(_value(key()),))
