@@ -5,7 +5,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from directory.backend import DirectoryError
+from directory.backend import DirectoryError, DirectoryFault
 from tenant.errors import DrsError
 from tenant.http.message import Note, Reply
 from tenant.services import Services
@@ -21,7 +21,9 @@ def registration(services: Services, *, status: int = 503) -> Iterator[sqlite3.C
     try:
         with services.database.write() as connection:
             yield connection
-    except DirectoryError:
+    except DirectoryError as error:
+        if error.kind is not DirectoryFault.UNAVAILABLE:
+            raise
         raise DrsError(
             status, "DirectoryError", "The directory is not available.", "database unavailable"
         ) from None

@@ -1,11 +1,14 @@
 """Who may register a Hello key, and on which device (MS-KPP 3.1.5.1.1.3; seed P1, phase C)."""
 
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
+from directory.backend import DirectoryError, DirectoryFault
 from tenant.errors import KppError, LoginError
 from tenant.http.message import Note, Request
 from tenant.login.bearer import Bearer, verify_bearer
@@ -43,6 +46,23 @@ def unauthorized(message: str, why: str, note: Note | None = None) -> KppError:
 def forbidden(message: str, why: str, note: Note | None = None) -> KppError:
     """Make the refusal of what this user may not do (403)."""
     return KppError(403, "authorization_error", message, why, note=note)
+
+
+@contextmanager
+def key_transaction(services: Services) -> Iterator[sqlite3.Connection]:
+    """Give the one transaction of a change: on disk when the block ends, or not at all.
+
+    Raises KppError when the database is not available (400, MS-KPP 3.1.5.1.1.3 step 4).
+    """
+    try:
+        with services.database.write() as connection:
+            yield connection
+    except DirectoryError as error:
+        if error.kind is not DirectoryFault.UNAVAILABLE:
+            raise
+        raise KppError(
+            400, "directory_error", "The directory is not available.", "database unavailable"
+        ) from None
 
 
 def bearer_of(services: Services, request: Request) -> Bearer:

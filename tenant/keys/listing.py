@@ -6,10 +6,9 @@ factor that a registration needs: a stolen password must not take somebody's cre
 
 from uuid import UUID
 
-from directory.backend import DirectoryError
 from tenant.errors import KppError
 from tenant.http.message import Note, Reply, Request
-from tenant.keys.authorization import bearer_of, check_mfa, find_user, forbidden
+from tenant.keys.authorization import bearer_of, check_mfa, find_user, forbidden, key_transaction
 from tenant.keys.request_rules import bad_request, check_request, reply_headers
 from tenant.services import Services
 from tenant.state import keys
@@ -35,21 +34,16 @@ async def delete_key(services: Services, request: Request) -> Reply:
     bearer = bearer_of(services, request)
     check_mfa(bearer, services.now(), services.config.mfa_freshness_s)
     note = Note(user=bearer.user.upn, key=str(kid))
-    try:
-        with services.database.write() as connection:
-            user = find_user(connection, bearer.user.object_id, note)
-            key = keys.key_by_kid(connection, kid)
-            if key is None:
-                raise KppError(
-                    404, "directory_error", "The key is not found.", "unknown key", note=note
-                )
-            if key.user != user.object_id:
-                raise forbidden("The key is another user's.", "another user's key", note)
-            keys.delete_key(connection, kid)
-    except DirectoryError:
-        raise KppError(
-            400, "directory_error", "The directory is not available.", "database unavailable"
-        ) from None
+    with key_transaction(services) as connection:
+        user = find_user(connection, bearer.user.object_id, note)
+        key = keys.key_by_kid(connection, kid)
+        if key is None:
+            raise KppError(
+                404, "directory_error", "The key is not found.", "unknown key", note=note
+            )
+        if key.user != user.object_id:
+            raise forbidden("The key is another user's.", "another user's key", note)
+        keys.delete_key(connection, kid)
     return Reply(status=200, headers=_headers(services, request), note=note)
 
 

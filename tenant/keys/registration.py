@@ -8,10 +8,10 @@ Rules
 """
 
 import sqlite3
+from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
-from directory.backend import DirectoryError
 from pki.errors import PkiError
 from pki.keys import PublicKey
 from tenant.drs.nonce import use_nonce
@@ -24,6 +24,7 @@ from tenant.keys.authorization import (
     check_mfa,
     find_registrant,
     forbidden,
+    key_transaction,
 )
 from tenant.keys.evidence import Evidence, EvidenceError, Finding, judge_evidence, read_evidence
 from tenant.keys.public_key import (
@@ -43,38 +44,46 @@ from tenant.state.nonces import NonceError
 BLOB_MAGIC: Final = b"RSA1"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Body:
     """The body of a registration, its key judged."""
 
-    __slots__ = ("evidence", "key", "material", "nonce", "upn")
+    key: PublicKey
+    material: bytes
+    """The key as it arrived."""
+    nonce: str | None
+    upn: str | None
+    evidence: Evidence | None
 
-    def __init__(self, data: bytes) -> None:
-        value = _object(data)
-        try:
-            kngc = text_member(value, "kngc")
-            self.nonce = optional_text(value, "Nonce")
-            self.upn = optional_text(value, "upn")
-            self.evidence: Evidence | None = read_evidence(value)
-        except JsonError as error:
-            raise bad_request(
-                "A member of the request is missing or of another type.", error.why
-            ) from None
-        except EvidenceError as error:
-            raise bad_request("The attestation data is not valid.", error.why) from None
-        try:
-            self.material = decode_base64(kngc, MAX_KEY_OCTETS)
-        except Base64Error:
-            raise bad_request("kngc is not valid Base64.", "kngc is no Base64") from None
-        self.key = self._key()
 
-    def _key(self) -> PublicKey:
-        try:
-            if self.material[:4] == BLOB_MAGIC:
-                return read_public_key(self.material)
-            why = "the key is malformed"
-        except PkiError as error:
-            why = key_reason(error)
-        raise bad_request("The key is not acceptable.", why)
+def _read_body(data: bytes) -> _Body:
+    value = _object(data)
+    try:
+        kngc = text_member(value, "kngc")
+        nonce = optional_text(value, "Nonce")
+        upn = optional_text(value, "upn")
+        evidence = read_evidence(value)
+    except JsonError as error:
+        raise bad_request(
+            "A member of the request is missing or of another type.", error.why
+        ) from None
+    except EvidenceError as error:
+        raise bad_request("The attestation data is not valid.", error.why) from None
+    try:
+        material = decode_base64(kngc, MAX_KEY_OCTETS)
+    except Base64Error:
+        raise bad_request("kngc is not valid Base64.", "kngc is no Base64") from None
+    return _Body(key=_key(material), material=material, nonce=nonce, upn=upn, evidence=evidence)
+
+
+def _key(material: bytes) -> PublicKey:
+    try:
+        if material[:4] == BLOB_MAGIC:
+            return read_public_key(material)
+        why = "the key is malformed"
+    except PkiError as error:
+        why = key_reason(error)
+    raise bad_request("The key is not acceptable.", why)
 
 
 def _object(data: bytes) -> JsonObject:
@@ -91,24 +100,19 @@ async def register_key(services: Services, request: Request) -> Reply:
     they were made for. A member `upn` must name the token's user, if it is there.
     """
     check_request(request)
-    body = _Body(request.body)
+    body = _read_body(request.body)
     now = services.now()
     bearer = bearer_of(services, request)
     check_mfa(bearer, now, services.config.mfa_freshness_s)
-    try:
-        with services.database.write() as connection:
-            registrant = find_registrant(connection, bearer)
-            if body.upn is not None and body.upn.lower() != registrant.user.upn.lower():
-                raise forbidden(
-                    "A key can be registered for the token's user only.",
-                    "another user in the body",
-                    registrant.note,
-                )
-            key = _registered(connection, services, request, registrant, body)
-    except DirectoryError:
-        raise KppError(
-            400, "directory_error", "The directory is not available.", "database unavailable"
-        ) from None
+    with key_transaction(services) as connection:
+        registrant = find_registrant(connection, bearer)
+        if body.upn is not None and body.upn.lower() != registrant.user.upn.lower():
+            raise forbidden(
+                "A key can be registered for the token's user only.",
+                "another user in the body",
+                registrant.note,
+            )
+        key = _registered(connection, services, request, registrant, body)
     answer = {"kid": str(key.kid), "upn": registrant.user.upn}
     receipt = key_receipt(services, registrant.user, key, now)
     if receipt is not None:

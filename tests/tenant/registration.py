@@ -2,7 +2,9 @@
 
 import base64
 import json
-from collections.abc import Mapping
+import sqlite3
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -13,6 +15,7 @@ from uuid import UUID
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
+from directory.backend import DirectoryError, DirectoryFault
 from directory.keymaterial import MaterialForm, encode_key_material
 from pki.ca import self_signed_hello_certificate
 from pki.chain import TrustPool
@@ -23,6 +26,7 @@ from tenant.config import TenantConfig
 from tenant.http.message import Reply
 from tenant.services import Services
 from tenant.state import devices, users
+from tenant.state.database import Database
 from tenant.state.devices import DeviceRecord, JoinType
 from tenant.state.users import User
 from tests.rig.tenant import NOW, REGISTRATION, TENANT_ID, ask, services
@@ -235,6 +239,25 @@ def hybrid_body(
         "JoinType": join_type,
         "attributes": whole["attributes"],
     }
+
+
+class FullDisk:
+    """A database that can be read and not written."""
+
+    def __init__(self, database: Database) -> None:
+        """Read this one."""
+        self.read = database.read
+
+    @contextmanager
+    def write(self) -> Iterator[sqlite3.Connection]:
+        """Fail as SQLite does."""
+        raise DirectoryError(DirectoryFault.UNAVAILABLE, "SQLITE_FULL")
+        yield  # a generator, as the real one
+
+
+def fill_disk(lab: Lab) -> None:
+    """Let nothing be written any more."""
+    object.__setattr__(lab.tenant, "database", FullDisk(lab.tenant.database))
 
 
 def refusal(reply: Reply) -> tuple[int, str, str]:

@@ -17,7 +17,9 @@ from tests.tenant.registration import (
     COMPUTER_SID,
     Lab,
     body_of,
+    fill_disk,
     hybrid_body,
+    join_body,
     make_lab,
     numbers,
     refusal,
@@ -231,6 +233,17 @@ def test_a_path_that_names_no_device_fails(lab: Lab) -> None:
     device = lab.joined("one")
     reply = leave(lab, "x", device.certificate)
     assert refusal(reply) == (400, "BadRequest", "device id is no GUID")
+
+
+def test_what_cannot_be_written_is_said(lab: Lab) -> None:
+    """MS-DVRJ 3.1.5.1.2.3: 400 when the object cannot be removed; 503 for what can be repeated."""
+    device = lab.joined("one")
+    fill_disk(lab)
+    unavailable = ("DirectoryError", "database unavailable")
+    reply = leave(lab, device.device_id, device.certificate)
+    assert refusal(reply) == (400, *unavailable)
+    assert refusal(lab.hybrid(hybrid_body(lab, "two"))) == (503, *unavailable)
+    assert refusal(lab.join(join_body("three"))) == (503, *unavailable)
 
 
 def test_a_disabled_device_may_go(lab: Lab) -> None:

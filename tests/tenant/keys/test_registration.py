@@ -26,6 +26,7 @@ from tests.tenant.registration import (
     Lab,
     blob,
     body_of,
+    fill_disk,
     key,
     key_refusal,
     make_lab,
@@ -388,6 +389,14 @@ def test_a_user_has_so_many_keys_and_no_more(lab: Lab, device: DeviceRecord) -> 
             )
     reply = lab.register(hello(), token=lab.token(device_id=device.device_id))
     assert key_refusal(reply) == (400, "directory_error", "too many keys of the user")
+
+
+def test_a_key_that_cannot_be_written_is_said(lab: Lab, device: DeviceRecord) -> None:
+    """MS-KPP 3.1.5.1.1.3 step 4: 400."""
+    fill_disk(lab)
+    reply = lab.register(hello(), token=lab.token(device_id=device.device_id))
+    assert key_refusal(reply) == (400, "directory_error", "database unavailable")
+    assert key_refusal(delete(lab, UUID(int=1), lab.token()))[2] == "database unavailable"
 
 
 # -- attestation: row R08 --------------------------------------------------------------------
