@@ -67,6 +67,7 @@ from pki.certificate import Certificate
 from pki.keys import public_key_from_cryptography, public_key_from_spki
 from pki.ocsp import encode_ocsp_request
 from pki.ocsp_bundle import encode_bundle
+from tenant.keys.tpm import split_statement
 from tests.fuzz import realm
 from tests.fuzz.targets import CORPUS, attestation, ocsp_request, recorded
 from tests.fuzz.targets.fast import pats_tgt
@@ -554,11 +555,15 @@ def ocsp_responses() -> None:
 
 
 def attestations() -> None:
-    """Record an attestation in each form, and one of another key."""
+    """Record an attestation in each form, one of another key, and the parts of one."""
     keys = [rsa.generate_private_key(65537, 2048).public_key() for _ in range(2)]
     good = Claim(key=keys[0], nonce=attestation.NONCE, signer=attestation.AIK)
+    parts = split_statement(good.build())
     _write(
         "attestation",
+        attest=parts.attest,
+        public_area=parts.public_area,
+        signature=parts.signature,
         good=good.build(),
         good_bare_public=replace(good, bare_public=True).build(),
         another_key=replace(good, key=keys[1]).build(),
