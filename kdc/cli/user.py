@@ -279,7 +279,7 @@ def set_fields(
     not_delegated: bool | None,
     supported_enctypes: int | None,
 ) -> None:
-    """Change fields of an account; those not named stay as they are."""
+    """Change fields of an account; others stay as they are."""
     changes = AccountChanges(
         upn=UNCHANGED if upn is None else upn or None,
         smartcard_required=UNCHANGED if smartcard_required is None else smartcard_required,

@@ -28,7 +28,7 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 def command(
     ctx: click.Context, name: str, add: Path | None, remove: Path | None, as_json: bool
 ) -> None:
-    """Show the certificates in an account's userCertificate, add or remove one.
+    """Show, add or remove certificates in userCertificate.
 
     A computer that asks for its hybrid join puts a self-signed certificate there whose subject is
     CN=objectGUID (kdc user show says it); tenant sync takes it to the tenant. It logs nobody on. In

@@ -140,7 +140,10 @@ def _switch(ctx: click.Context, device: str, *, enabled: bool) -> str:
 @state_option
 @click.pass_context
 def disable(ctx: click.Context, device: str) -> None:
-    """Refuse everything that a device signs: no PRT, and no keys registered on it."""
+    """Refuse everything that a device signs.
+
+    It gets no PRT, and no key is registered on it.
+    """
     click.echo(f"disabled {_switch(ctx, device, enabled=False)}")
 
 

@@ -128,9 +128,9 @@ def _bad_code(fault: GrantFault) -> CliError:
 @state_option
 @click.pass_context
 def approve_mfa(ctx: click.Context, user: str, seconds: int) -> None:
-    """Let the next sign-in of USER with the right password count as one with a second factor.
+    """Let the next sign-in of USER pass as one with a second factor.
 
-    It stands for the tap on a telephone, given beforehand; one sign-in uses it up.
+    It needs the right password all the same. It stands for the tap on a telephone, given beforehand; one sign-in uses it up.
     """
     with open_tenant(ctx) as tenant, tenant.database.write() as connection:
         found = tenant.find_user(connection, user)
@@ -162,9 +162,9 @@ def _check_registered(user: User) -> None:
 @state_option
 @click.pass_context
 def authenticator(ctx: click.Context, user: str, out: Path) -> None:
-    """Give USER an authenticator: one-time codes (RFC 6238) for the sign-in's pages.
+    """Give USER an authenticator for one-time codes.
 
-    It replaces an older one.
+    Codes are those of RFC 6238, for the pages of the sign-in. It replaces an older one.
     """
     with open_tenant(ctx) as tenant:
         master_key = MasterKey.load(tenant.folder.master_key)
@@ -186,7 +186,10 @@ def authenticator(ctx: click.Context, user: str, out: Path) -> None:
 @state_option
 @click.pass_context
 def unlock(ctx: click.Context, user: str) -> None:
-    """Forget the wrong passwords of USER: ten in a row lock a name for a while."""
+    """Forget the wrong passwords of USER.
+
+    Ten in a row lock a name for a while.
+    """
     with open_tenant(ctx) as tenant, tenant.database.write() as connection:
         found = tenant.find_user(connection, user)
         lockouts.clear(connection, found.upn)

@@ -168,9 +168,11 @@ def show(ctx: click.Context, as_json: bool, caller: Caller) -> None:
 @state_option
 @click.pass_context
 def check(ctx: click.Context, caller: Caller) -> None:
-    """Check that computers find this tenant by the object: exit 0, else 1, or 3 without one.
+    """Check that computers find this tenant by the object.
 
-    With --bind-dn of a computer or ordinary user it is read as those read it.
+    Exit code 0 when they do, else 1, or 3 without an object.
+
+        With --bind-dn of a computer or ordinary user it is read as those read it.
     """
     with _open(ctx, caller) as place:
         found = place.read()

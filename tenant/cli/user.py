@@ -207,7 +207,10 @@ def set_mfa(ctx: click.Context, name: str, mode: str) -> None:
 @state_option
 @click.pass_context
 def disable(ctx: click.Context, name: str) -> None:
-    """Refuse every sign-in of a user; tokens that were issued end by themselves."""
+    """Refuse every sign-in of a user.
+
+    Access tokens that were issued end by themselves.
+    """
     click.echo(f"disabled {_change(ctx, name, lambda user: replace(user, enabled=False)).upn}")
 
 
@@ -225,7 +228,7 @@ def enable(ctx: click.Context, name: str) -> None:
 @state_option
 @click.pass_context
 def sign_out(ctx: click.Context, name: str) -> None:
-    """End what a user's sign-ins left: PRTs, refresh tokens and codes, on every device.
+    """End a user's PRTs, refresh tokens and codes on every device.
 
     Access tokens end by themselves, within `access_token_life_s`.
     """

@@ -335,7 +335,7 @@ def test_changed_revocation_list_counts_without_a_reload(
     folder: StateFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As in a realm of its own store: what was revoked is refused within a second or so."""
-    monkeypatch.setattr("kdc.server.certificates.WATCH_S", 0.0)
+    monkeypatch.setattr("kdc.server.certificate_watch.WATCH_S", 0.0)
     handler = open_handler(folder)
     before = handler.realm.certificates
     handler.begin(as_req("alice"), PEER, now())

@@ -356,3 +356,10 @@ def test_show_says_how_clients_are_pointed_here(shell: Shell) -> None:
     said = shell.run("show")
     assert "HTTPS_PROXY=http://127.0.0.1:8444" in said
     assert f"REQUESTS_CA_BUNDLE={(shell.folder / 't/pki/ca.pem').resolve()}" in said
+
+
+def test_lists_of_commands_are_not_cut_short(empty: Shell) -> None:
+    """The first sentence of each fits."""
+    for noun in ("", *main.NOUNS):
+        listed = empty.run(*filter(None, (noun,)), "--help").partition("Commands:")[2]
+        assert "..." not in listed, noun
