@@ -128,9 +128,10 @@ def _bad_code(fault: GrantFault) -> CliError:
 @state_option
 @click.pass_context
 def approve_mfa(ctx: click.Context, user: str, seconds: int) -> None:
-    """Let the next sign-in of USER pass as one with a second factor.
+    """Let the next sign-in of USER pass with a second factor.
 
-    It needs the right password all the same. It stands for the tap on a telephone, given beforehand; one sign-in uses it up.
+    It needs the right password all the same. This stands for the tap on a telephone, given
+    beforehand; one sign-in uses it up.
     """
     with open_tenant(ctx) as tenant, tenant.database.write() as connection:
         found = tenant.find_user(connection, user)

@@ -170,9 +170,8 @@ def show(ctx: click.Context, as_json: bool, caller: Caller) -> None:
 def check(ctx: click.Context, caller: Caller) -> None:
     """Check that computers find this tenant by the object.
 
-    Exit code 0 when they do, else 1, or 3 without an object.
-
-        With --bind-dn of a computer or ordinary user it is read as those read it.
+    Exit code 0 when they do, else 1, or 3 without an object. With --bind-dn of a computer or
+    ordinary user it is read as those read it.
     """
     with _open(ctx, caller) as place:
         found = place.read()
