@@ -189,9 +189,9 @@ def create_file(path: Path, schema: str) -> sqlite3.Connection:
     try:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.executescript(f"BEGIN IMMEDIATE; {schema} COMMIT;")
-    except sqlite3.Error as error:
+    except sqlite3.Error as refused:
         connection.close()
-        raise unavailable(error) from error
+        raise unavailable(refused) from refused
     return connection
 
 

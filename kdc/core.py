@@ -110,22 +110,23 @@ class Core:
             )
         except SealedRefusal as sealed:
             return self._refused(sealed.refusal, None, now, exchange, facts, sealed=sealed)
-        except KdcError as error:
-            if doubt is not None and error.code in doubt.codes:
+        # Each kind under a name of its own, which mypyc gives one type.
+        except KdcError as refusal:
+            if doubt is not None and refusal.code in doubt.codes:
                 return self._refused(doubt.refusal, request, now, exchange, facts, tunnel)
             # Under no other name: a variable would keep the error, and the error this frame.
-            return self._refused(error, request, now, exchange, facts, tunnel)
-        except PkiError as error:
-            facts["detail"] = error.detail
-            why = f"the message is not valid DER: {error.fault.value}"
+            return self._refused(refusal, request, now, exchange, facts, tunnel)
+        except PkiError as malformed:
+            facts["detail"] = malformed.detail
+            why = f"the message is not valid DER: {malformed.fault.value}"
             unread = KdcError(ErrorCode.KRB_ERR_GENERIC, why)
             return self._refused(unread, request, now, exchange, facts, tunnel)
-        except DirectoryError as error:
-            if not isinstance(error, NeedsFetch):
-                log.error("account store: %s", error)
-                facts["detail"] = error.detail
-            known = doubt is not None and isinstance(error, NeedsFetch)
-            failed = doubt.refusal if doubt and known else refusal_from_directory(error)
+        except DirectoryError as failure:
+            if not isinstance(failure, NeedsFetch):
+                log.error("account store: %s", failure)
+                facts["detail"] = failure.detail
+            known = doubt is not None and isinstance(failure, NeedsFetch)
+            failed = doubt.refusal if doubt and known else refusal_from_directory(failure)
             return self._refused(failed, request, now, exchange, facts, tunnel)
         # The one boundary: a bug must not take the worker down.
         except Exception as error:  # noqa: BLE001

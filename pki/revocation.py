@@ -11,7 +11,6 @@ Rules
      be unknown, not be forgotten.
 """
 
-import copy
 import hashlib
 from collections.abc import Iterable
 from contextlib import suppress
@@ -91,8 +90,9 @@ class RevocationSource:
 
     def with_fetched(self, fetched: OcspBundle) -> "RevocationSource":
         """Return the same lists and responses with other fetched ones."""
-        other = copy.copy(self)
-        other.fetched = fetched
+        other = RevocationSource(self.policy, self._profile, fetched=fetched)
+        other._crls = self._crls
+        other._responses = self._responses
         return other
 
     def marks(self, certificates: Iterable[bytes]) -> tuple[bytes | None, ...]:

@@ -73,9 +73,10 @@ _IPV4_INFO = struct.Struct("=i4s4s")
 _ANCILLARY_BYTES: Final = 64
 
 _Ancillary = list[tuple[int, int, bytes]]
+_SocketAddress = tuple[str, int] | tuple[str, int, int, int]
 
 
-def peer_address(sockaddr: tuple[str, int]) -> str:
+def peer_address(sockaddr: _SocketAddress) -> str:
     """Return the address in plain form: no zone, and IPv4 where a socket for both says ::ffff:."""
     address = sockaddr[0]
     if ":" in address:
@@ -169,7 +170,7 @@ class UdpEndpoint:
             self._answer_within_budget(slot, message, peer, later)
         return True
 
-    def _send(self, ancillary: _Ancillary, sockaddr: tuple[str, int], reply: bytes | None) -> None:
+    def _send(self, ancillary: _Ancillary, sockaddr: _SocketAddress, reply: bytes | None) -> None:
         """Send a reply; nothing for None, or while it is still to come (LATER)."""
         if not reply or self._sock.fileno() < 0:
             return
@@ -222,7 +223,7 @@ class UdpEndpoint:
         message: bytes,
         peer: Peer,
         ancillary: _Ancillary,
-        sockaddr: tuple[str, int],
+        sockaddr: _SocketAddress,
         reply: bytes | None,
     ) -> None:
         """Send a reply and charge its size, unless it is an error that amplifies."""
