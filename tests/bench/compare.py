@@ -1,6 +1,6 @@
 """AS and TGS replies per second of a KDC's own processor time: ours beside MIT's and Heimdal's.
 
-    python -m tests.bench.compare --folder F [--rounds 3] [--mit PREFIX]
+    python -m tests.bench.compare --folder F [--rounds 3] [--mit PREFIX] [--keytrust KDC]
         [--heimdal ROOT] [--json F] [--markdown F]
 
 All KDCs run at the same time, each one process on core 0, and are loaded in turn by `kdc load`,
@@ -35,6 +35,7 @@ from tests.bench.rivals import (
 )
 
 OURS: Final = "Keytrust"
+WHEEL: Final = "Keytrust wheel"
 _ROOT: Final = Path(__file__).parents[2]
 
 WORK: Final = {
@@ -147,9 +148,13 @@ def ratios(found: list[Measured], work: str, ours: str, theirs: str) -> list[flo
 
 def table(rivals: list[Rival], works: list[str], found: list[Measured]) -> list[list[str]]:
     """Make the rows of the table: for each work the medians, R, and our ratio to each other KDC."""
-    others = [rival.name for rival in rivals if rival.name != OURS]
-    names = [*others, OURS]
-    head = ["work", *(f"{n} per CPU s (R)" for n in names), *(f"ours / {n}" for n in others)]
+    ours = [rival.name for rival in rivals if rival.name in (OURS, WHEEL)]
+    others = [rival.name for rival in rivals if rival.name not in ours]
+    names = [*others, *ours]
+    pairs = [(one, other) for one in ours for other in others]
+    if WHEEL in ours:
+        pairs.append((WHEEL, OURS))
+    head = ["work", *(f"{n} per CPU s (R)" for n in names), *(f"{a} / {b}" for a, b in pairs)]
     rows = [[*head, "must"]]
     for work in works:
         row = [work]
@@ -158,8 +163,8 @@ def table(rivals: list[Rival], works: list[str], found: list[Measured]) -> list[
             rate = statistics.median(one.per_cpu_s for one in got) if got else 0.0
             r = statistics.median(one.per_cpu_s / one.signs_per_s for one in got) if got else 0.0
             row.append(f"{rate:.0f} ({r:.3g})" if got else "-")
-        for name in others:
-            both = ratios(found, work, OURS, name)
+        for one, other in pairs:
+            both = ratios(found, work, one, other)
             row.append(f"{statistics.median(both):.2f}" if both else "-")
         goals = [
             f"{goal:g} x {name}"
@@ -191,6 +196,11 @@ def main() -> int:
         metavar="PREFIX",
         help="another build of MIT's, by the prefix it is installed in; may be repeated",
     )
+    parser.add_argument(
+        "--keytrust",
+        metavar="KDC",
+        help="measure a further `kdc` of ours beside this tree's: that of an installed wheel",
+    )
     parser.add_argument("--heimdal", type=Path, help="where Heimdal's packages are unpacked")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--markdown", type=Path)
@@ -207,6 +217,8 @@ def main() -> int:
         "heimdal": heimdal,
         "keytrust": keytrust(),
     }
+    if options.keytrust:
+        servers["wheel"] = keytrust(WHEEL, program=options.keytrust)
     with contextlib.ExitStack() as stack:
         for name, serve in servers.items():
             try:
@@ -216,6 +228,7 @@ def main() -> int:
                 print(f"left out: {error}", file=sys.stderr)
         found = rounds(rivals, works, options.rounds)
     shown = markdown(table(rivals, works, found))
+    shown += "".join(f"\n{rival.name}: {rival.version}\n" for rival in rivals)
     shown += "".join(f"\nLeft out: {why}\n" for why in left_out)
     print(shown, end="")
     if options.markdown:

@@ -25,6 +25,15 @@ _PROGRAM: Final = (
 installed elsewhere."""
 
 
+def version(program: str | None = None) -> str:
+    """Return what `kdc --version` says: number, and whether it is compiled."""
+    command = [program] if program else _PROGRAM
+    done = subprocess.run(
+        [*command, "--version"], cwd=_ROOT, check=True, text=True, capture_output=True
+    )
+    return done.stdout.strip()
+
+
 def kdc(*arguments: str, text: str | None = None) -> None:
     """Run one command of `kdc`."""
     subprocess.run(
@@ -98,10 +107,15 @@ def _files(pid: int) -> set[str]:
 
 
 @contextmanager
-def serving(folder: Path, *, workers: int, cores: set[int] | None = None) -> Iterator[Server]:
-    """Run `kdc serve` on a free port, on some cores only; its log is `log` in the folder."""
+def serving(
+    folder: Path, *, workers: int, cores: set[int] | None = None, program: str | None = None
+) -> Iterator[Server]:
+    """Run `kdc serve` on a free port, on some cores only; its log is `log` in the folder.
+
+    program: another `kdc` than that which is measured otherwise.
+    """
     log = folder / "log"
-    command = [*_PROGRAM, "serve", "--state", str(folder)]
+    command = [*([program] if program else _PROGRAM), "serve", "--state", str(folder)]
     with log.open("w") as errors:
         supervisor = subprocess.Popen(
             [*command, "--listen", f"127.0.0.1:{free_port()}", "--workers", str(workers)],

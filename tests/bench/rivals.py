@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from tests.bench.realm import PASSWORD, kdc, make_realm, serving
+from tests.bench.realm import PASSWORD, kdc, make_realm, serving, version
 from tests.bench.realm import REALM as OUR_REALM
 from tests.negative.mit import REALM as MIT_REALM
 from tests.negative.mit import mit_world, pem_of_certificate, pem_of_key, served_by_mit
@@ -66,10 +66,12 @@ def keytrust(
     works: tuple[str, ...] = ("modp14", "p256", "password", "tgs"),
     kdc_key: str = "rsa2048",
     settings: str = "",
+    program: str | None = None,
 ) -> Callable[[Path], contextlib.AbstractContextManager[Rival]]:
     """Return what serves a realm of ours with one worker.
 
-    kdc_key: of the KDC's certificate. settings: lines for its kdc.toml.
+    kdc_key: of the KDC's certificate. settings: lines for its kdc.toml. program: the `kdc` of a
+    wheel that is installed elsewhere, the compiled one for instance.
     """
 
     @contextlib.contextmanager
@@ -78,12 +80,12 @@ def keytrust(
         if not (folder / "rival").exists():
             kdc("service", "add", SERVICE, "--state", str(folder))
             (folder / "rival").touch()
-        with serving(folder, workers=1, cores=_cores()) as server:
+        with serving(folder, workers=1, cores=_cores(), program=program) as server:
             port = server.address[1]
             anchor = folder / "pki" / "ca.pem"
             yield Rival(
                 name=name,
-                version=os.environ.get("BENCH_KDC", "this tree"),
+                version=version(program),
                 options=_target(port, OUR_REALM, anchor, PASSWORD, folder),
                 keys=folder / "keys",
                 trust="keytrust",
