@@ -116,6 +116,7 @@ def _examine(
     yield from certificates.check_certificates(patient)
     yield from guarded("machine.clock", machine.check_clock(patient))
     yield from guarded("machine.limits", machine.check_limits(patient.config))
+    yield from guarded("machine.form", machine.check_form())
     for pair in ports.values():
         yield from pair
     if given is None:  # another address is not where kdc.toml lets passwords be changed

@@ -13,6 +13,7 @@ import click
 
 from kdc.cli.errors import CliError, ExitCode, explain
 from kdc.cli.output import show_error
+from kdc.form import FORM
 from kdc.server.core_dumps import forbid_core_dumps
 
 NOUNS: dict[str, tuple[str, str]] = {
@@ -63,7 +64,9 @@ class _Nouns(click.Group):
 
 @click.command(cls=_Nouns, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--state", metavar="DIR", help="State folder; else KDC_STATE, else ./.kdc.")
-@click.version_option(package_name="keytrust-kdc", prog_name="kdc")
+@click.version_option(
+    package_name="keytrust-kdc", prog_name="kdc", message=f"%(prog)s, version %(version)s ({FORM})"
+)
 @click.pass_context
 def root(ctx: click.Context, state: str | None) -> None:
     """Run a Kerberos KDC whose users sign in with keys and certificates.

@@ -25,6 +25,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
+from kdc.form import FORM
 from kdc.server.child import Child
 from kdc.server.companion import Companion, run_companion
 from kdc.server.control import (
@@ -339,6 +340,7 @@ class Supervisor:
         parts = [
             f"realm {self._settings.realm} ready on {where}",
             f"{count} worker" if count == 1 else f"{count} workers",
+            FORM,
             *([f"kpasswd on {describe_sockets(kpasswd)}"] if kpasswd else []),
             *self._companion_addresses,
             f"pid {os.getpid()}",

@@ -39,7 +39,7 @@ def web_port(server: Server) -> int:
 def test_ready_line_names_the_companions_addresses(tmp_path: Path) -> None:
     """It comes when workers and companion are ready."""
     with running(tmp_path, companions="after") as server:
-        pattern = r"keytrust: .*\), 2 workers, web on 127\.0\.0\.1:\d+, pid \d+\n"
+        pattern = r"keytrust: .*\), 2 workers, \w+, web on 127\.0\.0\.1:\d+, pid \d+\n"
         assert re.fullmatch(pattern, server.ready_line), server.ready_line
         assert companion_pid(server) in server.worker_pids()
         assert len(server.worker_pids()) == 3

@@ -38,7 +38,7 @@ def test_ready_line_names_realm_addresses_and_workers(tmp_path: Path) -> None:
     with running(tmp_path, listen=("127.0.0.1:0", "[::1]:0")) as server:
         pattern = (
             r"keytrust: realm LAB\.TEST ready on 127\.0\.0\.1:(\d+) \(udp, tcp\), "
-            r"\[::1\]:(\d+) \(udp, tcp\), 2 workers, pid (\d+)\n"
+            r"\[::1\]:(\d+) \(udp, tcp\), 2 workers, (?:compiled|interpreted), pid (\d+)\n"
         )
         found = re.fullmatch(pattern, server.ready_line)
         assert found is not None, server.ready_line

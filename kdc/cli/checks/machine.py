@@ -18,6 +18,7 @@ from kdc.client.password import PasswordMechanism
 from kdc.client.transport import KdcAddress, Protocol, exchange
 from kdc.config import KdcConfig
 from kdc.config_values import format_address, parse_address
+from kdc.form import FORM
 from kdc.server.listen import Address, bind
 from kdc.wire.rfc4120 import KrbError
 from pki import asn1
@@ -93,6 +94,12 @@ def check_limits(config: KdcConfig) -> Iterator[Finding]:
         )
     else:
         yield ok("machine.open_files", f"a worker may open the {needed} files it may need")
+
+
+def check_form() -> Iterator[Finding]:
+    """Say whether the compiled wheel runs or the source."""
+    slower = "" if FORM == "compiled" else ": each logon costs more (docs/performance.md)"
+    yield ok("machine.form", f"this KDC runs {FORM}{slower}")
 
 
 # -- ports -----------------------------------------------------------------------------------

@@ -106,6 +106,7 @@ def test_healthy_realm_is_all_ok(realm: Shell, healthy: str) -> None:
         *("certificates.kdc_key", "certificates.chain", "certificates.ca", "certificates.ca_dates"),
         *("certificates.logon_cas",),
         *("certificates.crl", "machine.clock", "machine.workers", "machine.open_files"),
+        "machine.form",
         *("server.ports", "logons.account", "logons.disabled", "logons.password", "logons.key"),
         *("logons.stranger", "logons.fast", "logons.wrong_password"),
     }

@@ -1,5 +1,6 @@
 """The contract of every command: exit codes, three-line errors, nothing loaded in vain."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -25,8 +26,8 @@ def test_every_noun_has_help(shell: Shell, noun: str) -> None:
 
 
 def test_version(shell: Shell) -> None:
-    """`kdc --version`."""
-    assert shell.ok("--version").out.startswith("kdc, version ")
+    """`kdc --version`, which also tells the compiled form from the source."""
+    assert re.fullmatch(r"kdc, version \S+ \((compiled|interpreted)\)\n", shell.ok("--version").out)
 
 
 def test_help_loads_no_noun() -> None:
