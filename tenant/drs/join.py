@@ -42,7 +42,11 @@ async def join(services: Services, request: Request) -> Reply:
     """Join or register a device (MS-DVRJ 3.1.5.1.1, with the cloud's join types and token)."""
     check_version(request, VERSIONS)
     upn, object_id = authenticated(services, request)
-    body = read_device_body(request.body)
+    try:
+        body = read_device_body(request.body)
+    except DrsError as error:
+        error.note = Note(user=upn)
+        raise
     if body.join_type not in (JoinType.JOINED, JoinType.REGISTERED):
         raise DrsError(
             400,

@@ -32,13 +32,15 @@ def device_request(
     return signed.public_bytes(serialization.Encoding.DER)
 
 
-def forged_request(key: PublicKey, signer: rsa.RSAPrivateKey, *, version: int = 0) -> bytes:
-    """Make a request for a key that the signer does not have, or of any numbers at all."""
+def forged_request(
+    key: PublicKey, signer: rsa.RSAPrivateKey, *, version: int = 0, attributes: bytes = b""
+) -> bytes:
+    """Make a request for a key that the signer need not have, of any numbers at all."""
     info = der.sequence(
         der.encode_integer(version),
         encode_name(simple_name((oids.ID_AT_COMMON_NAME, DEVICE_NAME))),
         key.spki_der(),
-        der.tlv(0xA0, b""),
+        der.tlv(0xA0, attributes),
     )
     signature = signer.sign(info, padding.PKCS1v15(), hashes.SHA256())
     return der.sequence(info, SHA256_WITH_RSA, der.encode_bit_string(signature))

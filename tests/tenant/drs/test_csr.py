@@ -71,6 +71,37 @@ def test_a_nonce_that_is_no_string_is_refused() -> None:
     assert refused(data) == "the nonce in the certificate request is no text"
 
 
+def with_attribute(*values: bytes, oid: str = NONCE_EXTENSION) -> bytes:
+    """A request with one attribute, signed."""
+    attribute = der.sequence(der.encode_oid(oid), der.tlv(der.SET, b"".join(values)))
+    key = public_key_from_cryptography(device_key().public_key())
+    return forged_request(key, device_key(), attributes=attribute)
+
+
+def test_a_nonce_as_an_attribute_is_found() -> None:
+    """The documents say "extension"; an attribute of that name is the other reading."""
+    found = read_device_request(with_attribute(der.encode_octet_string(b"the nonce")))
+    assert found.nonce == "the nonce"
+
+
+def test_attributes_that_are_not_known_are_ignored() -> None:
+    """Windows adds its own (OS version, the program that asked)."""
+    data = with_attribute(der.encode_integer(1), oid="1.3.6.1.4.1.311.13.2.3")
+    assert read_device_request(data).nonce is None
+
+
+def test_attributes_that_cannot_be_read_are_refused() -> None:
+    """One value each (RFC 2985 5.4.2), and DER."""
+    text = der.encode_octet_string(b"x")
+    why = "an attribute of the certificate request has not one value"
+    assert refused(with_attribute()) == why
+    assert refused(with_attribute(text, der.encode_octet_string(b"y"))) == why
+    why = "the certificate request's attributes cannot be read"
+    assert refused(with_attribute(b"\x05\x00", oid="1.2.840.113549.1.9.14")) == why
+    why = "the nonce in the certificate request is too long"
+    assert refused(with_attribute(der.encode_octet_string(bytes(5000)))) == why
+
+
 def test_another_name_is_refused() -> None:
     """aad-join-spec 2.1.1.1.1: the CN MUST be the one that marks a device's request."""
     why = "the certificate request has another name than a device's"

@@ -173,10 +173,25 @@ def test_another_kind_of_proof_is_refused(lab: Lab) -> None:
     assert refusal(reply) == (400, "BadRequest", "unknown client identity type")
 
 
+@pytest.mark.parametrize(
+    ("member", "why"),
+    [
+        ("ServerAdJoinData", "the member ServerAdJoinData is missing or no object"),
+        ("CertificateRequest", "the member CertificateRequest is missing or no object"),
+    ],
+)
+def test_a_body_without_its_parts_is_refused(lab: Lab, member: str, why: str) -> None:
+    """What the clients of the field send, and nothing less."""
+    body = hybrid_body(lab, "one")
+    del body[member]
+    assert refusal(lab.hybrid(body)) == (400, "BadRequest", why)
+
+
 def test_a_path_without_a_guid_is_refused(lab: Lab) -> None:
     """The path names the device."""
-    reply = lab.hybrid(hybrid_body(lab, "one"), guid="5e1c2f868f3c4a379c3e6a0c5a2f1b77")
-    assert refusal(reply) == (400, "BadRequest", "device id is no GUID")
+    for text in ("5e1c2f868f3c4a379c3e6a0c5a2f1b77", "x" * 36):
+        reply = lab.hybrid(hybrid_body(lab, "one"), guid=text)
+        assert refusal(reply) == (400, "BadRequest", "device id is no GUID")
 
 
 def test_a_userCertificate_that_cannot_be_used_is_refused(tmp_path: Path) -> None:  # noqa: N802  the attribute

@@ -330,6 +330,7 @@ def test_a_body_that_is_not_as_documented_is_refused(
     """MS-DVRJ 3.1.5.1.1.1: types and presence of members."""
     reply = lab.join(join_body("one", **members))
     assert refusal(reply) == (400, "BadRequest", why)
+    assert reply.note.user == "alice@lab.test"
 
 
 @pytest.mark.parametrize(
@@ -374,6 +375,13 @@ def test_a_user_who_was_disabled_meanwhile_is_refused(lab: Lab) -> None:
         users.delete(c, ALICE.object_id)
     reply = lab.join(join_body("one"), token=token)
     assert refusal(reply)[:2] == (401, "AuthenticationError")
+
+
+def test_a_nonce_before_any_was_given_out_is_refused(lab: Lab) -> None:
+    """A new tenant has no key for nonces yet."""
+    nonce = der.encode_octet_string(b"A" * 55)
+    body = join_body("one", CertificateRequest=encoded(device_request(key("one"), nonce=nonce)))
+    assert refusal(lab.join(body)) == (400, "BadRequest", "the nonce is none of ours")
 
 
 # -- attestation -----------------------------------------------------------------------------

@@ -304,6 +304,7 @@ def test_a_request_without_a_token_is_refused(lab: Lab) -> None:
         ("?api-version=1.0", (("Accept", "*/*"),), "Accept is not JSON"),
         ("?api-version=1.0", (("Accept", "text/xml"),), "Accept is not JSON"),
         ("?api-version=1.0", (JSON, ("client-request-id", "5")), "client-request-id"),
+        ("?api-version=1.0", (JSON, ("client-request-id", "x" * 36)), "client-request-id"),
         (
             "?api-version=1.0",
             (JSON, ("return-client-request-id", "false")),
@@ -443,6 +444,15 @@ def test_attestation_games_are_refused(tmp_path: Path, claim: dict[str, Any], wh
     assert stored(lab) == ()
 
 
+def test_a_nonce_serves_once(lab: Lab, device: DeviceRecord) -> None:
+    """Without an attestation, too; a refused registration leaves it unused."""
+    nonce = lab.nonce()
+    token = lab.token(device_id=device.device_id)
+    assert lab.register(hello("one", Nonce=nonce), token=token).status == 200
+    reply = lab.register(hello("two", Nonce=nonce), token=token)
+    assert key_refusal(reply) == (400, "invalid_request", "the nonce was used")
+
+
 def test_an_aik_without_a_known_root_is_refused(lab: Lab, device: DeviceRecord) -> None:
     """Row R08: AIK without a chain."""
     reply = lab.register(attested(lab), token=lab.token(device_id=device.device_id))
@@ -519,5 +529,6 @@ def test_a_key_is_not_deleted_without_a_fresh_second_factor(lab: Lab, device: De
     """Row R07: a stolen password takes nobody's credential away."""
     row = registered(lab, device)
     assert key_refusal(delete(lab, row.kid, lab.token(mfa=False)))[0] == 401
-    assert key_refusal(delete(lab, "5", lab.token()))[2] == "key id is no GUID"
+    for kid in ("5", "x" * 36):
+        assert key_refusal(delete(lab, kid, lab.token()))[2] == "key id is no GUID"
     assert stored(lab) == (row,)
