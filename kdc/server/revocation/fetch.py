@@ -198,12 +198,11 @@ class Fetching:
     def note_held(self, source: Source) -> None:
         """Note in a source what there is of it: files may have changed while nobody looked."""
         if source.kind == "ocsp":
-            if bytes.fromhex(source.certificate) not in self.responses:
-                source.this_update = source.next_update = None
-            return
-        crl = self._files.crl_at(crl_file(self._folder, source.key))
-        if crl is None:
-            source.this_update = source.next_update = None
+            there = bytes.fromhex(source.certificate) in self.responses
+        else:
+            there = self._files.crl_at(crl_file(self._folder, source.key)) is not None
+        if not there:
+            source.this_update = source.next_update = source.next_at = None
             source.etag = source.last_modified = ""
 
 

@@ -254,8 +254,10 @@ class Fetcher:
         if self._config.revocation == "off":
             return
         now = datetime.now(UTC)
+        # Later than that only a clock that was set back, or a longer interval, can have said.
+        latest = now + timedelta(seconds=self._config.fetch_interval_s)
         for source in self._table:
-            if source.key in self._tasks or (source.next_at or now) > now:
+            if source.key in self._tasks or now < (source.next_at or now) <= latest:
                 continue
             host = urlsplit(source.urls[0]).netloc
             if self._busy[source.kind] < AT_ONCE[source.kind] and self._busy[host] < AT_ONE_HOST:
@@ -290,10 +292,9 @@ class Fetcher:
             self._failed(source, f"cannot be written: {error.strerror}")
             return
         self._results[f"{source.kind} {found.result}"] += 1
-        if source.failures:
+        if self._complained.pop(_complaint(source), None) is not None:
             log.info("fetched again: %s", _told(source))
         source.failures, source.problem, source.fetched_at = 0, "", now
-        self._complained.pop(source.key, None)
         interval = self._config.fetch_interval_s
         # Spread, not secret.
         chance = random.random()  # noqa: S311
@@ -323,10 +324,10 @@ class Fetcher:
         interval = self._config.fetch_interval_s
         source.next_at = schedule.after_failure(now, source.failures, interval, chance)
         moment = asyncio.get_running_loop().time()
-        last = self._complained.get(source.key)
+        last = self._complained.get(_complaint(source))
         if last is not None and moment - last < COMPLAIN_S:
             return
-        self._complained[source.key] = moment
+        self._complained[_complaint(source)] = moment
         condition = source.condition(now)
         what = {
             "stale": "alarm: what there was has ended",
@@ -403,6 +404,11 @@ def _own_authorities(folder: StateFolder) -> frozenset[str]:
         return frozenset((issuer_id(Certificate(certificates_from_pem(pem)[0])),))
     except (OSError, PkiError, IndexError):
         return frozenset()
+
+
+def _complaint(source: Source) -> str:
+    """Return what is complained of once an hour: a list, or all that a responder is asked."""
+    return source.key if source.kind == "crl" else urlsplit(source.urls[0]).netloc
 
 
 def _told(source: Source) -> str:

@@ -52,9 +52,10 @@ class SourceTable:
             if (gone and key not in fixed) or (source.issuer and source.issuer not in issuers):
                 del self._sources[key]
         for key, one in fixed.items():
-            if self._sources.get(key) is None:
-                source = self._kept.get(key) or _new(one, issuers)
-                source.seen_at = None
+            known = self._sources.get(key)
+            source = known or self._kept.get(key) or _new(one, issuers)
+            source.seen_at = None
+            if known is None:
                 self._add(source)
 
     def see(self, wanted: Wanted, issuers: Mapping[str, str], now: datetime) -> Source | None:

@@ -176,6 +176,18 @@ def test_a_full_table_forgets_what_was_seen_longest_ago_and_nothing_that_stays()
     assert urls.isdisjoint(("http://x/1", "http://x/2"))
 
 
+def test_what_was_seen_and_is_named_stays_until_it_is_named_no_more() -> None:
+    """An administrator who names what a certificate named has it kept."""
+    table, issuers = SourceTable(), {"ca": "CN=CA"}
+    table.see(_wanted(0), issuers, NOW)
+    table.want([_wanted(0)], issuers, NOW)
+    for number in range(1, BOUNDS["crl"] + 2):
+        table.see(_wanted(number), issuers, NOW + timedelta(seconds=number))
+    assert "http://x/0" in {source.urls[0] for source in table}
+    table.want([], issuers, NOW)
+    assert "http://x/0" not in {source.urls[0] for source in table}
+
+
 def test_a_restart_goes_on_with_what_was_seen_and_drops_what_nobody_names() -> None:
     """What was learned from logons would else be learned by refusing them again."""
     table, issuers = SourceTable(), {"ca": "CN=CA"}
