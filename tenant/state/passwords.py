@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from typing import Final
 
 MAX_PASSWORD_OCTETS: Final = 256
+_MAX_TYPED_CHARS: Final = 2 * MAX_PASSWORD_OCTETS
+"""No spelling of an acceptable password is longer: of the characters that decompose, those of two
+octets make three code points at most, those of three octets four."""
 SALT_OCTETS: Final = 16
 _HASH_OCTETS: Final = 32
 _MAX_MEMORY: Final = 128 * 1024 * 1024
@@ -65,6 +68,10 @@ def is_password(candidate: str, stored: PasswordHash | None) -> bool:
 
 
 def _octets(password: str) -> bytes:
+    if len(password) > _MAX_TYPED_CHARS:
+        # Too long, whatever comes out. To normalize it takes time that grows with the square of the
+        # combining characters in a row, and no other thread runs meanwhile.
+        return bytes(MAX_PASSWORD_OCTETS + 1)
     # One spelling for every keyboard: Ä as one code point or as two (RFC 8265 4.2.2).
     return unicodedata.normalize("NFC", password).encode("utf-8", "surrogatepass")
 

@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 
 from directory.backend import DirectoryError, DirectoryFault
-from tenant.state import users
+from tenant.state import passwords, users
 from tenant.state.database import Database
 from tenant.state.passwords import DEFAULT_COST, NOBODY, PasswordHash, hash_password, is_password
 from tenant.state.users import MfaMode, User
@@ -113,6 +113,21 @@ def test_a_password_out_of_bounds_is_refused(password: str) -> None:
         hash_password(password, bytes(16), cost=2)
     assert not is_password(password, hash_password("x", bytes(16), cost=2))
     assert not is_password("\ud800", None)
+
+
+def test_the_longest_password_is_right_in_its_longest_spelling() -> None:
+    """Each of its characters is typed as three code points (RFC 8265 4.2.2)."""
+    composed, typed = "\u01d5" * 128, "U\u0308\u0304" * 128
+    assert is_password(typed, hash_password(composed, bytes(16), cost=16))
+
+
+def test_a_password_that_is_far_too_long_is_not_normalized(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ordering 100,000 combining characters takes a minute in which nobody else is answered."""
+    stored = hash_password("Fjord", bytes(16), cost=16)
+    monkeypatch.setattr(passwords, "unicodedata", None)
+    assert not is_password("a" + "\u0300" * 50_000 + "\u0316" * 50_000, stored)
+    with pytest.raises(ValueError, match="256 octets"):
+        hash_password("\u0316" * 100_000, bytes(16), cost=16)
 
 
 def test_nobodys_password_costs_as_much_and_is_never_right() -> None:
