@@ -3,7 +3,7 @@
 Rules
   1. An unknown name and a wrong password cost the same time and get the same answer.
   2. Guesses at one name are judged one after another; ten failures lock it (`state.lockouts`).
-     A wrong one-time code is a failure, too.
+     A wrong one-time code is a failure, too, and no password alone makes up for it.
   3. The second factor is asked for only after the password was right.
 """
 
@@ -65,8 +65,9 @@ async def prove_password(
         async with services.password_work.turn(name):
             user = await _right_password(services, name, password, now)
             mfa_time = _second_factor(services, user, name, now, demands_mfa, code)
-            with services.database.write() as connection:
-                lockouts.clear(connection, name)
+            if mfa_time is not None or not user.mfa_registered:
+                with services.database.write() as connection:
+                    lockouts.clear(connection, name)
     except BusyError:
         raise faults.busy() from None
     return Proof(user=user, auth_time=now, mfa_time=mfa_time)

@@ -191,6 +191,21 @@ def test_one_time_codes_are_guessed_ten_times(tenant: Services) -> None:
     assert told(enter(tenant, codes["user_code"]))[:12] == "AADSTS50053:"
 
 
+def test_a_password_alone_does_not_forgive_wrong_one_time_codes(tenant: Services) -> None:
+    """Who has the password of a user on demand cannot go on guessing after each sign-in with it."""
+    with tenant.database.write() as connection:
+        users.update(connection, replace(ALICE, mfa=MfaMode.ON_DEMAND))
+        second_factors.new_authenticator(
+            connection, ALICE.object_id, tenant.master_key, tenant.entropy
+        )
+    demanding = ask_for_code(tenant, amr_values="ngcmfa")["user_code"]
+    for count in (5, 5):
+        assert enter(tenant, ask_for_code(tenant)["user_code"]).status == 200
+        for _ in range(count):
+            assert told(enter(tenant, demanding, otc="12345"))[:13] == "AADSTS500121:"
+    assert told(enter(tenant, demanding, otc="12345"))[:12] == "AADSTS50053:"
+
+
 def test_an_approval_by_command_counts_for_one_sign_in(tenant: Services) -> None:
     """`tenant login approve-mfa`: the tap on a telephone, also for a password alone."""
     with tenant.database.write() as connection:
