@@ -38,7 +38,8 @@ NATIVE_HOSTS: Final = frozenset(
     {"login.microsoftonline.com", "login.microsoft.com", "login.windows.net"}
 )
 NATIVE_PATH: Final = "/common/oauth2/nativeclient"
-LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+_LOOPBACK: Final = re.compile(r"(?:localhost|127\.0\.0\.1|\[::1\])(?::[0-9]{0,5})?")
+"""Host and port as they stand in the URI: `hostname` of urlsplit finds ::1 in evil.test[::1]."""
 BROKER_SCHEMES: Final = frozenset(
     {"ms-appx-web", "ms-aadj-redir", "msauth", "himmelblau", "companyportal"}
 )
@@ -250,9 +251,9 @@ def check_redirect_uri(uri: str) -> str:
         raise faults.bad_redirect("the redirect URI cannot be read") from None
     web = parts.scheme in ("http", "https")
     native = parts.scheme == "https" and host in NATIVE_HOSTS and parts.path.lower() == NATIVE_PATH
-    if user is not None or not (
-        native or (web and host in LOOPBACK) or (not web and parts.scheme in BROKER_SCHEMES)
-    ):
+    local = web and _LOOPBACK.fullmatch(parts.netloc.lower()) is not None
+    broker = not web and parts.scheme in BROKER_SCHEMES
+    if user is not None or not (native or local or broker):
         raise faults.bad_redirect("the redirect URI is neither this machine's nor a broker's")
     return uri
 
