@@ -53,7 +53,7 @@ def decode_prt_file(data: bytes) -> PartialTgt:
     session_key = _hexadecimal(outer, "session_key")
     if session_key is not None and len(session_key) != SESSION_KEY_BYTES:
         _fail(f"session_key does not have {SESSION_KEY_BYTES} bytes")
-    inner = _object(text.encode(), "tgt_ad is no JSON object in a text")
+    inner = _object(text.encode("utf-8", "replace"), "tgt_ad is no JSON object in a text")
     return _partial_tgt(inner, session_key, _hexadecimal(outer, "tgt_ad_sessionkey"))
 
 

@@ -110,7 +110,9 @@ def test_tgt_ad_is_refused(change: Json, reason: str) -> None:
     assert reason in why(prt(tgt_ad() | change))
 
 
-@pytest.mark.parametrize("data", [b"", b"[]", b"7", b"\xff", b"[" * 5000, b"{}"])
+@pytest.mark.parametrize(
+    "data", [b"", b"[]", b"7", b"\xff", b"[" * 5000, b"{}", b'{"tgt_ad":"\\ud800"}']
+)
 def test_octets_that_are_no_prt_file(data: bytes) -> None:
     """One error for all of them."""
     with pytest.raises(PrtFileError):
