@@ -226,7 +226,10 @@ def decode_generalized_time(buf: bytes, start: int, end: int) -> datetime:
 # -- writing ---------------------------------------------------------------------------------
 
 # Packing costs half of what bytes((tag, length)) does, and a reply has fifty to ninety headers.
-_SHORT_HEADER = struct.Struct("BB").pack
+_SHORT_HEADERS = tuple(
+    tuple(bytes((tag, length)) for length in range(0x80)) for tag in range(0x100)
+)
+"""By tag, then by length: looking them up takes less than packing them, in compiled code half."""
 _HEADER_81 = struct.Struct("BBB").pack
 _HEADER_82 = struct.Struct(">BBH").pack
 
@@ -235,7 +238,7 @@ def tlv(tag: int, content: bytes) -> bytes:
     """Encode one element with a definite, minimal length."""
     length = len(content)
     if length < 0x80:
-        return _SHORT_HEADER(tag, length) + content
+        return _SHORT_HEADERS[tag][length] + content
     if length < 0x100:
         return _HEADER_81(tag, 0x81, length) + content
     if length < 0x10000:

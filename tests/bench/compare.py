@@ -148,12 +148,11 @@ def ratios(found: list[Measured], work: str, ours: str, theirs: str) -> list[flo
 
 def table(rivals: list[Rival], works: list[str], found: list[Measured]) -> list[list[str]]:
     """Make the rows of the table: for each work the medians, R, and our ratio to each other KDC."""
-    ours = [rival.name for rival in rivals if rival.name in (OURS, WHEEL)]
+    ours = [rival.name for rival in rivals if rival.name.startswith(OURS)]
     others = [rival.name for rival in rivals if rival.name not in ours]
     names = [*others, *ours]
     pairs = [(one, other) for one in ours for other in others]
-    if WHEEL in ours:
-        pairs.append((WHEEL, OURS))
+    pairs += [(wheel, OURS) for wheel in ours if wheel != OURS]
     head = ["work", *(f"{n} per CPU s (R)" for n in names), *(f"{a} / {b}" for a, b in pairs)]
     rows = [[*head, "must"]]
     for work in works:
@@ -198,8 +197,11 @@ def main() -> int:
     )
     parser.add_argument(
         "--keytrust",
+        action="append",
+        default=[],
         metavar="KDC",
-        help="measure a further `kdc` of ours beside this tree's: that of an installed wheel",
+        help="measure a further `kdc` of ours beside this tree's, that of an installed wheel;"
+        " may be repeated",
     )
     parser.add_argument("--heimdal", type=Path, help="where Heimdal's packages are unpacked")
     parser.add_argument("--json", type=Path)
@@ -217,8 +219,8 @@ def main() -> int:
         "heimdal": heimdal,
         "keytrust": keytrust(),
     }
-    if options.keytrust:
-        servers["wheel"] = keytrust(WHEEL, program=options.keytrust)
+    for number, program in enumerate(options.keytrust, 1):
+        servers[f"wheel{number}"] = keytrust(f"{WHEEL} {number}", program=program)
     with contextlib.ExitStack() as stack:
         for name, serve in servers.items():
             try:

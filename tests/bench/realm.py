@@ -24,14 +24,19 @@ _PROGRAM: Final = (
 """The program that is measured: this tree's, or the `kdc` that BENCH_KDC names, of a wheel that is
 installed elsewhere."""
 
+_ABOUT: Final = "import platform; print('Python', platform.python_version())"
+
 
 def version(program: str | None = None) -> str:
-    """Return what `kdc --version` says: number, and whether it is compiled."""
+    """Return what `kdc --version` says, and the Python that runs it."""
     command = [program] if program else _PROGRAM
     done = subprocess.run(
         [*command, "--version"], cwd=_ROOT, check=True, text=True, capture_output=True
     )
-    return done.stdout.strip()
+    # The first line of an installed command names its interpreter.
+    named = Path(command[0]).read_text().splitlines()[0][2:] if len(command) == 1 else command[0]
+    python = subprocess.run([named, "-c", _ABOUT], check=True, text=True, capture_output=True)
+    return f"{done.stdout.strip()}, {python.stdout.strip()}"
 
 
 def kdc(*arguments: str, text: str | None = None) -> None:
