@@ -83,7 +83,10 @@ def add(
     if not root and not is_self_issued(certificate):
         click.echo("  it is not self-signed: its root must be trusted too (--root)")
     if not lists and realm.config.revocation == "require":
-        click.echo("  put its revocation list into pki/crls, or its certificates are refused (73)")
+        click.echo(
+            "  without its revocation list its certificates are refused (73): name where it is"
+        )
+        click.echo("  in crl_urls, or put it into pki/crls; kdc cert fetched shows what is there")
 
 
 def _check_ca(certificate: Certificate, file: Path) -> None:

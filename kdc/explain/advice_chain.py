@@ -150,10 +150,12 @@ _FAULTS: Mapping[ChainFault, Advice] = {
         (
             "the issuer's CRL has ended and was not renewed",
             "the issuer's CRL is not in the state folder",
+            "the first certificate that says where the CRL is: it is fetched now, try once more",
             "the CRL is signed by another key, or by one that may not sign CRLs",
         ),
         (
-            _CRLS,
+            "kdc cert fetched                   (what is fetched of CRLs, and what is in the way)",
+            _CRLS + ", or name its address in crl_urls",
             "$ openssl crl -in FILE -noout -issuer -nextupdate",
             "revocation = soft in kdc.toml lets such logons pass, with a warning",
         ),

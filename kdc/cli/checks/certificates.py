@@ -29,6 +29,7 @@ MAX_SHOWN = 5  # of what could not be fetched
 MAX_CRL_BYTES = 16 * 1024 * 1024
 
 _ISSUE = "kdc cert issue-kdc, then SIGHUP to the server"
+_MISSING_LISTS = "crl_urls, or the CA's current files in pki/crls and pki/trusted-roots"
 _NEW_REALM = "kdc init --force makes a new realm; clients need its new pki/ca.pem"
 
 
@@ -73,7 +74,7 @@ def _check_logon_cas(patient: Patient) -> Iterator[Finding]:
         return
     problems = problems_of(trust, patient.now)
     for problem in problems:
-        yield warn(name, problem, "put the CA's current files into pki/crls and pki/trusted-roots")
+        yield warn(name, problem, _MISSING_LISTS)
     if not problems:
         count = len(trust.certifiers())
         yield ok(name, f"{count} logon CA{'s' if count != 1 else ''}, with current CRLs")
