@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from kdc.cli.errors import CliError
+from kdc.cli.errors import CliError, ExitCode, cannot_write
 from kdc.cli.options import ListenAddress, json_option, password_options, read_password
 from kdc.cli.output import print_json
 from kdc.cli.state import make_private_folder, now, write_private, write_public
@@ -17,7 +17,7 @@ from pki import ca, oids
 from pki.x500 import simple_name
 from tenant.cli.options import state_option, tenant_folder
 from tenant.client import windows
-from tenant.client.https import LogonError, Place
+from tenant.client.https import LogonError, Place, RefusedError, UnreachableError
 from tenant.client.windows import Device, Prt
 
 
@@ -53,12 +53,16 @@ class Files:
         return self.folder / "user.prt"
 
 
+_CODES = {UnreachableError: ExitCode.UNREACHABLE, RefusedError: ExitCode.DENIED}
+
+
 @contextmanager
 def _client_errors() -> Iterator[None]:
     try:
         yield
     except LogonError as error:
-        raise CliError(error.what, error.why, error.remedy) from error
+        code = _CODES.get(type(error), ExitCode.FAILED)
+        raise CliError(error.what, error.why, error.remedy, code) from error
 
 
 @click.command("logon")
@@ -105,8 +109,11 @@ def command(
     address, port = parse_address(at or config.listen)
     place = Place(address=address, port=port, ca_bundle=tenant.ca_bundle)
     upn = name if "@" in name else f"{name}@{config.domain}"
-    folder.mkdir(parents=True, exist_ok=True)
-    make_private_folder(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        make_private_folder(folder)
+    except OSError as error:
+        raise cannot_write(folder, error) from error
     files = Files(folder)
     with _client_errors():
         joined = not files.device_certificate.exists()

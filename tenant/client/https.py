@@ -28,6 +28,14 @@ class LogonError(Exception):
         self.remedy = remedy
 
 
+class UnreachableError(LogonError):
+    """Nobody answers, or not with a certificate of the tenant's."""
+
+
+class RefusedError(LogonError):
+    """The tenant answered with an error."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
     """Where the tenant is."""
@@ -77,17 +85,17 @@ def _send(
         finally:
             connection.close()
     except (OSError, http.client.HTTPException) as error:
-        raise LogonError(
+        raise UnreachableError(
             f"the tenant does not answer on {place.address}:{place.port}",
             str(getattr(error, "strerror", None) or type(error).__name__).lower(),
             "check that it runs: tenant serve",
         ) from error
     text = data.decode(errors="replace")
     if answer.status != http.client.OK:
-        raise LogonError(
+        raise RefusedError(
             f"the tenant refused POST {path}: {answer.status}",
             _reason(text),
-            "the tenant's audit.jsonl says more",
+            "the last lines of the tenant's audit.jsonl say more",
         )
     return text
 
@@ -99,6 +107,8 @@ def _reason(text: str) -> str:
         inner = found.get("error")
         if isinstance(inner, dict):
             return str(inner.get("message"))[:200]
-        return str(found.get("error_description") or found.get("Message") or inner)[:200]
+        said = str(found.get("error_description") or found.get("Message") or inner)
+        # The sign-in adds ids and the time to each text.
+        return said.partition(" Trace ID: ")[0][:200]
     except (ValueError, AttributeError):
         return "the answer is no JSON object"
