@@ -103,23 +103,25 @@ def command(
         f'proxy = "{proxy}"\n'
     )
     config = parse_config(text.encode(), "the options of tenant init")
-    _make_folders(folder)
-    master_key = MasterKey.create(folder.master_key)
-    Database.create(folder.database).close()
-    moment = now()
-    device_ca = ca.create_root(config.domain, moment, common_name=DEVICE_CA_NAME)
-    _write_sealed(folder.device_ca, device_ca, master_key, DEVICE_CA_AAD)
-    signing = ca.create_root(config.domain, moment, common_name="token signing")
-    _write_sealed(folder.signing_key, signing, master_key, SIGNING_KEY_AAD)
+    exported = None if cloud_key is None else read_cloud_key(cloud_key)
+    # The CA is opened before anything is made: what is left of a tenant would stop the next try.
     with open_authority(realm) as authority:
+        _make_folders(folder)
+        master_key = MasterKey.create(folder.master_key)
+        Database.create(folder.database).close()
+        moment = now()
+        device_ca = ca.create_root(config.domain, moment, common_name=DEVICE_CA_NAME)
+        _write_sealed(folder.device_ca, device_ca, master_key, DEVICE_CA_AAD)
+        signing = ca.create_root(config.domain, moment, common_name="token signing")
+        _write_sealed(folder.signing_key, signing, master_key, SIGNING_KEY_AAD)
         write_tls_certificate(folder, authority, config.domain)
     write_public(folder.ca_bundle, realm_folder.ca_certificate.read_bytes())
-    if cloud_key is not None:
-        keep_cloud_key(folder, cloud_key, master_key)
+    if exported is not None:
+        keep_cloud_key(folder, exported, master_key)
     # Last, because it is what makes the folder a tenant.
     write_private(folder.tenant_toml, text.encode())
     click.echo(f"tenant {config.tenant_id} of {config.domain} is in {folder.root}")
-    click.echo("  next: tenant user add NAME, tenant serve")
+    click.echo("  next: tenant sync --once (or tenant user add NAME), tenant serve")
 
 
 def _renew(
@@ -142,7 +144,7 @@ def _renew(
         write_public(folder.ca_bundle, realm_folder.ca_certificate.read_bytes())
         done.append("it has a new certificate")
     if cloud_key is not None:
-        keep_cloud_key(folder, cloud_key, MasterKey.load(folder.master_key))
+        keep_cloud_key(folder, read_cloud_key(cloud_key), MasterKey.load(folder.master_key))
         done.append("it has the key of the cloud trust")
     what = "; ".join(done) or "nothing was changed"
     click.echo(f"tenant {found.tenant_id} is in {folder.root} already; {what}")
@@ -188,8 +190,8 @@ def write_tls_certificate(folder: TenantFolder, authority: Authority, domain: st
     )
 
 
-def keep_cloud_key(folder: TenantFolder, source: Path, master_key: MasterKey) -> None:
-    """Take over the exported key of the cloud trust, sealed. Raises CliError."""
+def read_cloud_key(source: Path) -> bytes:
+    """Read an exported key of the cloud trust. Raises CliError when it is none."""
     data = source.read_bytes()[: MAX_FILE_BYTES + 1]
     try:
         decode_cloud_key(data)
@@ -199,4 +201,9 @@ def keep_cloud_key(folder: TenantFolder, source: Path, master_key: MasterKey) ->
             str(error),
             "make one: kdc cloud-trust export-key -o F",
         ) from None
+    return data
+
+
+def keep_cloud_key(folder: TenantFolder, data: bytes, master_key: MasterKey) -> None:
+    """Keep the exported key of the cloud trust, sealed. Raises CliError."""
     write_private(folder.cloud_key, master_key.seal(CLOUD_KEY_AAD, data))

@@ -86,7 +86,10 @@ def command(
 
 
 def _every(folder: TenantFolder, config: TenantConfig, interval: int, *, as_json: bool) -> None:
-    """Run until SIGTERM or SIGINT; a run that is under way is finished."""
+    """Run until SIGTERM or SIGINT; a run that is under way is finished.
+
+    For people, later runs are told when something was done or other things stay unsynced.
+    """
     stop = threading.Event()
 
     def end(signum: int, frame: FrameType | None) -> None:
@@ -94,7 +97,7 @@ def _every(folder: TenantFolder, config: TenantConfig, interval: int, *, as_json
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, end)
-    told: set[Problem] = set()
+    told: set[Problem] | None = None  # the first run is told, whatever it did
     while not stop.is_set():
         try:
             report = _run(folder, config, dry_run=False)

@@ -185,6 +185,31 @@ def test_init_takes_no_file_that_is_no_cloud_key(shell: Shell) -> None:
     assert not (shell.folder / "t/cloud.key").exists()
 
 
+def test_an_init_that_is_refused_leaves_nothing_in_the_way_of_the_next(empty: Shell) -> None:
+    """A file that is no cloud key; a CA whose key is put away."""
+    path = empty.folder / "odd"
+    path.write_text("{}")
+    assert "is no key of a cloud trust" in empty.init("--cloud-key", str(path), ok=1)
+    key = empty.folder / "k/pki/ca.key"
+    key.rename(path)
+    empty.init(ok=3)
+    path.rename(key)
+    assert not (empty.folder / "t").exists()
+    assert "next: tenant sync --once" in empty.init()
+
+
+def test_a_sign_in_where_no_tenant_answers_is_unreachable(shell: Shell) -> None:
+    """Exit 6, and why."""
+    dead = ("--tenant", "127.0.0.1:1", "--password-stdin")
+    folder = str(shell.folder / "pc")
+    said = shell.run("logon", "pat", "--folder", folder, *dead, stdin="x\n", ok=6)
+    assert "does not answer on 127.0.0.1:1" in said
+    assert "why: connection refused" in said
+    below = str(shell.folder / "k/kdc.toml/pc")
+    said = shell.run("logon", "pat", "--folder", below, *dead, stdin="x\n", ok=1)
+    assert f"{below} cannot be written" in said
+
+
 def test_the_cloud_key_is_kept_sealed(shell: Shell) -> None:
     """Who has it can be any user of the realm."""
     kdc = ["--state", str(shell.folder / "k"), "cloud-trust"]

@@ -1,6 +1,9 @@
 """`tenant sync`: what it refuses, what it prints, what it leaves in the audit log."""
 
 import json
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -27,6 +30,21 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def _set(folder: Path, text: str) -> None:
     file = folder / "tenant/tenant.toml"
     file.write_text(file.read_text() + text)
+
+
+def test_a_sync_that_goes_on_tells_its_first_run_and_ends_when_told(folder: Path) -> None:
+    """Also when there is nothing to do; Ctrl-C is exit 0."""
+    command = [sys.executable, "-m", "tenant", "sync", "--interval", "3600"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            said = process.stdout.readline()
+            process.send_signal(signal.SIGINT)
+            assert process.wait(30) == 0
+        finally:
+            process.kill()
+    assert said == "in step: the tenant and the store of LAB.TEST; no key in the directory\n"
+    assert not (folder / "tenant/audit.jsonl").exists()
 
 
 @pytest.mark.parametrize(
