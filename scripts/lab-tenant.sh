@@ -36,7 +36,7 @@ fi
 done_once wendy-synced make_wendy
 
 tenant_log=$state/tenant-serve.log
-exec 4< <(umask 077 && exec "$tenant" serve --listen "$https" --proxy "$proxy" 2>"$tenant_log")
+exec 4< <(umask 077 && exec "$tenant" serve --listen "$https" --proxy "$proxy" 2>>"$tenant_log")
 servers+=("$!")
 read -r -t 30 ready <&4 || {
   tail -n 5 "$tenant_log" >&2
