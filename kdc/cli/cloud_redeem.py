@@ -34,6 +34,9 @@ _ABOUT_THE_TRUST = {
 }
 
 
+_NO_KEYS = "none came: cloud_trust.key_list is off there, or none of that kind is kept"
+
+
 @click.command("redeem")
 @click.option(
     "--prt",
@@ -141,7 +144,7 @@ def redeem(
         names = ", ".join(
             "the NT hash" if etype == NT_HASH_ETYPE else enctype_name(etype) for etype in given
         )
-        print_fields([("keys", names + kept if given else "none came")])
+        print_fields([("keys", names + kept if given else _NO_KEYS)])
     for ticket in tickets:
         click.echo()
         print_fields(ticket_fields(ticket.credential))
