@@ -100,6 +100,32 @@ def test_configured_address_is_ahead_of_the_first_logon(base: Base, tmp_path: Pa
         assert made.code(carol) == GRANTED
 
 
+def test_reload_takes_and_drops_addresses(base: Base, tmp_path: Path) -> None:
+    """SIGHUP: what is named is fetched, what is named no more goes, also its file."""
+    made = make(base, tmp_path)
+    toml = made.live.state / "kdc.toml"
+    text = toml.read_text()
+    with made.served():
+        assert made.live.process is not None
+        made.when(ROOT_CRL, lambda one: one["condition"] == "current")
+        toml.write_text(f'crl_urls = ["{made.pki.url(CRL)}"]\n{text}')
+        made.live.process.send_signal(signal.SIGHUP)
+        found = made.when(CRL, lambda one: one["condition"] == "current")
+        assert (found["named_by"], found["issuer"]) == ("kdc.toml", "CN=Issuing CA")
+        assert len(made.fetched_files()) == 2
+        toml.write_text("nonsense = 1\n" + text)
+        made.live.process.send_signal(signal.SIGHUP)
+        time.sleep(1)
+        assert len(made.fetched_files()) == 2
+        toml.write_text(text)
+        made.live.process.send_signal(signal.SIGHUP)
+        end = time.monotonic() + 10
+        while len(made.fetched_files()) != 1 or len(made.sources()) != 1:
+            assert time.monotonic() < end, made.sources()
+            time.sleep(0.2)
+    assert "reload refused, the old configuration stays" in made.live.log.read_text()
+
+
 def test_soft_lets_pass_until_the_list_is_there(base: Base, tmp_path: Path) -> None:
     """A warning in the record of the first logon, none later; what is listed is refused."""
     made = make(base, tmp_path, revocation='"soft"')
