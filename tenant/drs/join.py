@@ -23,7 +23,7 @@ from tenant.drs.nonce import use_nonce
 from tenant.errors import DrsError, LoginError
 from tenant.http.message import Note, Reply, Request
 from tenant.keys.evidence import EvidenceError, Finding, judge_evidence
-from tenant.login.bearer import verify_bearer
+from tenant.login.bearer import Bearer, device_fault, verify_bearer
 from tenant.login.resources import DRS_AUDIENCE
 from tenant.services import Services
 from tenant.state import devices, users
@@ -41,7 +41,8 @@ MAX_DEVICES_OF_A_USER: Final = 50
 async def join(services: Services, request: Request) -> Reply:
     """Join or register a device (MS-DVRJ 3.1.5.1.1, with the cloud's join types and token)."""
     check_version(request, VERSIONS)
-    upn, object_id = authenticated(services, request)
+    bearer = authenticated(services, request)
+    upn = bearer.user.upn
     try:
         body = read_device_body(request.body)
     except DrsError as error:
@@ -56,7 +57,7 @@ async def join(services: Services, request: Request) -> Reply:
             note=Note(user=upn),
         )
     with registration(services) as connection:
-        user = users.by_id(connection, object_id)
+        user = users.by_id(connection, bearer.user.object_id)
         if user is None or not user.enabled:
             raise DrsError(
                 401,
@@ -65,14 +66,23 @@ async def join(services: Services, request: Request) -> Reply:
                 "user deleted or disabled",
                 note=Note(user=upn),
             )
+        fault = device_fault(connection, bearer)
+        if fault is not None:
+            raise DrsError(
+                401,
+                "AuthenticationError",
+                "The device of the access token is not found or is disabled.",
+                fault,
+                note=bearer.note,
+            )
         device = _register(connection, services, request, user, body)
     return joined_reply(device, user.upn)
 
 
-def authenticated(services: Services, request: Request) -> tuple[str, UUID]:
-    """Return UPN and object id of who sends a token for device registration. Raises DrsError."""
+def authenticated(services: Services, request: Request) -> Bearer:
+    """Return who sends a token for device registration. Raises DrsError."""
     try:
-        bearer = verify_bearer(services, request, DRS_AUDIENCE)
+        return verify_bearer(services, request, DRS_AUDIENCE)
     except LoginError as error:
         raise DrsError(
             401,
@@ -81,7 +91,6 @@ def authenticated(services: Services, request: Request) -> tuple[str, UUID]:
             error.why,
             note=error.note,
         ) from None
-    return bearer.user.upn, bearer.user.object_id
 
 
 def _register(

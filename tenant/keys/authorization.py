@@ -11,7 +11,7 @@ from uuid import UUID
 from directory.backend import DirectoryError, DirectoryFault
 from tenant.errors import KppError, LoginError
 from tenant.http.message import Note, Request
-from tenant.login.bearer import Bearer, verify_bearer
+from tenant.login.bearer import Bearer, device_fault, verify_bearer
 from tenant.login.resources import DRS_AUDIENCE
 from tenant.services import Services
 from tenant.state import devices, users
@@ -89,6 +89,14 @@ def check_mfa(bearer: Bearer, now: datetime, freshness_s: int) -> None:
     recent = timedelta() <= age < timedelta(seconds=freshness_s)
     if FRESH_MFA not in bearer.amr or not recent:
         raise unauthorized("The MFA claim is not current.", "MFA too old", note)
+
+
+def check_device(connection: sqlite3.Connection, bearer: Bearer) -> None:
+    """Check that the device of a token is there and enabled, if it names one. Raises KppError."""
+    fault = device_fault(connection, bearer)
+    if fault is not None:
+        message = "The device of the access token is not found or is disabled."
+        raise unauthorized(message, fault, bearer.note)
 
 
 def find_registrant(connection: sqlite3.Connection, bearer: Bearer) -> Registrant:

@@ -8,7 +8,14 @@ from uuid import UUID
 
 from tenant.errors import KppError
 from tenant.http.message import Note, Reply, Request
-from tenant.keys.authorization import bearer_of, check_mfa, find_user, forbidden, key_transaction
+from tenant.keys.authorization import (
+    bearer_of,
+    check_device,
+    check_mfa,
+    find_user,
+    forbidden,
+    key_transaction,
+)
 from tenant.keys.request_rules import bad_request, check_request, reply_headers
 from tenant.services import Services
 from tenant.state import keys
@@ -21,6 +28,7 @@ async def list_keys(services: Services, request: Request) -> Reply:
     bearer = bearer_of(services, request)
     note = Note(user=bearer.user.upn)
     with services.database.read() as connection:
+        check_device(connection, bearer)
         user = find_user(connection, bearer.user.object_id, note)
         found = keys.keys_of_user(connection, user.object_id)
     body = {"upn": user.upn, "keys": [_shown(key) for key in found]}
@@ -35,6 +43,7 @@ async def delete_key(services: Services, request: Request) -> Reply:
     check_mfa(bearer, services.now(), services.config.mfa_freshness_s)
     note = Note(user=bearer.user.upn, key=str(kid))
     with key_transaction(services) as connection:
+        check_device(connection, bearer)
         user = find_user(connection, bearer.user.object_id, note)
         key = keys.key_by_kid(connection, kid)
         if key is None:

@@ -6,6 +6,7 @@ Rules
   3. Everything wrong with a token is 401 (RFC 6750 3.1), and says only to the audit what it was.
 """
 
+import sqlite3
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
@@ -24,7 +25,7 @@ from tenant.jose.strict_json import (
 from tenant.login import faults
 from tenant.login.tokens import issuer_v1, key_id, public_key
 from tenant.services import Services
-from tenant.state import users
+from tenant.state import devices, users
 from tenant.state.users import User
 
 MAX_TOKEN_OCTETS: Final = 8 * 1024
@@ -103,6 +104,19 @@ def verify_bearer(services: Services, request: Request, audience: str) -> Bearer
     if not user.enabled:
         raise _for(bearer, faults.bearer(_INVALID, "the token's user is disabled"))
     return bearer
+
+
+def device_fault(connection: sqlite3.Connection, bearer: Bearer) -> str | None:
+    """Return why the device that a token names may do nothing more; None: it may, or it names none.
+
+    A token outlives what was taken from its device: who has a stolen one has its tokens, too.
+    """
+    if bearer.device_id is None:
+        return None
+    device = devices.device_by_id(connection, bearer.device_id)
+    if device is None:
+        return "the token's device is gone"
+    return None if device.enabled else "the token's device is disabled"
 
 
 def _token(request: Request) -> str:

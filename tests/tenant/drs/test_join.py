@@ -229,6 +229,21 @@ def test_a_disabled_device_does_not_come_back_by_joining(lab: Lab) -> None:
     assert refusal(lab.join(join_body("one"))) == (403, "AuthorizationError", "device disabled")
 
 
+@pytest.mark.parametrize("fate", ["disabled", "gone"])
+def test_a_token_of_a_device_that_was_taken_away_joins_no_other(lab: Lab, fate: str) -> None:
+    """Who has a stolen device has its tokens; a new device would be none that anybody disabled."""
+    device = lab.joined("one")
+    token = lab.token(device_id=device.device_id)
+    with lab.tenant.database.write() as c:
+        if fate == "gone":
+            devices.delete_device(c, device.device_id)
+        else:
+            devices.update_device(c, replace(device, enabled=False))
+    reply = lab.join(join_body("two"), token=token)
+    assert refusal(reply) == (401, "AuthenticationError", f"the token's device is {fate}")
+    assert lab.device("two") is None
+
+
 # -- refusals --------------------------------------------------------------------------------
 
 

@@ -532,3 +532,22 @@ def test_a_key_is_not_deleted_without_a_fresh_second_factor(lab: Lab, device: De
     for kid in ("5", "x" * 36):
         assert key_refusal(delete(lab, kid, lab.token()))[2] == "key id is no GUID"
     assert stored(lab) == (row,)
+
+
+@pytest.mark.parametrize("fate", ["disabled", "gone"])
+def test_a_token_of_a_device_that_was_taken_away_deletes_no_key(
+    lab: Lab, device: DeviceRecord, fate: str
+) -> None:
+    """Its user's keys on other devices are not its business, nor to be seen by it."""
+    other = lab.joined("two")
+    row = registered(lab, device)
+    token = lab.token(device_id=other.device_id)
+    with lab.tenant.database.write() as c:
+        if fate == "gone":
+            devices.delete_device(c, other.device_id)
+        else:
+            devices.update_device(c, replace(other, enabled=False))
+    wanted = (401, "authentication_error", f"the token's device is {fate}")
+    assert key_refusal(delete(lab, row.kid, token)) == wanted
+    assert key_refusal(lab.send("GET", KEYS, token=token, headers=(JSON,))) == wanted
+    assert stored(lab) == (row,)
