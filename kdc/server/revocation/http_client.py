@@ -34,6 +34,7 @@ _CHUNK: Final = 64 * 1024
 _REDIRECTS: Final = frozenset((301, 302, 303, 307, 308))
 _MAX_HEADER: Final = 256
 """Longer ETags and dates are not kept."""
+_NO_ADDRESS: Final = "the name leads to no address that may be asked; see fetch_networks"
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -93,7 +94,7 @@ class HttpClient:
         except TimeoutError:
             raise FetchError("no answer in time") from None
         except aiohttp.ClientConnectorDNSError:
-            raise FetchError("the name leads to no address that may be asked") from None
+            raise FetchError(_NO_ADDRESS) from None
         except aiohttp.ClientConnectorError:
             raise FetchError("no connection") from None
         except (aiohttp.ClientError, ValueError, OSError):
@@ -151,7 +152,7 @@ class HttpClient:
         except ValueError:
             return
         if not allowed:
-            raise FetchError("the name leads to no address that may be asked")
+            raise FetchError(_NO_ADDRESS)
 
     async def close(self) -> None:
         """Close all connections."""

@@ -108,7 +108,7 @@ def test_few_redirects_are_followed_to_plain_http_only(pki: PkiServer) -> None:
         assert said == "a redirect to what is no address of plain HTTP", target
 
 
-NOT_ALLOWED = "the name leads to no address that may be asked"
+NOT_ALLOWED = "the name leads to no address that may be asked; see fetch_networks"
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "0x7f000001", "0.0.0.0", "[::1]"])  # noqa: S104
