@@ -9,7 +9,13 @@ from pathlib import Path
 from typing import Final
 
 from kdc.server.revocation.addresses import Wanted, issuer_id, of_list
-from kdc.server.revocation.judge import UnwantedError, judge_crl, judge_response, signer_of
+from kdc.server.revocation.judge import (
+    UnwantedError,
+    check_takes_place,
+    judge_crl,
+    judge_response,
+    signer_of,
+)
 from kdc.server.revocation.question import Answer, Asker, FetchError, Question
 from kdc.server.revocation.status import Result, Source
 from kdc.server.revocation_files import RevocationFiles
@@ -150,6 +156,9 @@ class Fetching:
                 raise UnwantedError("the CRL has ended, and the server has no other")
         else:
             crl, issuer = judge_crl(data, issuers, self._files.crls(), authorities.profile, now)
+            before = self._files.crl_at(path)
+            if before is not None:
+                check_takes_place(crl, issuer, before, issuers, authorities.profile, now)
             if _changed(path, data):
                 self._folder.crls.mkdir(parents=True, exist_ok=True)
                 write_whole(path, from_pem(data), mode=0o644)

@@ -3,6 +3,8 @@
 Rules
   1. A CRL counts when it is signed by the CA that it was expected of, is current, and takes the
      place of none with a higher number: nobody who can answer for a CA's server rolls back a list.
+     A list that is current makes room only for one that tells as much: a delta list or a part of
+     the CA's lists, signed as well, would take the rest away.
   2. An OCSP response counts when the CA, or a responder that the CA named, signed it, is about the
      certificate, current, and not older than the one at hand.
 """
@@ -54,6 +56,32 @@ def judge_crl(
         if _is_older(crl, other):
             raise UnwantedError("the CRL is older than the one at hand")
     return crl, issuer
+
+
+def check_takes_place(
+    crl: Crl,
+    issuer: Certificate,
+    before: Crl,
+    issuers: Iterable[Certificate],
+    profile: ChainProfile,
+    now: datetime,
+) -> None:
+    """Check that a list tells as much as the one whose file it is to take.
+
+    crl, issuer: what `judge_crl` returned. before: the list in the file. Raises UnwantedError.
+    """
+    if now > before.next_update:
+        return
+    try:
+        signer = signer_of(before, tuple(issuers), profile)
+    except UnwantedError:
+        return  # of a CA that is not held any more
+    if signer is not issuer:
+        raise UnwantedError("the CRL is another CA's than the one at hand, which is current")
+    if same_series(crl, before):
+        return
+    if crl.is_delta or crl.scope_bytes or _is_older(crl, before):
+        raise UnwantedError("the CRL tells less than the one at hand, which is current")
 
 
 def signer_of(crl: Crl, issuers: tuple[Certificate, ...], profile: ChainProfile) -> Certificate:
