@@ -375,7 +375,7 @@ def test_addresses_in_certificates_do_not_lead_to_loopback_by_default(
     with made.served():
         assert made.code(carol) == UNKNOWN
         found = made.when(CRL, lambda one: one["failures"] != 0)
-        assert "no address that may be asked; see fetch_networks" in found["problem"]
+        assert "no address that may be asked; see fetch_networks" in str(found["problem"])
         assert found["condition"] == "missing"
     assert made.pki.asked == []
 
