@@ -38,6 +38,8 @@ def command(ctx: click.Context, listen: str | None, proxy: str | None, exposed: 
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True
     )
+    # asyncio warns of each answer for which its client did not wait: anybody could fill the log.
+    logging.getLogger("asyncio").setLevel(logging.ERROR)
     services = open_services(tenant_folder(ctx))
     config = services.config
     places = (listen or config.listen, proxy or config.proxy)
