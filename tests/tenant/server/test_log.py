@@ -1,4 +1,4 @@
-"""What the running server writes into its log: what an operator must know, nothing of a client's."""
+"""What the running server logs: what an operator must know, nothing of a client's making."""
 
 import contextlib
 import socket
