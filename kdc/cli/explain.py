@@ -10,6 +10,7 @@ import click
 
 from directory.backend import DirectoryError
 from kdc.cli.accounts import owner_names
+from kdc.cli.checks.provoked import is_of_doctor
 from kdc.cli.errors import CliError, ExitCode
 from kdc.cli.explain_judge import UncountedStore, judge, open_uncounted
 from kdc.cli.options import Moment, json_option, not_found, read_input_file, state_option
@@ -43,7 +44,7 @@ MAX_HEX_CHARS = 4 * 1024 * 1024  # a message of 256 KiB, however it is spaced
 
 @click.command("explain")
 @click.argument("reference", required=False)
-@click.option("--last", is_flag=True, help="The newest refusal.")
+@click.option("--last", is_flag=True, help="The newest refusal, but for those of kdc doctor.")
 @click.option("--hex", "hex_text", metavar="H", help="A message in hexadecimal; - reads stdin.")
 @click.option(
     "--file",
@@ -149,7 +150,10 @@ class _Context:
 
     def recorded(self, reference: str | None) -> Refusal:
         """Find a refusal by its reference, or the newest. Raises CliError(NOT_FOUND)."""
-        found = last_refusal(self._ring) if reference is None else self._find(reference)
+        if reference is None:
+            found = last_refusal(self._ring, is_test=is_of_doctor)
+        else:
+            found = self._find(reference)
         if found is None:
             what = "no refusal is recorded" if reference is None else f"no refusal {reference}"
             if self._realm is not None and not self._realm.config.record_refusals:

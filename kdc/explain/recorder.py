@@ -18,7 +18,7 @@ import errno
 import fcntl
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -241,6 +241,16 @@ def find_refusal(path: Path, reference: str) -> Refusal | None:
     return next((r for r in read_refusals(path) if r.reference == wanted), None)
 
 
-def last_refusal(path: Path) -> Refusal | None:
-    """Return the newest refusal. Raises OSError."""
-    return next(read_refusals(path), None)
+def last_refusal(
+    path: Path, *, is_test: Callable[[Refusal], bool] = lambda refusal: False
+) -> Refusal | None:
+    """Return the newest refusal. Raises OSError.
+
+    is_test: tells which were provoked: one of them is taken only when there are no others.
+    """
+    newest = None
+    for refusal in read_refusals(path):
+        if not is_test(refusal):
+            return refusal
+        newest = newest or refusal
+    return newest

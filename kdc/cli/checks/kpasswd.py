@@ -14,7 +14,7 @@ from pki.errors import PkiError
 
 CHECK = "server.kpasswd"
 TIMEOUT_S = 1.0
-_PROBE = encode_frame(2, b"\0", b"")
+PROBE = encode_frame(2, b"\0", b"")
 """A frame of a version that nobody speaks: it is refused before anything in it is read."""
 _PROTOCOLS: tuple[Protocol, ...] = ("udp", "tcp")
 
@@ -32,7 +32,7 @@ def _ask(host: str, port: int, protocol: Protocol, realm: str) -> Finding:
     place = KdcAddress(host=host, port=port, protocol=protocol, timeout_s=TIMEOUT_S, tries=2)
     whose = f"see whose port it is (ss -lntup 'sport = :{port}'), or set kpasswd_listen"
     try:
-        answer, _ = exchange(place, _PROBE)
+        answer, _ = exchange(place, PROBE)
     except ClientError:
         fix = "kdc serve; kpasswd_listen = [] if passwords are not changed here"
         return fail(CHECK, f"nobody changes passwords on {name}: no answer", fix)

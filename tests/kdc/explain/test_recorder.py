@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from kdc.cli.checks.kpasswd import PROBE
+from kdc.cli.checks.provoked import is_of_doctor
 from kdc.explain import recorder
 from kdc.explain.recorder import (
     FILE_NAME,
@@ -107,6 +109,18 @@ def test_the_newest_comes_first(ring: Path) -> None:
     """The order of reading, through both halves of the ring."""
     record(ring, b"1", b"2", b"3")
     assert [r.message for r in read_refusals(ring)] == [b"3", b"2", b"1"]
+
+
+def test_refusals_of_test_accounts_are_the_last_only_when_there_are_no_others(ring: Path) -> None:
+    """The doctor has requests refused on purpose: who asks for the last means the one before."""
+    worker = RefusalRecorder(ring)
+    made = (("REF1", "kdc-doctor-1", b"x"), ("REF2", "alice", b"x"), ("REF3", "", PROBE))
+    for reference, account, message in made:
+        worker.record(message, PEER, NOW, outcome(reference, account=account))
+        newest = last_refusal(ring, is_test=is_of_doctor)
+        assert newest is not None
+        assert newest.reference == {"REF1": "REF1", "REF2": "REF2", "REF3": "REF2"}[reference]
+    worker.close()
 
 
 def test_no_ring_is_an_empty_one(ring: Path) -> None:
