@@ -85,11 +85,41 @@ def test_lab_check_fails_when_the_port_is_taken(tmp_path: Path) -> None:
     assert done.returncode == 1, done.stdout + done.stderr
 
 
+def test_a_lab_keeps_its_hands_off_a_realm_of_ones_own(tmp_path: Path) -> None:
+    """KDC_STATE or --state names another realm: exit 1, and no user is added to it."""
+    state = tmp_path / "mine"
+    made = subprocess.run(
+        [
+            *(str(peers.ROOT / ".venv/bin/kdc"), "--state", str(state)),
+            *("init", "--realm", "MINE.TEST"),
+        ],
+        env=peers.clean_environment({}),
+        capture_output=True,
+        timeout=30,
+        check=False,
+    )
+    assert made.returncode == 0, made.stderr
+    done = _lab(state, free_port())
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "is not the folder of a lab" in done.stderr
+    assert not (state / "lab").exists()
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    """Two lines that say which, and what to do."""
+    (tmp_path / "file").touch()
+    done = _lab(tmp_path / "file", free_port())
+    assert done.returncode == 1
+    assert f"the folder {tmp_path}/file cannot be made or written" in done.stderr
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
         ("lab", "--port"),
         ("lab", "--port", "x"),
+        ("lab", "--port", "0"),
+        ("lab", "--port", "65536"),
         ("lab", "--state"),
         ("lab", "--frob"),
         ("test", "--quik"),
