@@ -26,8 +26,6 @@ _HEAD: Final = struct.Struct(">8sI")
 _RECORD: Final = struct.Struct(f">32s{MARK_BYTES}sII")
 _DIGEST_BYTES: Final = 32
 
-Buffer = bytes | memoryview
-
 
 def encode_bundle(responses: Mapping[bytes, bytes]) -> bytes:
     """Encode responses (DER) by the SHA-256 of their certificates."""
@@ -47,7 +45,7 @@ class OcspBundle:
 
     __slots__ = ("_buffer", "_count")
 
-    def __init__(self, buffer: Buffer = b"") -> None:
+    def __init__(self, buffer: bytes = b"") -> None:
         """buffer: what `encode_bundle` made, kept as it is; empty: no responses."""
         self._buffer = buffer
         self._count = 0
@@ -79,14 +77,14 @@ class OcspBundle:
         _, at, length = found
         if length > MAX_OCSP_BYTES or at + length > len(self._buffer):
             raise PkiError(RevocationFault.MALFORMED, "record of the OCSP bundle")
-        return bytes(self._buffer[at : at + length])
+        return self._buffer[at : at + length]
 
     def items(self) -> dict[bytes, bytes]:
         """Return all responses by the SHA-256 of their certificates. Raises PkiError(MALFORMED)."""
         out = {}
         for index in range(self._count):
             start = _HEAD.size + index * _RECORD.size
-            digest = bytes(self._buffer[start : start + _DIGEST_BYTES])
+            digest = self._buffer[start : start + _DIGEST_BYTES]
             body = self.response(digest)
             if body is not None:
                 out[digest] = body
@@ -101,7 +99,7 @@ class OcspBundle:
             if digest == certificate:
                 _, mark, at, length = _RECORD.unpack_from(self._buffer, start)
                 return mark, at, length
-            if bytes(digest) < certificate:
+            if digest < certificate:
                 low = middle + 1
             else:
                 high = middle

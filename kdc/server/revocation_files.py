@@ -6,7 +6,6 @@ taken from memory; what has, and is large, can be read ahead in a thread (`unrea
 """
 
 import logging
-import mmap
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +16,7 @@ from kdc.state_folder import StateFolder
 from pki.crl import MAX_CRL_BYTES, Crl
 from pki.errors import PkiError
 from pki.ocsp import MAX_OCSP_BYTES, OcspResponse
-from pki.ocsp_bundle import OcspBundle
+from pki.ocsp_bundle import MAX_BUNDLE_BYTES, OcspBundle
 from pki.pem import from_pem
 
 log = logging.getLogger(__name__)
@@ -146,16 +145,14 @@ def _parse_response(path: Path, size: int) -> OcspResponse | None:
 
 
 def read_bundle(path: Path) -> OcspBundle:
-    """Map the file of fetched responses; empty when it is not there or is none."""
+    """Read the file of fetched responses; empty when it is not there or is none."""
     try:
         with path.open("rb") as file:
-            if not os.fstat(file.fileno()).st_size:
-                return OcspBundle()
-            # Replaced whole, never written in place: the map keeps what it had.
-            return OcspBundle(memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)))
+            # Not mapped: whoever cut the file short would end the process that looks into it.
+            return OcspBundle(file.read(MAX_BUNDLE_BYTES + 1))
     except FileNotFoundError:
         return OcspBundle()
-    except (OSError, ValueError, PkiError) as error:
+    except (OSError, PkiError) as error:
         log.error("%s holds no OCSP responses and is left out: %s", path.name, error)
         return OcspBundle()
 

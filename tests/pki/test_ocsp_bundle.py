@@ -21,7 +21,7 @@ def _random(count: int) -> dict[bytes, bytes]:
 def test_what_is_in_a_bundle_is_found_and_nothing_else(count: int) -> None:
     """Every response by its certificate; a mark that differs where the response does."""
     responses = _random(count)
-    bundle = OcspBundle(memoryview(encode_bundle(responses)))
+    bundle = OcspBundle(encode_bundle(responses))
     assert len(bundle) == count
     assert bundle.items() == responses
     for digest, body in responses.items():

@@ -26,12 +26,17 @@ from pki.certificate import Certificate
 from pki.chain import ChainProfile, check_issued_by, subject_text
 from pki.crl import MAX_CRL_BYTES
 from pki.errors import PkiError
-from pki.ocsp import MAX_OCSP_BYTES, encode_ocsp_request
+from pki.ocsp import encode_ocsp_request
+from pki.ocsp_bundle import MAX_BUNDLE_BYTES
 from pki.pem import from_pem
 
 CRL_WITHIN_S: Final = 120.0
 """For a whole list, redirects included: 64 MiB at 4.5 Mbit/s."""
 OCSP_WITHIN_S: Final = 20.0
+MAX_RESPONSE_BYTES: Final = 32 * 1024
+"""Of an OCSP response with its responder's certificates: two to five KiB."""
+MAX_RESPONSES_BYTES: Final = MAX_BUNDLE_BYTES // 2
+"""Of all of them: workers read them whole."""
 REQUEST_TYPE: Final = "application/ocsp-request"
 PREFIX: Final = "fetched-"
 """Of the names of files that are ours."""
@@ -190,13 +195,16 @@ class Fetching:
             Question(
                 url=url,
                 is_free=is_free,
-                max_bytes=MAX_OCSP_BYTES,
+                max_bytes=MAX_RESPONSE_BYTES,
                 within_s=OCSP_WITHIN_S,
                 post=(REQUEST_TYPE, encode_ocsp_request(number, issuers[0])),
             )
         )
         data, before = answer.body or b"", self.responses.get(digest)
         status = judge_response(data, number, issuers[0], before, authorities.profile, now)
+        others = sum(map(len, self.responses.values())) - len(before or b"")
+        if others + len(data) > MAX_RESPONSES_BYTES:
+            raise UnwantedError("there is no room for more OCSP responses")
         self.responses[digest] = data
         source.url = url
         source.this_update, source.next_update = status.this_update, status.next_update
