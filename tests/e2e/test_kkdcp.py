@@ -367,6 +367,18 @@ def test_source_has_so_many_connections(realm: HttpRealm) -> None:
     assert answered(realm.post(MESSAGE, source=source)) == PREAUTH_REQUIRED
 
 
+def test_connections_that_end_in_their_handshake_leave_honest_ones_alone(realm: HttpRealm) -> None:
+    """A closed socket's number goes to the next connection only when the loop has let go of it."""
+    for round_ in range(20):
+        silent = [_slow(realm, source, 0) for source in SLOW_SOURCES]
+        assert answered(realm.post(MESSAGE, source=f"127.8.2.{round_ + 1}")) == PREAUTH_REQUIRED
+        for sock in silent:
+            sock.close()
+    assert wait_until(lambda: _open_connections(realm) == 0, 15.0)
+    assert "Traceback" not in realm.live.log.read_text()
+    assert "bug:" not in realm.live.log.read_text()
+
+
 # -- processes ---------------------------------------------------------------------------------
 
 

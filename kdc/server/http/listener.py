@@ -87,7 +87,12 @@ class Connection:
             )
         except (OSError, ssl.SSLError, asyncio.CancelledError):
             # A failed handshake, or a client that went away: nothing to tell anybody.
-            self.close()
+            pass
+        finally:
+            if self.transport is None:
+                self._forget()
+                # Only here, when the loop has let go of it: a new connection could get its number.
+                self._sock.close()
 
     def touch(self) -> None:
         """Give the connection its full time again."""
@@ -102,16 +107,17 @@ class Connection:
 
     def close(self) -> None:
         """Close at once, whatever is unsent."""
+        self._forget()
+        if isinstance(self.transport, asyncio.WriteTransport):
+            self.transport.abort()
+        elif self._task is not None:
+            self._task.cancel()
+
+    def _forget(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         self.table.forget(self)
-        if isinstance(self.transport, asyncio.WriteTransport):
-            self.transport.abort()
-        elif self._task is not None and not self._task.done():
-            self._task.cancel()
-        if self.transport is None:
-            self._sock.close()
 
 
 class BoundedHandler(RequestHandler):
@@ -153,6 +159,9 @@ class BoundedHandler(RequestHandler):
     ) -> web.StreamResponse:
         """Answer what is no HTTP: without its own words, and without a line in the log each."""
         status = 400 if 400 <= status < 500 else 500
+        if isinstance(exc, ConnectionError):
+            # It went away while its body was read: nobody gets this answer, and nobody is at fault.
+            status = 400
         if status == 500:
             log.error("bug: %s escaped the answer over HTTP", type(exc).__name__)
             self.connection.table.counters.internal_errors += 1
