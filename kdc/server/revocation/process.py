@@ -61,7 +61,6 @@ MANY: Final = 256
 BUNDLE_S: Final = 1.0
 RETRY_S: Final = 10.0
 """After a disk that took nothing."""
-COMPLAIN_S: Final = 3600.0
 NICENESS: Final = 5
 """Workers have the processor first."""
 MAX_LEAVES_A_TICK: Final = 64
@@ -105,7 +104,7 @@ class Fetcher:
         """How many of the tasks are of each kind and at each host."""
         self._asker: Asker | None = None
         self._files: tuple[tuple[str, Stamp | None], ...] | None = None
-        self._complained: dict[str, float] = {}
+        self._complaints = schedule.Complaints()
         self._bundle_at: float | None = None
         self._status_at: float | None = None
         self._clean()
@@ -292,7 +291,7 @@ class Fetcher:
             self._failed(source, f"cannot be written: {error.strerror}")
             return
         self._results[f"{source.kind} {found.result}"] += 1
-        if self._complained.pop(_complaint(source), None) is not None:
+        if self._complaints.settle(_complaint(source)):
             log.info("fetched again: %s", _told(source))
         source.failures, source.problem, source.fetched_at = 0, "", now
         interval = self._config.fetch_interval_s
@@ -323,11 +322,8 @@ class Fetcher:
         chance = random.random()  # noqa: S311
         interval = self._config.fetch_interval_s
         source.next_at = schedule.after_failure(now, source.failures, interval, chance)
-        moment = asyncio.get_running_loop().time()
-        last = self._complained.get(_complaint(source))
-        if last is not None and moment - last < COMPLAIN_S:
+        if not self._complaints.due(_complaint(source), asyncio.get_running_loop().time()):
             return
-        self._complained[_complaint(source)] = moment
         condition = source.condition(now)
         what = {
             "stale": "alarm: what there was has ended",
