@@ -77,7 +77,7 @@ def test_closed_port_is_named() -> None:
 
 def test_server_answers_the_probe(kdc: Kdc) -> None:
     """What doctor sends is refused before anything in it is read."""
-    outcome = kdc.ask(kpasswd._PROBE, service="kpasswd")
+    outcome = kdc.ask(kpasswd.PROBE, service="kpasswd")
     assert (outcome.code, outcome.exchange) == (ErrorCode.KDC_ERR_BAD_PVNO, "kpasswd")
     with answering(outcome.reply or b"") as port:
         found = kpasswd._ask("127.0.0.1", port, "udp", "LAB.TEST")
