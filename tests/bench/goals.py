@@ -241,13 +241,13 @@ def _workers(folder: Path, options: argparse.Namespace, goals: Goals) -> None:
     gains = workers.measure(folder, work="modp14", rounds=options.rounds, number=3000)
     by_cpu = statistics.median(gain.by_cpu for gain in gains)
     by_clock = statistics.median(gain.by_clock for gain in gains)
-    without = statistics.median(gain.without_load for gain in gains)
-    least = min(by_cpu, without)
+    given_back = statistics.median(gain.given_back for gain in gains)
+    least = min(by_cpu, given_back)
     measured = f"{by_cpu:.2f} x by CPU time; by the clock {by_clock:.2f} x with the load beside"
     goals.lines.append(
         Line(
             workload="two workers on two cores, group 14",
-            measured=f"{measured}, {without:.2f} x without its part",
+            measured=f"{measured}, {given_back:.2f} x with that and others' share given back",
             must="1.7 x one",
             met=least >= 1.7,
             aim="1.9 x",

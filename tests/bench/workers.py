@@ -8,7 +8,8 @@ processor as well, and with two cores it takes it from the workers, so three fig
   less by what the busier worker does too much. What workers do to each other (locks of the shared
   memories, the store, caches) costs time and shows here; sleeping for a lock would not.
 - by the clock: tickets per second as they came. Everything shows here, the load's share as well.
-- by the clock, the load's share given back: the last, times 2 / (2 - what the load took of a core).
+- by the clock, shares given back: the last, times 2 / (2 - what the load and all other programs of
+  the machine took of a core). What workers wait for each other shows here and nowhere else.
 """
 
 import argparse
@@ -37,6 +38,8 @@ class Rate:
     """The busiest worker's share of the workers' processor time."""
     load: float
     """What the load took of a core."""
+    others: float
+    """What took of a core that was neither worker nor load."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,16 +48,16 @@ class Gain:
 
     by_cpu: float
     by_clock: float
-    without_load: float
-    """By the clock, the load's share given back."""
+    given_back: float
+    """By the clock, what the load and other programs took given back."""
 
 
 def _load(server: Server, messages: list[bytes], cores: set[int]) -> Rate:
     pids = server.workers()
     os.sched_setaffinity(0, cores)
-    before, own = [cpu_s([pid]) for pid in pids], time.process_time()
+    before, own, busy = [cpu_s([pid]) for pid in pids], time.process_time(), _busy_s()
     outcome = offer(server.address, messages, window=16 * len(pids))
-    own = time.process_time() - own
+    own, busy = time.process_time() - own, _busy_s() - busy
     spent = [cpu_s([pid]) - start for pid, start in zip(pids, before, strict=True)]
     if len(outcome.tickets()) < 0.99 * len(messages):
         raise SystemExit(f"not all got tickets: {outcome.ends()}")
@@ -63,7 +66,16 @@ def _load(server: Server, messages: list[bytes], cores: set[int]) -> Rate:
         per_s=outcome.rate(),
         busiest=max(spent) / sum(spent),
         load=own / outcome.seconds,
+        others=max(0.0, busy - sum(spent) - own) / outcome.seconds,
     )
+
+
+def _busy_s() -> float:
+    """Return the seconds that all processors together were not idle."""
+    user, nice, system, _idle, _waiting, *rest = map(
+        int, Path("/proc/stat").read_text().splitlines()[0].split()[1:9]
+    )
+    return (user + nice + system + sum(rest)) / os.sysconf("SC_CLK_TCK")
 
 
 def measure(folder: Path, *, work: str, rounds: int, number: int) -> list[Gain]:
@@ -85,7 +97,8 @@ def measure(folder: Path, *, work: str, rounds: int, number: int) -> list[Gain]:
             print(
                 f"{work}: one {alone.per_cpu_s:.0f} per CPU second, {alone.per_s:.0f}/s; two "
                 f"{both.per_cpu_s:.0f} per CPU second, {both.per_s:.0f}/s, the busier did "
-                f"{both.busiest:.0%}, the load took {both.load:.0%} of a core",
+                f"{both.busiest:.0%}, the load took {both.load:.0%} of a core, others "
+                f"{both.others:.0%}",
                 file=sys.stderr,
             )
             by_clock = both.per_s / alone.per_s
@@ -93,7 +106,7 @@ def measure(folder: Path, *, work: str, rounds: int, number: int) -> list[Gain]:
                 Gain(
                     by_cpu=both.per_cpu_s / alone.per_cpu_s / both.busiest,
                     by_clock=by_clock,
-                    without_load=by_clock * CORES / (CORES - both.load),
+                    given_back=by_clock * CORES / (CORES - both.load - both.others),
                 )
             )
     return gains
@@ -114,10 +127,10 @@ def main() -> int:
     print(f"two workers against one, {options.work}, median of {options.rounds} rounds:")
     by_cpu = statistics.median(gain.by_cpu for gain in gains)
     by_clock = statistics.median(gain.by_clock for gain in gains)
-    without = statistics.median(gain.without_load for gain in gains)
+    given_back = statistics.median(gain.given_back for gain in gains)
     print(f"  by processor time                     {by_cpu:.2f} x")
     print(f"  by the clock, the load beside them    {by_clock:.2f} x")
-    print(f"  by the clock, without the load's part {without:.2f} x")
+    print(f"  by the clock, shares given back       {given_back:.2f} x")
     return 0
 
 
