@@ -228,7 +228,7 @@ def _endure(server: Server, users: KeyUsers, setting: Setting) -> Endured:
     time.sleep(max(0.0, begin - 120 - time.time()))
     watch = Watch()
     own = time.process_time()
-    with watch.over(server.workers(), setting.sample_s):
+    with watch.over(server.workers(), min(setting.sample_s, 1.5 * setting.minutes)):
         outcome = offer(server.address, messages, transport=transport, rate=rate, timeout_s=3.0)
     own = time.process_time() - own
     _by_part(outcome, watch, min(60.0, outcome.seconds / 4), peak)
