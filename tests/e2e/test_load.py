@@ -1,5 +1,6 @@
 """`kdc load` against a real server: every kind of work, verified replies, exit codes."""
 
+import contextlib
 import json
 import os
 import signal
@@ -161,8 +162,14 @@ def test_an_interrupted_load_leaves_no_process_behind(realm: LiveRealm) -> None:
         start_new_session=True,
     ) as process:
         assert wait_until(lambda: len(process_tree(process.pid)) > 1)
-        children = process_tree(process.pid)[1:]
-        os.kill(process.pid, signal.SIGINT)
+        children: set[int] = set()
+        # Python drops an interrupt that comes within a fork's own hooks, so a person presses again.
+        for _ in range(10):
+            children.update(process_tree(process.pid)[1:])
+            os.kill(process.pid, signal.SIGINT)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=5)
+                break
         _, told = process.communicate(timeout=20)
     assert process.returncode == 1
     assert "interrupted" in told
