@@ -18,4 +18,10 @@ def explain(error: Exception) -> CliError | None:
         return CliError(error.detail or error.kind.value, error.kind.value, remedy, code)
     if isinstance(error, TenantError):
         return CliError("the tenant refuses this", error.why, "correct it and try again")
+    if isinstance(error, ModuleNotFoundError) and error.name == "joserfc":
+        return CliError(
+            "the tenant cannot run here",
+            "the package joserfc is not installed",
+            "install the project with its extra: keytrust-kdc[tenant]",
+        )
     return kdc_errors.explain(error)

@@ -17,6 +17,7 @@ from kdc.cli import main as kdc_main
 from pki import ca
 from pki.keys import public_key_from_cryptography
 from tenant.cli import main
+from tenant.cli.errors import explain
 from tenant.state import devices, keys, prts, tokens, users
 from tenant.state.database import Database
 from tenant.state.devices import DeviceRecord, JoinType
@@ -388,3 +389,17 @@ def test_lists_of_commands_are_not_cut_short(empty: Shell) -> None:
     for noun in ("", *main.NOUNS):
         listed = empty.run(*filter(None, (noun,)), "--help").partition("Commands:")[2]
         assert "..." not in listed, noun
+
+
+def test_a_mistyped_command_is_told_the_nearest(empty: Shell) -> None:
+    """As `kdc` does: exit 2 and the name that was meant."""
+    assert "did you mean tenant device?" in empty.run("devise", ok=2)
+    assert "did you mean tenant user add?" in empty.run("user", "ad", ok=2)
+
+
+def test_a_missing_extra_is_said_with_what_installs_it() -> None:
+    """The tenant's packages are an extra of the project; any other missing module is a bug."""
+    told = explain(ModuleNotFoundError("no", name="joserfc"))
+    assert told is not None
+    assert "keytrust-kdc[tenant]" in told.remedy
+    assert explain(ModuleNotFoundError("no", name="pki.frob")) is None
