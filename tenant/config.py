@@ -67,6 +67,8 @@ class TenantConfig:
     """Relative to the tenant's folder; mode 0600."""
     sync_device_writeback: bool = True
     """Write device objects into the directory."""
+    sync_disable_limit: int = 20
+    """How many of a hundred synced users or devices one run may disable for being gone."""
 
 
 Reader = Callable[[object], object]
@@ -130,6 +132,7 @@ KEYS: Final[Mapping[str, Reader]] = {
     "sync_bind_dn": _text,
     "sync_bind_password_file": _text,
     "sync_device_writeback": boolean,
+    "sync_disable_limit": number(1, 100),
 }
 """Key -> reader of its value; each is a field of TenantConfig."""
 

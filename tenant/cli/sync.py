@@ -28,7 +28,7 @@ from tenant.sync.place import open_port
 from tenant.sync.plan import Grade, Problem
 from tenant.sync.port import Scope
 from tenant.sync.report import Act, SyncReport
-from tenant.sync.run import OtherDirectoryError, sync_once
+from tenant.sync.run import ManyGoneError, OtherDirectoryError, sync_once
 
 _REMEDIES = {
     DirectoryFault.DENIED: (ExitCode.DENIED, "check sync_bind_dn and its password in tenant.toml"),
@@ -50,11 +50,21 @@ _REMEDIES = {
     help="A run every S seconds, until it is stopped.",
 )
 @click.option("--dry-run", is_flag=True, help="Only say what would be done.")
+@click.option(
+    "--allow-disabling",
+    is_flag=True,
+    help="With --once: disable all that are gone, also beyond sync_disable_limit.",
+)
 @json_option
 @state_option
 @click.pass_context
 def command(
-    ctx: click.Context, once: bool, interval: int | None, dry_run: bool, as_json: bool
+    ctx: click.Context,
+    once: bool,
+    interval: int | None,
+    dry_run: bool,
+    allow_disabling: bool,
+    as_json: bool,
 ) -> None:
     """Bring the tenant and its directory in step, as Entra Connect does.
 
@@ -63,7 +73,9 @@ def command(
     wrote into the directory is left alone.
 
     Exit codes: 0 also when keys of protected accounts stay unsynced (they are listed); 5 when the
-    directory refuses another write, 6 when it cannot be reached: then the tenant is as it was.
+    directory refuses another write, or does not show so many users or devices that it is more
+    likely wrong than right to disable them; 6 when it cannot be reached. Then, and in the last case
+    of 5, the tenant is as it was.
 
     JSON: directory, where, dry_run, keys (how many are in the directory now), done (a list of act,
     name, detail), problems (a list of what, name, why, grade). With --interval one line a run.
@@ -72,12 +84,16 @@ def command(
         raise click.UsageError("give one of --once, --interval S and --dry-run")
     if dry_run and interval is not None:
         raise click.UsageError("--dry-run is one run")
+    if allow_disabling and not once:
+        raise click.UsageError("--allow-disabling goes with --once")
     folder = tenant_folder(ctx)
     config = folder.load_config()
     if interval is not None:
         _every(folder, config, interval, as_json=as_json)
         return
-    report = _run(folder, config, dry_run=dry_run)
+    any_number = dry_run or allow_disabling
+    limit = 100 if any_number else config.sync_disable_limit
+    report = _run(folder, config, limit, dry_run=dry_run)
     if as_json:
         print_json(_json(report))
     else:
@@ -100,7 +116,7 @@ def _every(folder: TenantFolder, config: TenantConfig, interval: int, *, as_json
     told: set[Problem] | None = None  # the first run is told, whatever it did
     while not stop.is_set():
         try:
-            report = _run(folder, config, dry_run=False)
+            report = _run(folder, config, config.sync_disable_limit, dry_run=False)
         except CliError as error:
             show_error(error)
         else:
@@ -112,7 +128,9 @@ def _every(folder: TenantFolder, config: TenantConfig, interval: int, *, as_json
         stop.wait(interval)
 
 
-def _run(folder: TenantFolder, config: TenantConfig, *, dry_run: bool) -> SyncReport:
+def _run(
+    folder: TenantFolder, config: TenantConfig, disable_limit: int, *, dry_run: bool
+) -> SyncReport:
     """Do one run. Raises CliError, ConfigError."""
     moment = now()
     scope = _scope(folder, config)
@@ -129,6 +147,7 @@ def _run(folder: TenantFolder, config: TenantConfig, *, dry_run: bool) -> SyncRe
             scope=scope,
             now=moment,
             device_writeback=config.sync_device_writeback,
+            disable_limit=disable_limit,
             dry_run=dry_run,
             progress=done,
         )
@@ -178,6 +197,14 @@ def _errors() -> Iterator[None]:
             what,
             str(error),
             "set kdc_state to the realm it was synced with, or make a new tenant",
+            ExitCode.DENIED,
+        ) from None
+    except ManyGoneError as error:
+        raise CliError(
+            what,
+            str(error),
+            "check what the sync's account may read, and sync_users; --dry-run lists them; "
+            "if they are to go: tenant sync --once --allow-disabling",
             ExitCode.DENIED,
         ) from None
     except SecretFileError:

@@ -50,6 +50,10 @@ class OtherDirectoryError(Exception):
     """The tenant is in step with another directory: all its users would be disabled."""
 
 
+class ManyGoneError(Exception):
+    """More would be disabled than one run may, because the directory does not show them."""
+
+
 @dataclass(slots=True, kw_only=True)
 class Outcome:
     """What became of the changes in the directory; filled while they are made."""
@@ -95,17 +99,19 @@ def sync_once(
     scope: Scope,
     now: datetime,
     device_writeback: bool = True,
+    disable_limit: int = 100,
     dry_run: bool = False,
     progress: Progress | None = None,
 ) -> SyncReport:
     """Bring both sides in step; dry_run: only say what would be done.
 
-    Assumes that no other run of this tenant is under way. progress: called with the number of
-    changes made in the directory.
+    Assumes that no other run of this tenant is under way. disable_limit: how many of a hundred
+    synced users, or devices, may be disabled because the directory does not show them.
+    progress: called with the number of changes made in the directory.
     Raises DirectoryError (UNAVAILABLE, CORRUPT; DENIED, INVALID: the directory cannot be read),
-    OtherDirectoryError.
+    OtherDirectoryError, ManyGoneError.
     """
-    view, plan = _planned(port, tenant, scope, now, device_writeback)
+    view, plan = _planned(port, tenant, scope, now, device_writeback, disable_limit)
     if dry_run:
         return _report(port, view, plan, _as_planned(plan), (), dry_run=True)
     tenant.intend(view.directory, plan)
@@ -115,7 +121,12 @@ def sync_once(
 
 
 def _planned(
-    port: DirectoryPort, tenant: TenantSide, scope: Scope, now: datetime, device_writeback: bool
+    port: DirectoryPort,
+    tenant: TenantSide,
+    scope: Scope,
+    now: datetime,
+    device_writeback: bool,
+    disable_limit: int,
 ) -> tuple[DirectoryView, Plan]:
     _, before = tenant.read()
     view = port.read(scope, {row.account for row in before.keys})
@@ -127,7 +138,29 @@ def _planned(
             f"it was in step with the domain {journal.directory}, and this is {view.directory}"
         )
     plan = make_plan(view, sides, journal, now, device_writeback=device_writeback)
+    _check_gone(view, sides, plan, disable_limit)
     return view, plan
+
+
+def _check_gone(view: DirectoryView, sides: TenantView, plan: Plan, limit: int) -> None:
+    """Refuse to disable many at once for being gone.
+
+    So it looks when the sync job's account loses its right to read, or a setting is mistyped. One
+    alone passes in the smallest tenant. Who is disabled in the directory itself does not count:
+    that was somebody's decision, and it has to arrive. Raises ManyGoneError.
+    """
+    off = {account.guid for account in view.accounts if not account.enabled}
+    users = [change.user for change in plan.users if "enabled" in change.fields]
+    devices = [change.device for change in plan.devices if "enabled" in change.fields]
+    registered = [device for device in sides.devices if device.registered]
+    for what, changed, known in (("users", users, sides.users), ("devices", devices, registered)):
+        gone = sum(not each.enabled and each.guid not in off for each in changed)
+        synced = sum(each.enabled and each.guid is not None for each in known)
+        if gone > 1 and gone * 100 > limit * synced:
+            raise ManyGoneError(
+                f"the directory does not show {gone} of {synced} synced {what}, which would be "
+                f"disabled; more than {limit} % at once are not"
+            )
 
 
 def _write_down(port: DirectoryPort, plan: Plan, progress: Progress) -> Outcome:

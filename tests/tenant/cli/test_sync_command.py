@@ -48,7 +48,13 @@ def test_a_sync_that_goes_on_tells_its_first_run_and_ends_when_told(folder: Path
 
 
 @pytest.mark.parametrize(
-    "options", [[], ["--once", "--interval", "5"], ["--dry-run", "--interval", "5"]]
+    "options",
+    [
+        [],
+        ["--once", "--interval", "5"],
+        ["--dry-run", "--interval", "5"],
+        ["--allow-disabling", "--interval", "5"],
+    ],
 )
 def test_it_has_to_be_said_how_often(options: list[str], folder: Path) -> None:
     """Exit 2, before anything is opened."""
@@ -88,6 +94,25 @@ def test_another_realm_is_refused(folder: Path, capsys: pytest.CaptureFixture[st
     capsys.readouterr()
     assert tenant(["sync", "--once"]) == 5
     assert "it was in step with the domain S-1-5-21-" in capsys.readouterr().err
+
+
+def test_many_users_that_are_gone_have_to_be_allowed(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exit 5, and what to do is said; a dry run lists them."""
+    for name in ("wendy", "max"):
+        assert kdc(["user", "add", name]) == 0
+    assert tenant(["sync", "--once"]) == 0
+    _set(folder, 'sync_users = ["nobody"]\n')
+    capsys.readouterr()
+    assert tenant(["sync", "--once"]) == 5
+    said = capsys.readouterr().err
+    assert "the directory does not show 2 of 2 synced users" in said
+    assert "tenant sync --once --allow-disabling" in said
+    assert tenant(["sync", "--dry-run"]) == 0
+    assert "would be: user disabled: wendy@lab.test" in capsys.readouterr().out
+    assert tenant(["sync", "--once", "--allow-disabling"]) == 0
+    assert "user disabled: wendy@lab.test" in capsys.readouterr().out
 
 
 def test_a_store_that_is_not_there_is_unreachable(

@@ -1,8 +1,8 @@
 """Sync runs between a tenant's database and the store of an embedded realm, all of it real."""
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from uuid import UUID, uuid4
@@ -23,8 +23,9 @@ from tenant.sync.mapping import blobs_of
 from tenant.sync.plan import Grade
 from tenant.sync.port import Scope
 from tenant.sync.report import Act, SyncReport
-from tenant.sync.run import OtherDirectoryError, sync_once
+from tenant.sync.run import ManyGoneError, OtherDirectoryError, sync_once
 from tenant.sync.store_port import StorePort
+from tenant.sync.view import DirectoryAccount, DirectoryView
 from tests.directory.builders import link, make_store
 from tests.tenant.sync.builders import NOW, certificate, material, number
 
@@ -37,10 +38,19 @@ class Sides:
         self.database = Database.create(folder / "tenant.sqlite")
         self.port = StorePort(self.store, NOW)
 
-    def run(self, *, dry_run: bool = False, scope: Scope | None = None) -> SyncReport:
+    def run(
+        self, *, dry_run: bool = False, scope: Scope | None = None, disable_limit: int = 100
+    ) -> SyncReport:
         """Do one run."""
         tenant = TenantDatabase(self.database, NOW, uuid4)
-        return sync_once(self.port, tenant, scope=scope or Scope(), now=NOW, dry_run=dry_run)
+        return sync_once(
+            self.port,
+            tenant,
+            scope=scope or Scope(),
+            now=NOW,
+            disable_limit=disable_limit,
+            dry_run=dry_run,
+        )
 
     def account(self, name: str = "alice", **more: object) -> int:
         """Add an account to the store."""
@@ -319,6 +329,96 @@ def test_another_directory_is_refused_before_anything_changes(sides: Sides, tmp_
         sides.run()
     assert sides.user().enabled
     other.close()
+
+
+# -- a directory that shows less than it did ---------------------------------------------------
+
+
+class _Blind(StorePort):
+    """A directory that does not show some accounts to us: a right to read was taken away."""
+
+    hidden: Callable[[DirectoryAccount], bool]
+
+    def read(self, scope: Scope, also: Collection[UUID]) -> DirectoryView:
+        view = super().read(scope, also)
+        return replace(view, accounts=tuple(a for a in view.accounts if not self.hidden(a)))
+
+
+def _blind(sides: Sides, hidden: Callable[[DirectoryAccount], bool]) -> None:
+    sides.port = _Blind(sides.store, NOW)
+    sides.port.hidden = hidden
+
+
+def test_a_directory_that_shows_no_user_any_more_disables_nobody(sides: Sides) -> None:
+    """It answers as an empty one does; nothing changes, below neither, until a flag says so."""
+    for name in ("alice", "bob"):
+        sides.account(name)
+    sides.run()
+    sides.register()
+    _blind(sides, lambda account: True)
+    with pytest.raises(ManyGoneError, match="does not show 2 of 2 synced users"):
+        sides.run(disable_limit=99)
+    assert sides.user("alice").enabled and sides.user("bob").enabled
+    assert sides.read().key_credentials == ()
+    assert _acts(sides.run(disable_limit=100)).count(Act.USER_DISABLED) == 2
+
+
+@pytest.mark.parametrize(("hidden", "refused"), [(1, False), (2, False), (3, True)])
+def test_the_limit_is_a_share_of_the_synced_users(sides: Sides, hidden: int, refused: bool) -> None:
+    """Of ten, two are 20 %; the tenant's own users do not count."""
+    names = [f"user{n}" for n in range(10)]
+    for name in names:
+        sides.account(name)
+    with sides.database.write() as connection:
+        for n in range(10):
+            made = User(object_id=uuid4(), upn=f"cloud{n}@lab.test", display_name="")
+            users.add(connection, made)
+    sides.run()
+    _blind(sides, lambda account: account.sam_account_name in names[:hidden])
+    with pytest.raises(ManyGoneError) if refused else nullcontext():
+        sides.run(disable_limit=20)
+    assert sides.user("user0").enabled is refused
+
+
+def test_one_user_that_is_gone_is_always_disabled(sides: Sides) -> None:
+    """Of a tenant of two it is half."""
+    for name in ("alice", "bob"):
+        sides.account(name)
+    sides.run()
+    _blind(sides, lambda account: account.sam_account_name == "alice")
+    assert _acts(sides.run(disable_limit=1)) == [Act.USER_DISABLED]
+
+
+def test_however_many_the_directory_disables_are_disabled(sides: Sides) -> None:
+    """That is a decision, not a view that is lost: after a break-in it has to arrive."""
+    for name in ("alice", "bob"):
+        sides.store.update_account(sides.account(name), AccountChanges(disabled=False))
+    sides.run()
+    for name in ("alice", "bob"):
+        sides.store.update_account(sides.read(name).account_id, AccountChanges(disabled=True))
+    sides.run(disable_limit=1)
+    assert not sides.user("alice").enabled and not sides.user("bob").enabled
+
+
+def test_computers_that_are_not_shown_keep_their_devices(sides: Sides) -> None:
+    """Registered ones: their primary refresh tokens would end. Those that wait do not count."""
+    found = []
+    for name in [f"PC{n}$" for n in range(12)]:
+        new = NewAccount(kind=AccountKind.COMPUTER, name=name, created_at=NOW)
+        pc = sides.store.add_account(new)
+        guid = sides.store.object_guid(pc)
+        sides.store.add_user_certificate(pc, certificate(name, str(guid)))
+        found.append(guid)
+    sides.run()
+    with sides.database.write() as connection:
+        for guid in found[:2]:
+            record = devices.device_by_id(connection, guid)
+            assert record is not None
+            joined = replace(record, certificate=certificate("device", str(guid)))
+            devices.update_device(connection, joined)
+    _blind(sides, lambda account: account.kind is AccountKind.COMPUTER)
+    with pytest.raises(ManyGoneError, match="does not show 2 of 2 synced devices"):
+        sides.run(disable_limit=20)
 
 
 # -- trouble ---------------------------------------------------------------------------------
