@@ -23,14 +23,22 @@ def _keep_state(ctx: click.Context, _param: click.Parameter, value: str | None) 
         ctx.find_root().obj = value
 
 
-state_option = click.option(
-    "--state",
-    metavar="DIR",
-    callback=_keep_state,
-    expose_value=False,
-    is_eager=True,
-    help="State folder; else KDC_STATE, else ./.kdc.",
-)
+def state_option_of(text: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Make the option that names the folder to work on, taken behind a noun as well as before it.
+
+    text: its help. What was given is the root context's `obj`.
+    """
+    return click.option(
+        "--state",
+        metavar="DIR",
+        callback=_keep_state,
+        expose_value=False,
+        is_eager=True,
+        help=text,
+    )
+
+
+state_option = state_option_of("State folder; else KDC_STATE, else ./.kdc.")
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 

@@ -4,22 +4,10 @@ import os
 
 import click
 
+from kdc.cli.options import state_option_of
 from tenant.state_folder import TenantFolder
 
-
-def _keep_state(ctx: click.Context, _param: click.Parameter, value: str | None) -> None:
-    if value is not None:
-        ctx.find_root().obj = value
-
-
-state_option = click.option(
-    "--state",
-    metavar="DIR",
-    callback=_keep_state,
-    expose_value=False,
-    is_eager=True,
-    help="The tenant's folder; else TENANT_STATE, else ./.tenant.",
-)
+state_option = state_option_of("The tenant's folder; else TENANT_STATE, else ./.tenant.")
 
 
 def tenant_folder(ctx: click.Context) -> TenantFolder:
