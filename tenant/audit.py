@@ -4,6 +4,7 @@ One record is one `write` to a file opened with O_APPEND, before the reply is se
 acknowledged has its record. Strings of the client's are escaped and cut.
 """
 
+import errno
 import json
 import os
 from collections.abc import Mapping
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Final
 from uuid import UUID
 
-from kdc.explain.text import escaped_character
+from kdc.explain.text import escape
 from tenant.http.message import Note, Request
 
 MAX_TEXT_CHARS: Final = 256
@@ -25,6 +26,7 @@ class Audit:
         """Open it, or make it with mode 0600. Raises OSError."""
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
         self._descriptor = os.open(path, flags, 0o600)
+        self._torn = False
 
     def request(
         self,
@@ -59,20 +61,19 @@ class Audit:
         line: dict[str, object] = {
             "time": now.astimezone(UTC).isoformat(timespec="milliseconds"),
             **{
-                name: shown(value) if isinstance(value, str) else value
+                name: escape(value, MAX_TEXT_CHARS) if isinstance(value, str) else value
                 for name, value in facts.items()
                 if value is not None
             },
         }
-        os.write(self._descriptor, (json.dumps(line) + "\n").encode())
+        data = (json.dumps(line) + "\n").encode()
+        if self._torn:
+            # The last record was cut off in the middle by a full disk; end its line.
+            data = b"\n" + data
+        self._torn = os.write(self._descriptor, data) != len(data)
+        if self._torn:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def close(self) -> None:
         """Close the file."""
         os.close(self._descriptor)
-
-
-def shown(text: str) -> str:
-    """Escape what is not printable, and cut."""
-    cut = text[:MAX_TEXT_CHARS]
-    escaped = "".join(c if c.isprintable() else escaped_character(c) for c in cut)
-    return escaped + ("..." if len(text) > MAX_TEXT_CHARS else "")

@@ -1,6 +1,7 @@
 """Routing by host and path, error bodies, audit records."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -177,3 +178,17 @@ def test_client_text_is_escaped_and_cut_in_the_audit_record(
     (record,) = rig.audit_records(tmp_path)
     assert record["path"].startswith("/\\u202e\\x1b[31m")
     assert len(record["path"]) < 300
+
+
+def test_a_record_cut_off_by_a_full_disk_is_no_record(
+    tenant: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A short write refuses as a failed one does, and the next record starts a line of its own."""
+    with monkeypatch.context() as full:
+        write = os.write
+        full.setattr(os, "write", lambda descriptor, data: write(descriptor, data[:20]))
+        assert rig.ask(tenant, "GET", "/common/oauth2/echo").status == 500
+    assert rig.ask(tenant, "GET", "/common/oauth2/echo").status == 200
+    lines = (tmp_path / "audit.jsonl").read_text().splitlines()
+    assert len(lines[0]) == 20
+    assert json.loads(lines[1])["status"] == 200
