@@ -5,7 +5,7 @@ the body, in one place. `why` is one fixed phrase for the audit record and is ne
 sent is fixed text of ours as well, so that no refusal repeats what a client said.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 from uuid import UUID
@@ -93,9 +93,7 @@ class Trace:
 
 def to_reply(error: TenantError, request: Request, trace: Trace) -> Reply:
     """Make the answer to a refused request, in the form of the host it came to."""
-    note = Note(
-        reason=error.why, user=error.note.user, device=error.note.device, key=error.note.key
-    )
+    note = replace(error.note, reason=error.why)
     if isinstance(error, LoginError):
         return Reply.json(
             error.status, _login_body(error, request, trace), headers=NO_STORE, note=note
@@ -110,7 +108,7 @@ def to_reply(error: TenantError, request: Request, trace: Trace) -> Reply:
             note=note,
         )
     headers = error.headers if isinstance(error, PlainError) else ()
-    text = error.message if isinstance(error, PlainError) else error.why
+    text = error.message if isinstance(error, PlainError) else "the request is refused"
     body = {"error": text, "trace_id": str(trace.trace_id)}
     return Reply.json(error.status, body, headers=(*NO_STORE, *headers), note=note)
 

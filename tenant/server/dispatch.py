@@ -12,7 +12,7 @@ from collections.abc import Container, Iterable
 from dataclasses import replace
 from uuid import UUID
 
-from tenant.errors import DrsError, LoginError, PlainError, TenantError, Trace, to_reply
+from tenant.errors import DrsError, KppError, LoginError, PlainError, TenantError, Trace, to_reply
 from tenant.http.message import MalformedError, Note, Reply, Request, Route, path_segments
 from tenant.server.hosts import ROUTES, HostKind, hosts
 from tenant.services import Services
@@ -136,7 +136,7 @@ def _code(error: TenantError | None) -> str | None:
         return f"{error.error} AADSTS{error.number}"
     if isinstance(error, DrsError):
         return error.error_type
-    return getattr(error, "code", None)
+    return error.code if isinstance(error, KppError) else None
 
 
 def _internal_error(trace: Trace) -> Reply:
