@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from kdc.client.credential import credential_of
 from kdc.client.errors import ClientError, ClientFault, RefusedError
 from kdc.client.fast import FastTunnel
 from kdc.client.mechanism import Entropy, Hints, Mechanism, SentRequest
@@ -208,21 +209,9 @@ class AsExchange:
         part = _open_enc_part(key, reply)
         self._check_part(part, reply, sent, key)
         offset = self._check_times(part, sent.body, now)
-        credential = Credential(
-            client=Principal.of(reply.crealm, reply.cname),
-            server=Principal.of(part.srealm, part.sname),
-            etype=part.key.keytype,
-            session_key=part.key.keyvalue,
-            authtime=part.authtime,
-            starttime=part.starttime or part.authtime,
-            endtime=part.endtime,
-            renew_till=part.renew_till,
-            flags=part.flags,
-            ticket=asn1.encode(reply.ticket),
-            addresses=part.caddr or (),
-        )
+        client = Principal.of(reply.crealm, reply.cname)
         return AsResult(
-            credential=credential,
+            credential=credential_of(client, reply.ticket, part),
             mechanism=self._mechanism.name,
             pa_type=self._mechanism.pa_type,
             rounds=self._rounds,

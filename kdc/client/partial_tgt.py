@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from directory.model import Account, AccountKind, Domain, Sid
+from kdc.client.credential import credential_of
 from kdc.client.errors import ClientError, ClientFault
 from kdc.client.mechanism import Entropy
 from kdc.crypto.etypes import (
@@ -196,7 +197,7 @@ def mint_partial_tgt(
         user=user,
         sid=sid,
         kvno=kvno,
-        credential=_credential(message, client_part),
+        credential=credential_of(Principal.of(key.realm, cname), ticket, client_part),
         message=asn1.encode(message),
         client_key=client_key,
     )
@@ -223,19 +224,4 @@ def open_partial_tgt(message: bytes, client_key: ProtocolKey) -> Credential:
     for name, realm in ((reply.ticket.sname, reply.ticket.realm), (part.sname, part.srealm)):
         if name.name_string != krbtgt or realm != reply.crealm:
             raise ClientError(ClientFault.WRONG_ANSWER, "it is no TGT of the client's realm")
-    return _credential(reply, part)
-
-
-def _credential(reply: AsRep, part: EncAsRepPart) -> Credential:
-    return Credential(
-        client=Principal.of(reply.crealm, reply.cname),
-        server=Principal.of(part.srealm, part.sname),
-        etype=part.key.keytype,
-        session_key=part.key.keyvalue,
-        authtime=part.authtime,
-        starttime=part.starttime or part.authtime,
-        endtime=part.endtime,
-        renew_till=part.renew_till,
-        flags=part.flags,
-        ticket=asn1.encode(reply.ticket),
-    )
+    return credential_of(Principal.of(reply.crealm, reply.cname), reply.ticket, part)

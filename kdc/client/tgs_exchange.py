@@ -1,8 +1,9 @@
 """The TGS exchange, client side (RFC 4120 3.3.1, 3.3.4): a TGT in, one request, a ticket out."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from kdc.client.credential import credential_of
 from kdc.client.errors import ClientError, ClientFault, RefusedError
 from kdc.client.mechanism import Entropy
 from kdc.crypto.etypes import (
@@ -155,20 +156,10 @@ class TgsExchange:
             raise ClientError(ClientFault.MALFORMED, str(error)) from None
         self._check(reply, part, self._body, now)
         self._keys = tuple(key for key in keys if key.keytype in self._options.key_list)
-        return Credential(
-            client=self._tgt.client,
-            server=Principal.of(part.srealm, part.sname),
-            etype=part.key.keytype,
-            session_key=part.key.keyvalue,
-            authtime=part.authtime,
-            starttime=part.starttime or part.authtime,
-            endtime=part.endtime,
-            renew_till=part.renew_till,
-            flags=part.flags,
-            ticket=asn1.encode(reply.ticket),
+        return replace(
+            credential_of(self._tgt.client, reply.ticket, part),
             second_ticket=self._options.second_ticket,
             is_session_key=bool(self._options.second_ticket),
-            addresses=part.caddr or (),
         )
 
     def _check(self, reply: TgsRep, part: EncTgsRepPart, body: KdcReqBody, now: datetime) -> None:
