@@ -43,10 +43,12 @@ def encode_bundle(responses: Mapping[bytes, bytes]) -> bytes:
 class OcspBundle:
     """A block of responses. Raises PkiError(MALFORMED) when it is none."""
 
-    __slots__ = ("_buffer", "_count")
+    __slots__ = ("_buffer", "_count", "edition")
 
     def __init__(self, buffer: bytes = b"") -> None:
         """buffer: what `encode_bundle` made, kept as it is; empty: no responses."""
+        self.edition = object()
+        """Stands for this block, and keeps none of it in memory."""
         self._buffer = buffer
         self._count = 0
         if not buffer:

@@ -28,7 +28,6 @@ from pki import oids
 from pki.certificate import Certificate
 from pki.chain import Chain, ChainProfile, TrustPool, chain_error, find_chain, subject_text
 from pki.errors import ChainError, ChainFault, PkiError
-from pki.ocsp_bundle import OcspBundle
 from pki.revocation import RevocationSource, Status
 from pki.x500 import canonical_name
 
@@ -68,8 +67,9 @@ class LogonChain:
     """SHA-256 of each certificate whose revocation was asked about."""
     marks: tuple[bytes | None, ...] = ()
     """Which fetched OCSP responses answered then (`RevocationSource.marks`)."""
-    fetched: OcspBundle | None = None
-    """The fetched responses that the marks were last compared with."""
+    edition: object = None
+    """Of the fetched responses that the marks were last compared with. Not themselves: thousands of
+    remembered chains would keep as many megabytes of what was replaced."""
 
 
 class ChainMemory:
@@ -134,10 +134,11 @@ class CertTrust:
         """
         digest = hashlib.sha256(certificate).digest()
         found = self.memory.find(digest, now)
-        if found is not None and found.fetched is not self.revocation.fetched:
+        edition = self.revocation.fetched.edition
+        if found is not None and found.edition is not edition:
             # Other responses were fetched: the chain holds as long as its own are the same.
             if self.revocation.marks(found.asked) == found.marks:
-                found = replace(found, fetched=self.revocation.fetched)
+                found = replace(found, edition=edition)
                 self.memory.remember(digest, found)
             else:
                 found = None
@@ -182,7 +183,7 @@ class CertTrust:
             warnings=status.warnings,
             asked=asked,
             marks=self.revocation.marks(asked),
-            fetched=self.revocation.fetched,
+            edition=self.revocation.fetched.edition,
         )
 
 

@@ -1,5 +1,6 @@
 """Fetched OCSP responses under remembered chains, and who is told of logon certificates."""
 
+import gc
 import hashlib
 
 import pytest
@@ -72,6 +73,17 @@ def test_another_bundle_forgets_only_chains_whose_response_is_another() -> None:
     assert seen == [MADE.leaf] * 2
     with pytest.raises(ChainError):
         _with(trust, None).valid_chain(MADE.leaf, (), NOW)
+
+
+def test_a_remembered_chain_does_not_keep_the_bundle() -> None:
+    """Bundles of megabytes are replaced every few seconds, chains are remembered for hours."""
+    trust = _with(_trust(), lists.response(MADE))
+    trust.valid_chain(MADE.leaf, (), NOW)
+    before = trust.revocation.fetched
+    trust.revocation = trust.revocation.with_fetched(OcspBundle())
+    remembered = trust.memory.find(LEAF, NOW)
+    assert remembered is not None
+    assert not any(one is before for one in gc.get_referents(remembered))
 
 
 def test_only_validated_leaves_are_told() -> None:
