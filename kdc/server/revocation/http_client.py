@@ -26,7 +26,6 @@ from kdc.server.revocation.addresses import usable
 from kdc.server.revocation.question import Answer, FetchError, Question
 
 MAX_REDIRECTS: Final = 3
-MAX_AT_ONCE: Final = 4
 CONNECT_S: Final = 10.0
 SILENCE_S: Final = 15.0
 """How long a server may send nothing."""
@@ -162,8 +161,10 @@ class HttpClient:
 
 def _session(resolver: AbstractResolver) -> aiohttp.ClientSession:
     return aiohttp.ClientSession(
+        # Who asks bounds how many questions there are at a time. Bounded here as well, a question
+        # would spend its time waiting for others that get no answer.
         connector=aiohttp.TCPConnector(
-            resolver=resolver, use_dns_cache=False, force_close=True, limit=MAX_AT_ONCE
+            resolver=resolver, use_dns_cache=False, force_close=True, limit=0
         ),
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=SILENCE_S),
         auto_decompress=False,

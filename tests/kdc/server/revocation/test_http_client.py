@@ -8,6 +8,7 @@ from typing import TypeVar
 import pytest
 
 from kdc.server.revocation.http_client import HttpClient, may_connect
+from kdc.server.revocation.process import AT_ONCE
 from kdc.server.revocation.question import Answer, FetchError, Question
 from tests.rig.pki_server import PkiServer, pki_server
 
@@ -87,6 +88,27 @@ def test_an_answer_is_bounded_in_time(pki: PkiServer) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/"
         assert why(url, within_s=0.3) == "no answer in time"
+
+
+def test_servers_that_do_not_answer_hold_up_no_other(pki: PkiServer) -> None:
+    """As many as are asked at a time: the time of a question does not pass waiting for theirs."""
+
+    async def among(client: HttpClient) -> Answer:
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            url = f"http://127.0.0.1:{silent.getsockname()[1]}/"
+            silence = [
+                asyncio.create_task(client.ask(question(url)))
+                for _ in range(sum(AT_ONCE.values()) - 1)
+            ]
+            await asyncio.sleep(0)
+            try:
+                return await client.ask(question(pki.url("/ca.crl"), within_s=2.0))
+            finally:
+                for task in silence:
+                    task.cancel()
+                await asyncio.gather(*silence, return_exceptions=True)
+
+    assert run(among).body == b"a list"
 
 
 def test_a_compressed_answer_is_not_opened(pki: PkiServer) -> None:
