@@ -69,14 +69,14 @@ class RevocationFiles:
     def crls(self) -> list[Crl]:
         """Return the lists that can be read; the log has the others. Raises ConfigError."""
         paths = self._crl_paths()
-        self._crls = {path: kept for path, kept in self._crls.items() if path in paths}
+        self._crls = {path: self._crls[path] for path in paths if path in self._crls}
         found = (self.crl_at(path) for path in paths)
         return [crl for crl in found if crl is not None]
 
     def responses(self) -> list[OcspResponse]:
         """Return the responses that can be read; the log has the others. Raises ConfigError."""
         paths = list_files(self._folder.ocsp, OCSP_SUFFIXES)
-        self._responses = {path: kept for path, kept in self._responses.items() if path in paths}
+        self._responses = {path: self._responses[path] for path in paths if path in self._responses}
         found = (self._read_response(path) for path in paths)
         return [response for response in found if response is not None]
 
