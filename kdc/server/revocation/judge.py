@@ -120,8 +120,9 @@ def judge_response(
     held: the response at hand. Raises UnwantedError.
     """
     try:
-        status = read_status(data, serial_number, issuer)
-        OcspResponse(data).responder(issuer, profile, now)
+        response = OcspResponse(data)
+        response.responder(issuer, profile, now)
+        status = _status_of(response, serial_number, issuer)
     except PkiError as error:
         raise UnwantedError(f"no use as an OCSP response: {error.detail or error.fault}") from None
     if status is None:
@@ -135,7 +136,7 @@ def judge_response(
     before = None
     if held is not None:
         try:
-            before = read_status(held, serial_number, issuer)
+            before = _status_of(OcspResponse(held), serial_number, issuer)
         except PkiError:
             before = None
     if before is not None and status.this_update < before.this_update:
@@ -143,9 +144,8 @@ def judge_response(
     return status
 
 
-def read_status(data: bytes, serial_number: int, issuer: Certificate) -> SingleStatus | None:
-    """Return what a response (DER, not verified) says of a certificate. Raises PkiError."""
-    for status in OcspResponse(data).statuses:
-        if status.is_about_serial(serial_number, issuer):
-            return status
-    return None
+def _status_of(
+    response: OcspResponse, serial_number: int, issuer: Certificate
+) -> SingleStatus | None:
+    about = (one for one in response.statuses if one.is_about_serial(serial_number, issuer))
+    return next(about, None)

@@ -44,7 +44,7 @@ from kdc.state_folder import StateFolder
 from pki.ca import certificates_from_pem
 from pki.certificate import Certificate
 from pki.errors import PkiError
-from pki.ocsp_bundle import OcspBundle, encode_bundle
+from pki.ocsp_bundle import encode_bundle
 
 log = logging.getLogger(__name__)
 
@@ -94,6 +94,8 @@ class Fetcher:
         self._folder = StateFolder(context.state_dir)
         self._config = self._folder.load_config().config
         self._authorities = Authorities()
+        self._own: frozenset[str] = frozenset()
+        """`issuer_id` of the CAs whose revocation data is made here."""
         status = read_status(self._folder.fetched_status) or FetchStatus()
         self._results: Counter[str] = Counter(status.results)
         self._table = SourceTable(status.sources)
@@ -172,6 +174,7 @@ class Fetcher:
                 return
             self._files = files
             self._authorities = _authorities(self._folder, self._config)
+            self._own = _own_authorities(self._folder)
         except (ConfigError, OSError) as error:
             log.error("what is to be fetched stays as it was: %s", error)
             return
@@ -187,10 +190,9 @@ class Fetcher:
         """List what configuration and CA certificates name."""
         if not self._authorities.held or self._config.revocation == "off":
             return []
-        own = _own_authorities(self._folder)
         return [
             *(Wanted(kind="crl", urls=(u,), origin="kdc.toml") for u in self._config.crl_urls),
-            *filter(self._is_wanted, of_authorities(self._authorities.held, own)),
+            *filter(self._is_wanted, of_authorities(self._authorities.held, self._own)),
         ]
 
     def _is_wanted(self, one: Wanted) -> bool:
@@ -230,7 +232,7 @@ class Fetcher:
         try:
             certificate = Certificate(leaf)
             issuer = self._authorities.issuer_of_logon(certificate)
-            if issuer is None or issuer_id(issuer) in _own_authorities(self._folder):
+            if issuer is None or issuer_id(issuer) in self._own:
                 return
             wanted = tuple(of_certificate(certificate, issuer, "logon certificate"))
         except PkiError:
@@ -380,7 +382,7 @@ def _kept_responses(folder: StateFolder) -> dict[bytes, bytes]:
     try:
         return read_bundle(folder.fetched_responses).items()
     except PkiError:
-        return OcspBundle().items()
+        return {}
 
 
 def _authorities(folder: StateFolder, config: KdcConfig) -> Authorities:
