@@ -24,7 +24,6 @@ from kdc.crypto.sp800_108 import counter_mode
 LABEL = b"AzureAD-SecureConversation"
 DERIVED_KEY_BYTES = 32
 MAX_JWE_CHARS = 256 * 1024
-MIN_CONTEXT_BYTES = 1
 MAX_CONTEXT_BYTES = 64  # 24 in practice
 SESSION_KEY_BYTES = 32
 _IV_BYTES = 12  # RFC 7518 5.3
@@ -58,7 +57,10 @@ def open_session_jwe(text: str, session_key: bytes) -> bytes:
         found = None
     if not isinstance(found, dict) or (found.get("alg"), found.get("enc")) != ("dir", "A256GCM"):
         _fail("its header does not say dir and A256GCM")
-    key = derive_key(session_key, _context(found.get("ctx")))
+    context = decode_context(found.get("ctx"))
+    if context is None:
+        _fail("its header has no ctx")
+    key = derive_key(session_key, context)
     if not wrapped and (len(iv), len(tag)) == (_CBC_IV_BYTES, 0):
         return _open_cbc(key, iv, sealed)
     if wrapped or (len(iv), len(tag)) != (_IV_BYTES, _TAG_BYTES):
@@ -80,15 +82,13 @@ def _open_cbc(key: bytes, iv: bytes, sealed: bytes) -> bytes:
         _fail("the session key does not open it")
 
 
-def _context(value: object) -> bytes:
-    """Decode `ctx`: plain Base64, unlike the rest."""
+def decode_context(value: object) -> bytes | None:
+    """Decode `ctx` of a header: plain Base64, unlike the rest; None when there is none."""
     try:
         found = base64.b64decode(value, validate=True) if isinstance(value, str) else b""
     except ValueError:
         found = b""
-    if not MIN_CONTEXT_BYTES <= len(found) <= MAX_CONTEXT_BYTES:
-        _fail("its header has no ctx")
-    return found
+    return found if 0 < len(found) <= MAX_CONTEXT_BYTES else None
 
 
 def _decode(part: str) -> bytes:

@@ -10,19 +10,17 @@ from typing import Final
 
 from tenant.errors import LoginError
 from tenant.http.message import Request
-from tenant.jose.jws import JwsError, open_jws, verify
+from tenant.jose.jws import JwsError, open_jws
 from tenant.login.nonce import use_login_nonce
 from tenant.login.password import check_second_factor
 from tenant.login.token_request import TokenRequest
 from tenant.prt import refusals
-from tenant.prt.audiences import audiences
 from tenant.prt.binding import bound_to, device_of, noted, use_jti_of
-from tenant.prt.claims import check_one_of, check_times, claims_of, once_only
-from tenant.prt.kdf import signing_key
-from tenant.prt.request import kdf_version, nonce_of
-from tenant.prt.use import claimed_prt, context_of
+from tenant.prt.claims import once_only
+from tenant.prt.request import nonce_of
+from tenant.prt.session import session_claims, shown_prt
 from tenant.services import Services
-from tenant.state.prts import Prt, digest_of, prt_by_token
+from tenant.state.prts import Prt, digest_of
 from tenant.state.sign_in import SignIn
 from tenant.state.users import User
 
@@ -53,20 +51,9 @@ def prove_credential(services: Services, asked: TokenRequest, text: str) -> tupl
         jws = open_jws(text)
     except JwsError as error:
         raise refusals.not_proven(refusals.INVALID_ASSERTION, error.why) from None
-    token = claimed_prt(jws)
-    with services.database.read() as connection:
-        prt = prt_by_token(connection, token, services.master_key)
-    if prt is None:
-        raise refusals.refused(refusals.EXPIRED_OR_REVOKED, "the PRT is unknown or revoked")
-    version = kdf_version(jws.header)
-    key = signing_key(prt.session_key, context_of(jws.header), jws.payload, version)
+    token, prt = shown_prt(services, jws)
     try:
-        claims = claims_of(verify(jws, key, {"HS256"}))
-    except JwsError as error:
-        raise refusals.not_proven(refusals.INVALID_SESSION_KEY, error.why) from None
-    try:
-        check_times(claims, asked.now, required=False)
-        check_one_of(claims, "aud", audiences(services), required=False)
+        claims = session_claims(services, jws, prt.session_key, asked.now)
         if str(claims.get("is_primary")).lower() not in ("true", "1"):
             raise refusals.malformed("the credential does not say is_primary")
         use_login_nonce(services, asked.http, nonce_of(claims), asked.now)

@@ -1,20 +1,17 @@
 """Using a PRT: a JWT under its session key gets tokens, or renews it (MS-OAPXBC 3.2.5.1.3).
 
-The PRT names the session key, so the payload is read once before it is proven, for that alone.
 The answer is a bare JWE under the session key, whose key is derived with version 1 even when the
 request's was not.
 """
 
-import base64
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from kdc.formats.session_jwe import MAX_CONTEXT_BYTES, MIN_CONTEXT_BYTES
 from tenant.errors import NO_STORE, LoginError
 from tenant.http.message import Reply
-from tenant.jose.jws import MAX_PAYLOAD_DEPTH, MAX_TOKEN_OCTETS, JwsError, UnverifiedJws, verify
-from tenant.jose.strict_json import JsonError, JsonObject, parse_object
+from tenant.jose.jws import UnverifiedJws
+from tenant.jose.strict_json import JsonObject
 from tenant.login.nonce import use_login_nonce
 from tenant.login.password import check_second_factor
 from tenant.login.resources import Target, target_of
@@ -22,23 +19,22 @@ from tenant.login.token_request import TokenRequest, application_id
 from tenant.login.tokens import access_token, client_info, id_token, new_refresh_token
 from tenant.prt import refusals
 from tenant.prt.answer import new_token, prt_members
-from tenant.prt.audiences import SESSION_ISSUERS, audiences
+from tenant.prt.audiences import SESSION_ISSUERS
 from tenant.prt.binding import bound_to, device_of, noted, use_jti_of
 from tenant.prt.claims import (
     Once,
     check_one_of,
-    check_times,
-    claims_of,
     once_only,
     optional_text,
     scopes,
     text,
 )
 from tenant.prt.jwe import seal_answer
-from tenant.prt.kdf import KdfVersion, signing_key
+from tenant.prt.kdf import KdfVersion
 from tenant.prt.request import kdf_version, nonce_of
+from tenant.prt.session import session_claims, shown_prt
 from tenant.services import Services
-from tenant.state.prts import Prt, digest_of, insert_prt, prt_by_token
+from tenant.state.prts import Prt, digest_of, insert_prt
 from tenant.state.sign_in import SignIn
 from tenant.state.users import User
 
@@ -68,13 +64,9 @@ class SessionRequest:
 def use(services: Services, asked: TokenRequest, jws: UnverifiedJws) -> Reply:
     """Answer a JWT under a session key. Raises LoginError."""
     now = asked.now
-    token = claimed_prt(jws)
-    with services.database.read() as connection:
-        prt = prt_by_token(connection, token, services.master_key)
-    if prt is None:
-        raise refusals.refused(refusals.EXPIRED_OR_REVOKED, "the PRT is unknown or revoked")
+    token, prt = shown_prt(services, jws)
     try:
-        request = prove_session_request(jws, prt.session_key, audiences(services), now, v2=asked.v2)
+        request = _prove(services, asked, jws, prt.session_key)
         use_login_nonce(services, asked.http, request.nonce, now, client_id=request.client_id)
         use_jti_of(services, f"prt {digest_of(token).hex()}", request.once, now)
         if now >= prt.expires:
@@ -98,24 +90,16 @@ def use(services: Services, asked: TokenRequest, jws: UnverifiedJws) -> Reply:
     )
 
 
-def prove_session_request(
-    jws: UnverifiedJws, session_key: bytes, audiences: frozenset[str], now: datetime, *, v2: bool
+def _prove(
+    services: Services, asked: TokenRequest, jws: UnverifiedJws, session_key: bytes
 ) -> SessionRequest:
-    """Verify a JWT with the key derived from a session key.
+    """Verify a JWT with a session key, and read what it asks for.
 
-    v2: it came to the v2.0 endpoint. DEVIATION: MS-OAPXBC 3.2.5.1.3.1 demands the scope openid;
-    roadtx' `prtauth -v3` sends the resource's alone there, and gets no id token then.
+    DEVIATION: MS-OAPXBC 3.2.5.1.3.1 demands the scope openid; roadtx' `prtauth -v3` sends the
+    resource's alone to the v2.0 endpoint, and gets no id token then.
     Raises LoginError: 401 signature, times, audience, issuer; 400 what is no such request.
     """
-    version = kdf_version(jws.header)
-    key = signing_key(session_key, context_of(jws.header), jws.payload, version)
-    try:
-        proven = verify(jws, key, {"HS256"})
-    except JwsError as error:
-        raise refusals.not_proven(refusals.INVALID_SESSION_KEY, error.why) from None
-    claims = claims_of(proven)
-    check_times(claims, now, required=False)
-    check_one_of(claims, "aud", audiences, required=False)
+    claims = session_claims(services, jws, session_key, asked.now)
     check_one_of(claims, "iss", SESSION_ISSUERS, required=False)
     if text(claims, "grant_type") != "refresh_token":
         raise refusals.malformed(
@@ -125,11 +109,11 @@ def prove_session_request(
         )
     return SessionRequest(
         client_id=application_id(text(claims, "client_id")),
-        scopes=scopes(claims, openid=not v2),
+        scopes=scopes(claims, openid=not asked.v2),
         resource=optional_text(claims, "resource"),
         nonce=nonce_of(claims),
-        version=version,
-        once=once_only(claims, now),
+        version=kdf_version(jws.header),
+        once=once_only(claims, asked.now),
     )
 
 
@@ -195,24 +179,3 @@ def _target(request: SessionRequest, *, v2: bool) -> Target | None:
     if not (named if v2 else request.resource):
         return None
     return target_of(request.resource, " ".join(scope), v2=v2)
-
-
-def claimed_prt(jws: UnverifiedJws) -> str:
-    """Read the PRT that a JWT shows, unproven. Raises LoginError (400)."""
-    try:
-        claims = parse_object(jws.payload, max_octets=MAX_TOKEN_OCTETS, max_depth=MAX_PAYLOAD_DEPTH)
-    except JsonError as error:
-        raise refusals.malformed(f"the JWT's claims: {error.why}") from None
-    return text(claims, "refresh_token")
-
-
-def context_of(header: JsonObject) -> bytes:
-    """Decode `ctx` of a header: plain Base64. Raises LoginError (401)."""
-    value = header.get("ctx")
-    try:
-        found = base64.b64decode(value, validate=True) if isinstance(value, str) else b""
-    except ValueError:
-        found = b""
-    if not MIN_CONTEXT_BYTES <= len(found) <= MAX_CONTEXT_BYTES:
-        raise refusals.not_proven(refusals.INVALID_SESSION_KEY, "the JWT's header has no ctx")
-    return found
