@@ -5,11 +5,17 @@ Rules.
    is here. The deadline of a connection runs from its acceptance or its last answer: CONNECT,
    handshake, head and body are all within it. Dripping keeps nobody connected.
 2. A body is read to its bound and no further: 413, and the connection ends.
-3. When there are too many connections, the one whose last answer is the oldest goes.
+3. When there are too many connections, or no descriptors are left for another, the one whose last
+   answer is the oldest goes.
+
+The HTTP listeners of the KDC (kdc.server.http.listener) keep rules 1 and 3 too, and are not these:
+theirs counts by source over several processes, feeds metrics and reloads its certificate; ours
+takes CONNECT before TLS. What would be left to share calls back into what differs at each step.
 """
 
 import asyncio
 import contextlib
+import errno
 import logging
 import socket
 import ssl
@@ -38,6 +44,8 @@ MAX_FIELD_BYTES: Final = 16 * 1024
 """Of one header: a bearer token or a PRT cookie has some 4 KiB."""
 MAX_HEADERS: Final = 64
 ACCEPT_PAUSE_S: Final = 0.2
+"""The wait when accepting fails: what was closed for it gives its descriptor back meanwhile."""
+_OUT_OF_DESCRIPTORS: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 BACKLOG: Final = 128
 
 _MALFORMED: Final = (web.RequestPayloadError, BadHttpMessage)
@@ -197,10 +205,16 @@ class Connections:
     def admit(self, sock: socket.socket, peer: str, *, proxy: bool) -> None:
         """Take a connection just accepted."""
         if len(self._open) >= self.limits.max_connections:
-            next(iter(self._open)).close()
+            self.close_oldest()
         connection = Connection(self, sock, peer)
         self._open[connection] = None
         connection.start(proxy=proxy)
+
+    def close_oldest(self) -> None:
+        """Close the connection whose last answer is the oldest, if there is one."""
+        for connection in self._open:
+            connection.close()
+            return
 
     def note_touch(self, connection: Connection) -> None:
         """Put a connection at the end of the order."""
@@ -328,8 +342,9 @@ class Listener:
             try:
                 sock, address = await loop.sock_accept(self._sock)
             except OSError as error:
-                # Out of descriptors: the oldest connection makes room.
                 log.warning("cannot accept connections: %s", error.strerror)
+                if error.errno in _OUT_OF_DESCRIPTORS:
+                    self._connections.close_oldest()
                 await asyncio.sleep(ACCEPT_PAUSE_S)
                 continue
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import random
+import resource
 import socket
 import ssl
 import threading
@@ -257,6 +258,31 @@ def test_the_oldest_connection_makes_room_for_a_new_one(server: Server) -> None:
     finally:
         for sock in idle:
             sock.close()
+
+
+async def test_the_oldest_connection_makes_room_when_descriptors_run_out(tmp_path: Path) -> None:
+    """Long before its deadline; who waits to be accepted could be somebody honest."""
+    services = rig.services(tmp_path)
+    _keys(tmp_path, services)
+    loop, port = asyncio.get_running_loop(), free_port()
+    table = Connections(loop, Dispatcher(services), tls_context(services.folder), Limits())
+    listener = Listener(bind(f"127.0.0.1:{port}"), table, proxy=False)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    clients = [socket.socket() for _ in range(40)]
+    highest = max(client.fileno() for client in clients)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 10, hard))
+    try:
+        for client in clients:
+            client.setblocking(False)
+            await loop.sock_connect(client, ("127.0.0.1", port))
+        async with asyncio.timeout(5):
+            assert await loop.sock_recv(clients[0], 1) == b""
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        for client in clients:
+            client.close()
+        listener.close()
+        await table.drain()
 
 
 @pytest.mark.parametrize("what", ["https", "proxy"])
