@@ -87,10 +87,10 @@ def _nearest(name: str) -> str:
     return f"did you mean {close[0]!r}?" if close else "see conf/kdc.toml for every key"
 
 
-def parse_config(text: str, path: str = "kdc.toml") -> LoadedConfig:
-    """Read the text of a `kdc.toml`. Raises ConfigError."""
+def parse_toml(text: str, path: str) -> dict[str, Any]:
+    """Parse TOML as `tomllib` does; path: for errors. Raises ConfigError."""
     try:
-        values = tomllib.loads(text)
+        return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         at = re.search(r"\(at line (\d+), column \d+\)", str(error))
         why = re.sub(r"\s*\(at .*\)", "", str(error))
@@ -101,6 +101,22 @@ def parse_config(text: str, path: str = "kdc.toml") -> LoadedConfig:
         # tomllib (Python 3.11, 3.12) bounds neither nesting nor the digits of a number.
         why = "a number is too long or a list too deep"
         raise ConfigError(path, None, "not TOML that can be read", why, "shorten it") from None
+
+
+def decode_config(data: bytes, path: str) -> str:
+    """Decode the text of a configuration; path: for errors. Raises ConfigError."""
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise ConfigError(
+            path, line, "not TOML", "the text is not UTF-8", "save the file as UTF-8"
+        ) from None
+
+
+def parse_config(text: str, path: str = "kdc.toml") -> LoadedConfig:
+    """Read the text of a `kdc.toml`. Raises ConfigError."""
+    values = parse_toml(text, path)
     lines = _key_lines(text)
     given: dict[str, Any] = {}
     origins: dict[str, str] = {}
@@ -145,55 +161,55 @@ def _complete(given: dict[str, Any], origins: dict[str, str]) -> None:
 
 
 def _check_together(config: KdcConfig, path: str, lines: Mapping[str, int]) -> None:
-    if (config.directory_sasl == "gssapi") != (config.directory_ccache is not None):
-        raise ConfigError(
-            path,
-            lines.get("directory.sasl", lines.get("directory.ccache")),
+    lone_tls = "http.tls_key" if config.http_tls_certificate is None else "http.tls_certificate"
+    # Whether it is wrong, the keys (the first that is given is named by its line), what, why, do.
+    for wrong, keys, what, why, remedy in (
+        (
+            (config.directory_sasl == "gssapi") != (config.directory_ccache is not None),
+            ("directory.sasl", "directory.ccache"),
             'directory.sasl = "gssapi" and directory.ccache go together',
             "the mechanism needs a ticket, and nothing else uses the cache",
             "set both, or neither",
-        )
-    if set(config.listen) & set(config.kpasswd_addresses()):
-        raise ConfigError(
-            path,
-            lines.get("kpasswd_listen"),
+        ),
+        (
+            bool(set(config.listen) & set(config.kpasswd_addresses())),
+            ("kpasswd_listen",),
             "kpasswd_listen names an address of listen",
             "the two services cannot share a port",
             "give kpasswd another port, 464 for instance",
-        )
-    if (config.password_max_age_s or config.password_min_age_s) < config.password_min_age_s:
-        raise ConfigError(
-            path,
-            lines.get("password_min_age", lines.get("password_max_age")),
+        ),
+        (
+            0 < config.password_max_age_s < config.password_min_age_s,
+            ("password_min_age", "password_max_age"),
             "password_min_age is longer than password_max_age",
             "a password would expire before it may be changed",
             "shorten the one or lengthen the other",
-        )
-    if config.pkinit_dh_min_bits > config.pkinit_dh_max_bits:
-        raise ConfigError(
-            path,
-            lines.get("pkinit_dh_min_bits", lines.get("pkinit_dh_max_bits")),
+        ),
+        (
+            config.pkinit_dh_min_bits > config.pkinit_dh_max_bits,
+            ("pkinit_dh_min_bits", "pkinit_dh_max_bits"),
             "pkinit_dh_min_bits is larger than pkinit_dh_max_bits",
             "no MODP group would be left, and every such logon refused",
             "lower the one or raise the other",
-        )
-    if config.max_connections_per_source > config.max_connections:
-        raise ConfigError(
-            path,
-            lines.get("max_connections_per_source", lines.get("max_connections")),
+        ),
+        (
+            config.max_connections_per_source > config.max_connections,
+            ("max_connections_per_source", "max_connections"),
             "max_connections_per_source is larger than max_connections",
             "one source could then use up every connection",
             "lower the one or raise the other",
-        )
-    if (config.http_tls_certificate is None) != (config.http_tls_key is None):
-        given = "http.tls_key" if config.http_tls_certificate is None else "http.tls_certificate"
-        raise ConfigError(
-            path,
-            lines.get(given),
-            f"{given} stands alone",
+        ),
+        (
+            (config.http_tls_certificate is None) != (config.http_tls_key is None),
+            (lone_tls,),
+            f"{lone_tls} stands alone",
             "a certificate is of use with its own key only",
             "give http.tls_certificate and http.tls_key, or neither",
-        )
+        ),
+    ):
+        if wrong:
+            line = next((lines[key] for key in keys if key in lines), None)
+            raise ConfigError(path, line, what, why, remedy)
 
 
 def load_config(path: Path) -> LoadedConfig:
@@ -217,10 +233,4 @@ def load_config(path: Path) -> LoadedConfig:
         raise ConfigError(
             shown, None, "the configuration is too large", "over 1 MiB", "check the file"
         )
-    try:
-        return parse_config(data.decode(), shown)
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise ConfigError(
-            shown, line, "not TOML", "the text is not UTF-8", "save the file as UTF-8"
-        ) from None
+    return parse_config(decode_config(data, shown), shown)

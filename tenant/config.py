@@ -1,9 +1,9 @@
 """`tenant.toml`: what it may hold, and `TenantConfig`, which everything reads.
 
-The file is read by `load_config`; what is wrong in it is said with the file's name and the key.
+The file is read by `load_config`; what is wrong in it is said with the file's name and the key,
+and with the line where it is no TOML at all.
 """
 
-import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Final, Literal
 from uuid import UUID
 
 from kdc.config import ConfigError
+from kdc.config_read import decode_config, parse_toml
 from kdc.config_values import (
     BadValueError,
     bad_value,
@@ -157,11 +158,7 @@ def load_config(path: Path) -> TenantConfig:
 
 def parse_config(data: bytes, name: str) -> TenantConfig:
     """Read the text of `tenant.toml`; name: for errors. Raises ConfigError."""
-    try:
-        values = tomllib.loads(data.decode())
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        why = str(error) if isinstance(error, tomllib.TOMLDecodeError) else "it is not UTF-8"
-        raise ConfigError(name, None, "it cannot be read", why, "correct the file") from None
+    values = parse_toml(decode_config(data, name), name)
     for key in values:
         if key not in KEYS:
             known = ", ".join(KEYS)

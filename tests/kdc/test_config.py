@@ -312,3 +312,19 @@ def test_minimum_age_longer_than_the_maximum_is_refused() -> None:
     text = f'{MINIMAL}\npassword_min_age = "2d"\n'
     assert parse_config(text).config.password_min_age_s == 2 * 86400
     assert "expire before" in refusal(f'{text}password_max_age = "1d"\n').why
+
+
+@pytest.mark.parametrize(
+    ("line", "what"),
+    [
+        ('http.tls_key = "k"', "http.tls_key stands alone"),
+        ('http.tls_certificate = "c"', "http.tls_certificate stands alone"),
+        ('directory.sasl = "gssapi"', "go together"),
+        ('directory.ccache = "c"', "go together"),
+    ],
+)
+def test_half_of_a_pair_of_settings_is_refused_by_its_line(line: str, what: str) -> None:
+    """Neither means anything without the other."""
+    error = refusal(f"{MINIMAL}{line}\n")
+    assert what in error.what
+    assert error.line == 2
