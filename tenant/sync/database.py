@@ -143,7 +143,7 @@ def _settle_journal(connection: sqlite3.Connection, plan: Plan, outcome: Outcome
     gone = [(row.account, row.kid) for row in plan.forget_keys]
     gone += [(c.account.guid, c.kid) for c in (*outcome.removed, *outcome.not_written)]
     journal.forget_keys(connection, gone)
-    not_made = [put.device.device_id for put in outcome.not_made if not put.fields]
+    not_made = [put.device.device_id for put in outcome.not_made]
     journal.forget_devices(connection, [*plan.forget_objects, *outcome.objects_removed, *not_made])
     journal.set_disabled(connection, plan.disabled)
 

@@ -52,6 +52,8 @@ class KeyChange:
     blob: bytes = field(repr=False)
     text: str = field(default="", repr=False)
     """To be removed: the value as it stands there."""
+    ours: bool = False
+    """To be added: it was written before, so that it stays ours when the write is refused."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +84,8 @@ class ObjectChange:
     device: DeviceObject
     fields: tuple[str, ...] = ()
     """Which fields change; none: it is to be added."""
+    ours: bool = False
+    """In the journal already: it stays ours when the write is refused."""
 
 
 class Grade(StrEnum):
@@ -262,6 +266,7 @@ class _Keys:
         self._written = {(row.account, row.kid): row for row in journal.keys}
         self._there: dict[UUID, dict[bytes, str]] = {}
         self._accounts = view.accounts
+        self._shown = any(account.key_values for account in view.accounts)
         self._keys: dict[bytes, set[UUID]] | None = None
         owned = [(key, links[key.user]) for key in tenant.keys if key.user in links]
         wanted = {(account.guid, key.kid) for key, account in owned}
@@ -304,7 +309,8 @@ class _Keys:
             self._refuse(account, "another account of the directory has this key")
             self.forget += () if row is None else (row,)
         elif account.in_scope:
-            self.add.append(KeyChange(account=account, kid=key.kid, blob=blob))
+            ours = row is not None and row.done
+            self.add.append(KeyChange(account=account, kid=key.kid, blob=blob, ours=ours))
 
     def _owners(self, key: bytes | None) -> set[UUID]:
         """Return who has a key, however it is written. Read once, and only when one is to be added.
@@ -325,10 +331,12 @@ class _Keys:
             # Gone, or not shown to us today: should it come back, its value must still be ours.
             return
         text = self._blobs(account).get(row.blob)
-        if text is None:
-            self.forget.append(row)
-        else:
+        if text is not None:
             self.remove.append(KeyChange(account=account, kid=row.kid, blob=row.blob, text=text))
+        elif self._shown:
+            # Where not one value is shown of anybody, the attribute may be hidden from us, and the
+            # key still log on: it is forgotten by a run that sees what is there.
+            self.forget.append(row)
 
     def _refuse(self, account: DirectoryAccount, why: str) -> None:
         self._problems.append(Problem(what="key", name=account.sam_account_name, why=why))
@@ -420,13 +428,14 @@ def _objects(
             problems.append(_object_problem(device, str(error)))
             continue
         old = there.get(device.device_id)
+        ours = device.device_id in journal.devices
         if old is None:
-            put.append(ObjectChange(device=wanted))
-        elif device.device_id not in journal.devices:
+            put.append(ObjectChange(device=wanted, ours=ours))
+        elif not ours:
             why = "somebody else made a device object with its DeviceId: it is left as it is"
             problems.append(_object_problem(device, why))
         elif fields := _changed(old, wanted, sorted(view.device_fields)):
-            put.append(ObjectChange(device=wanted, fields=fields))
+            put.append(ObjectChange(device=wanted, fields=fields, ours=True))
     away = journal.devices - {device.device_id for device in registered}
     remove = tuple(sorted(away & there.keys()))
     return tuple(put), remove, tuple(sorted(away - there.keys()))

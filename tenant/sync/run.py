@@ -60,7 +60,7 @@ class Outcome:
 
     written: list[KeyChange] = field(default_factory=list)
     not_written: list[KeyChange] = field(default_factory=list)
-    """Refused: not ours, and tried again in the next run."""
+    """Refused, and not there from before: not ours, and tried again in the next run."""
     removed: list[KeyChange] = field(default_factory=list)
     objects: list[ObjectChange] = field(default_factory=list)
     not_made: list[ObjectChange] = field(default_factory=list)
@@ -181,7 +181,10 @@ def _write_down(port: DirectoryPort, plan: Plan, progress: Progress) -> Outcome:
     for change in plan.add_keys:
         with _refusals(outcome, "key", change) as refused:
             port.add_key(change.account, format_dn_binary(change.blob, change.account.dn))
-        (outcome.not_written if refused else outcome.written).append(change)
+        if not refused:
+            outcome.written.append(change)
+        elif not change.ours:
+            outcome.not_written.append(change)
         step()
     for device_id in plan.remove_objects:
         with _refusals(outcome, "device object", device_id) as refused:
@@ -192,7 +195,10 @@ def _write_down(port: DirectoryPort, plan: Plan, progress: Progress) -> Outcome:
     for put in plan.put_objects:
         with _refusals(outcome, "device object", put.device.device_id) as refused:
             port.put_device(put.device, put.fields)
-        (outcome.not_made if refused else outcome.objects).append(put)
+        if not refused:
+            outcome.objects.append(put)
+        elif not put.ours:
+            outcome.not_made.append(put)
         step()
     return outcome
 

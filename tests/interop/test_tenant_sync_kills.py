@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -22,9 +23,14 @@ from uuid import UUID
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from directory.keycredential import decode_key_credential
+from directory.keycredential import (
+    NewKeyCredential,
+    decode_key_credential,
+    encode_key_credential,
+)
 from directory.sealing import MasterKey
 from directory.store import Store
+from pki.keys import public_key_from_cryptography
 from tenant.cli.main import run as tenant_command
 from tenant.state.sync import read_journal
 from tenant.sync.database import TenantDatabase
@@ -274,12 +280,20 @@ def test_killed_runs_on_samba(samba_dc: SambaDc, tmp_path: Path) -> None:
                 found[names[0]] = [value for key, _, value in lines if key == name]
         return found
 
+    dn = f"CN=chaos0,CN=Users,{BASE}"
+    public = public_key_from_cryptography(certificates.new_key().public_key())
+    theirs = encode_key_credential(
+        NewKeyCredential(public_key=public, created=datetime.now(UTC)), dn
+    )
+    name = "msDS-KeyCredentialLink"
+    samba_dc.modify(f"dn: {dn}\nchangetype: modify\nadd: {name}\n{name}: {theirs}\n")
     chaos = Chaos(
         sides=sides,
         values=values,
         domain="lab.example",
         dice=random.Random(10),  # noqa: S311  # as above
         folder=tmp_path,
+        theirs=set(blobs_of([theirs])),
     )
     chaos.start()
     kills = max(3, KILLS // 4)

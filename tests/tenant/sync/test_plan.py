@@ -220,10 +220,17 @@ def test_a_key_that_is_registered_anew_takes_the_place_of_its_old_value() -> Non
 
 
 def test_a_key_gone_from_both_sides_is_forgotten() -> None:
-    """Killed between the removal and the journal."""
+    """Killed between the removal and the journal. Other values are seen: so it would be."""
     row = _row(key())
-    plan = _plan(view(ALICE), TenantView(users=(LINKED,)), Journal(keys=(row,)))
+    bob = account("bob", 1102, key_values=(_value(key("other")),), in_scope=False)
+    plan = _plan(view(ALICE, bob), TenantView(users=(LINKED,)), Journal(keys=(row,)))
     assert (plan.remove_keys, plan.forget_keys) == ((), (row,))
+
+
+def test_a_key_is_not_forgotten_where_no_value_is_shown_at_all() -> None:
+    """The right to read the attribute may be gone: the key must not log on for ever."""
+    plan = _plan(view(ALICE), TenantView(users=(LINKED,)), Journal(keys=(_row(key()),)))
+    assert (plan.remove_keys, plan.forget_keys) == ((), ())
 
 
 def test_a_key_of_an_account_that_is_not_shown_stays_ours() -> None:

@@ -421,6 +421,52 @@ def test_computers_that_are_not_shown_keep_their_devices(sides: Sides) -> None:
         sides.run(disable_limit=20)
 
 
+def test_a_device_object_that_was_hidden_for_a_run_is_still_ours(sides: Sides) -> None:
+    """Row K11: adding it again is refused, and what is disabled later has to arrive below."""
+    sides.account()
+    sides.run()
+    device_id = sides.device()
+    sides.run()
+
+    class NoDevices(StorePort):
+        def read(self, scope: Scope, also: Collection[UUID]) -> DirectoryView:
+            return replace(super().read(scope, also), devices=())
+
+    sides.port = NoDevices(sides.store, NOW)
+    assert [(p.what, p.grade) for p in sides.run().problems] == [("device object", Grade.FAILED)]
+    sides.port = StorePort(sides.store, NOW)
+    with sides.database.write() as connection:
+        record = devices.device_by_id(connection, device_id)
+        assert record is not None
+        devices.update_device(connection, replace(record, enabled=False))
+    assert _acts(sides.run()) == [Act.OBJECT_WRITTEN]
+    sides.store.refresh()
+    below = sides.store.device(device_id)
+    assert below is not None and not below.enabled
+
+
+def test_a_key_that_was_hidden_for_a_run_is_still_ours(sides: Sides) -> None:
+    """Neither shown nor to be written for a while: removed above, it is removed below later."""
+    sides.account()
+    sides.run()
+    kid = sides.register()
+    sides.run()
+
+    class NoKeys(StorePort):
+        def read(self, scope: Scope, also: Collection[UUID]) -> DirectoryView:
+            view = super().read(scope, also)
+            return replace(view, accounts=tuple(replace(a, key_values=()) for a in view.accounts))
+
+    sides.port = NoKeys(sides.store, NOW)
+    with _broken(sides.port, "add_key", DirectoryFault.DENIED):
+        assert [(p.what, p.grade) for p in sides.run().problems] == [("key", Grade.REFUSED)]
+    sides.remove_key(kid)
+    assert sides.run().done == ()
+    sides.port = StorePort(sides.store, NOW)
+    assert _acts(sides.run()) == [Act.KEY_REMOVED]
+    assert sides.read().key_credentials == ()
+
+
 # -- trouble ---------------------------------------------------------------------------------
 
 
