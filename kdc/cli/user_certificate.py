@@ -31,8 +31,8 @@ def command(
     """Show, add or remove certificates in userCertificate.
 
     A computer that asks for its hybrid join puts a self-signed certificate there whose subject is
-    CN=objectGUID (kdc user show says it); tenant sync takes it to the tenant. It logs nobody on. In
-    an LDAP realm the attribute is changed in the directory.
+    CN=objectGUID (kdc user show says it); tenant sync takes it to the tenant. It logs nobody on.
+    For realms with a store of their own: in an LDAP realm change the attribute in the directory.
 
     JSON: a list of subject, sha256, not_after.
     """
