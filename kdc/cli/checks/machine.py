@@ -24,6 +24,8 @@ from kdc.wire.rfc4120 import KrbError
 from pki import asn1
 from pki.errors import PkiError
 
+NOBODY = "kdc-doctor"
+"""Whom the check of the ports asks for."""
 TIMEOUT_S = 1.0
 SPARE_DESCRIPTORS = 64  # as the server reckons
 _TIMEX_BYTES = 256  # struct timex has 208 on 64-bit Linux
@@ -157,7 +159,7 @@ def ask_realm(config: KdcConfig, place: Place, protocol: Protocol) -> str:
 
     Raises ClientError: UNREACHABLE, MALFORMED.
     """
-    options = AsOptions(client=client_name("kdc-doctor"), realm=config.realm)
+    options = AsOptions(client=client_name(NOBODY), realm=config.realm)
     request = AsExchange(options, PasswordMechanism(""), os.urandom).start(datetime.now(UTC))
     address = KdcAddress(
         host=place.host, port=place.port, protocol=protocol, timeout_s=TIMEOUT_S, tries=2
