@@ -200,13 +200,16 @@ def write_private(path: Path, data: bytes, *, replace: bool = True) -> None:
     """
     if not replace:
         check_not_there(path)
-    try:
-        write_whole(path, data, replace=replace)
-    except OSError as error:
-        raise cannot_write(path, error) from error
+    _write(path, data, replace=replace)
 
 
 def write_public(path: Path, data: bytes) -> None:
-    """Write a file that everybody may read."""
-    write_private(path, data)
-    path.chmod(0o644)
+    """Write a file that everybody may read. Raises CliError."""
+    _write(path, data, mode=0o644)
+
+
+def _write(path: Path, data: bytes, *, replace: bool = True, mode: int = 0o600) -> None:
+    try:
+        write_whole(path, data, replace=replace, mode=mode)
+    except OSError as error:
+        raise cannot_write(path, error) from error
