@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from kdc.formats.session_jwe import derive_key
+from tenant.jose.jws import encode_base64url
 from tenant.prt.kdf import KdfVersion
 
 Entropy = Callable[[int], bytes]
@@ -74,4 +75,4 @@ def _compact(header: str, *parts: bytes) -> str:
 
 
 def _part(octets: bytes) -> str:
-    return base64.urlsafe_b64encode(octets).decode().rstrip("=")
+    return encode_base64url(octets).decode()

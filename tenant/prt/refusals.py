@@ -18,9 +18,6 @@ INVALID_SESSION_KEY: Final = 140001
 NGC_KEY_NOT_FOUND: Final = 130004
 NGC_INVALID_SIGNATURE: Final = 130005
 NO_TRANSPORT_KEY: Final = 130006
-USER_NOT_FOUND: Final = 50034
-USER_DISABLED: Final = 50057
-WRONG_PASSWORD: Final = 50126
 EXPIRED_OR_REVOKED: Final = 70008
 MALFORMED: Final = 9002313
 UNKNOWN_CLIENT: Final = 700016
@@ -37,9 +34,6 @@ _TEXT: Final = {
     NGC_KEY_NOT_FOUND: "The user principal doesn't have the NGC ID key configured.",
     NGC_INVALID_SIGNATURE: "NGC key signature verification failed.",
     NO_TRANSPORT_KEY: "The transport key isn't configured on the device.",
-    USER_NOT_FOUND: "The user account does not exist.",
-    USER_DISABLED: "The user account is disabled.",
-    WRONG_PASSWORD: "Error validating credentials due to invalid username or password.",
     EXPIRED_OR_REVOKED: "The refresh token has expired or was revoked.",
     MALFORMED: "The request is malformed or invalid.",
     UNKNOWN_CLIENT: "The application was not found in the tenant, or is no broker.",

@@ -3,8 +3,8 @@
 Theory of operation. The outer JWT names the device by its certificate (`x5c`) and is proven with
 the device's key; the proof inside is a password, a refresh token, or a JWT (assertion) that the
 user's Hello key signs. `open_request` reads who the outer JWT claims to come from; the caller finds
-that device's key; `prove_request` verifies and gives the typed request. An assertion goes the same
-way: `open_assertion`, the key by its id, `prove_assertion`.
+that device's key; `prove_request` verifies and gives the typed request. An assertion in it goes the
+same way: its key is found by the id in its header, and `prove_assertion` verifies.
 
 Outer and inner nonce differ for Entra: its clients fetch two (MS-OAPXBC 3.2.5.1.2.3 demands one
 of AD FS). Here both must have been given out, be fresh and be unused; the inner must be there

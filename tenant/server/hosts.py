@@ -12,7 +12,6 @@ from tenant.drs.routes import ROUTES as DRS_ROUTES
 from tenant.http.message import Route
 from tenant.keys.routes import ROUTES as KEY_ROUTES
 from tenant.login.routes import ROUTES as LOGIN_ROUTES
-from tenant.prt.routes import ROUTES as PRT_ROUTES
 
 
 class HostKind(StrEnum):
@@ -32,7 +31,7 @@ LOGIN_HOSTS: Final = (
 REGISTRATION_HOSTS: Final = ("enterpriseregistration.windows.net",)
 
 ROUTES: Final[Mapping[HostKind, tuple[Route, ...]]] = {
-    HostKind.LOGIN: (*LOGIN_ROUTES, *PRT_ROUTES),
+    HostKind.LOGIN: LOGIN_ROUTES,
     HostKind.REGISTRATION: (*DRS_ROUTES, *KEY_ROUTES),
 }
 
