@@ -33,7 +33,6 @@ MAX_TOKEN_OCTETS: Final = 8 * 1024
 
 _ALLOWED: Final = frozenset({"RS256"})
 _INVALID, _OUT_OF_TIME, _OTHER_AUDIENCE, _MISSING = 50013, 500133, 500131, 900144
-_MFA: Final = frozenset({"mfa", "ngcmfa"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,15 +46,6 @@ class Bearer:
     auth_time: datetime
     """When the user proved something last."""
     claims: JsonObject = field(repr=False)
-
-    @property
-    def has_mfa(self) -> bool:
-        """Whether the sign-in had a second factor (MS-KPP 3.1.5.1: ngcmfa or mfa)."""
-        return not self.amr.isdisjoint(_MFA)
-
-    def has_fresh_mfa(self, now: datetime, fresh_s: int) -> bool:
-        """Whether it had one less than so many seconds ago (seed P1, phase C)."""
-        return self.has_mfa and 0 <= (now - self.auth_time).total_seconds() < fresh_s
 
     @property
     def note(self) -> Note:
