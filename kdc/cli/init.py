@@ -20,7 +20,7 @@ from kdc.cli.authority import (
     open_ledger,
 )
 from kdc.cli.client_files import kdc_toml, krb5_conf
-from kdc.cli.errors import CliError, ExitCode, cannot_write
+from kdc.cli.errors import CliError, ExitCode
 from kdc.cli.https_certificate import default_names
 from kdc.cli.init_directory import (
     DirectoryChoice,
@@ -36,7 +36,7 @@ from kdc.cli.state import (
     ROOT_KEY_AAD,
     RealmState,
     make_private_folder,
-    not_a_folder,
+    make_state_folders,
     now,
     state_folder,
     write_private,
@@ -277,14 +277,7 @@ def _make(
     offline_root: bool,
 ) -> None:
     moment = now()
-    try:
-        for path in (folder.root, folder.pki):
-            path.mkdir(parents=True, exist_ok=True)
-            path.chmod(0o700)
-    except (FileExistsError, NotADirectoryError):
-        raise not_a_folder(folder.root) from None
-    except OSError as error:
-        raise cannot_write(folder.root, error) from error
+    make_state_folders(folder.root, folder.pki)
     master_key = MasterKey.create(folder.master_key)
     store = Store.create(
         folder.store,

@@ -148,13 +148,6 @@ def load_realm_config(folder: StateFolder) -> LoadedConfig:
     return folder.load_config()
 
 
-def not_a_folder(path: Path) -> CliError:
-    """Make the error for a state folder that is a file, or lies in one."""
-    return CliError(
-        f"{path} cannot be a state folder", "it is a file, or lies in one", "give a folder"
-    )
-
-
 def check_writable(path: Path) -> None:
     """Refuse a file that could not be written, before anything is done for it. Raises CliError."""
     folder = path.parent
@@ -179,6 +172,20 @@ def make_private_folder(path: Path) -> None:
     """Make a folder that nobody else may look into, if it is not there."""
     path.mkdir(exist_ok=True)
     path.chmod(0o700)
+
+
+def make_state_folders(root: Path, *inner: Path) -> None:
+    """Make a state folder and folders in it, for their owner alone. Raises CliError."""
+    try:
+        for path in (root, *inner):
+            path.mkdir(parents=True, exist_ok=True)
+            path.chmod(0o700)
+    except (FileExistsError, NotADirectoryError):
+        raise CliError(
+            f"{root} cannot be a state folder", "it is a file, or lies in one", "give a folder"
+        ) from None
+    except OSError as error:
+        raise cannot_write(root, error) from error
 
 
 def find_account(store: Store, name: str) -> Account:

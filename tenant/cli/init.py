@@ -1,5 +1,6 @@
 """`tenant init`: make a tenant in its folder, with a certificate of the lab's CA."""
 
+import json
 import uuid
 from pathlib import Path
 from uuid import UUID
@@ -8,12 +9,12 @@ import click
 
 from directory.sealing import MasterKey
 from kdc.cli.authority import Authority, age_of, open_authority, write_pair
-from kdc.cli.errors import CliError, ExitCode, cannot_write
-from kdc.cli.options import ListenAddress
+from kdc.cli.errors import CliError, ExitCode
+from kdc.cli.options import ListenAddress, read_input_file
 from kdc.cli.state import (
     RealmState,
     load_realm_config,
-    not_a_folder,
+    make_state_folders,
     now,
     write_private,
     write_public,
@@ -98,7 +99,8 @@ def command(
     text = (
         f'tenant_id = "{tenant_id or uuid.uuid4()}"\n'
         f'domain = "{domain.lower()}"\n'
-        f'kdc_state = "{kdc_state.resolve()}"\n'
+        # A JSON string is one of TOML's, as long as it is printable: anything else is refused.
+        f"kdc_state = {json.dumps(str(kdc_state.resolve()), ensure_ascii=False)}\n"
         f'listen = "{listen}"\n'
         f'proxy = "{proxy}"\n'
     )
@@ -106,7 +108,7 @@ def command(
     exported = None if cloud_key is None else read_cloud_key(cloud_key)
     # The CA is opened before anything is made: what is left of a tenant would stop the next try.
     with open_authority(realm) as authority:
-        _make_folders(folder)
+        make_state_folders(folder.root, folder.pki)
         master_key = MasterKey.create(folder.master_key)
         Database.create(folder.database).close()
         moment = now()
@@ -158,17 +160,6 @@ def _is_ending(place: tuple[Path, Path]) -> bool:
     return age_of(certificate, now()) > RENEW_AFTER
 
 
-def _make_folders(folder: TenantFolder) -> None:
-    try:
-        for path in (folder.root, folder.pki):
-            path.mkdir(parents=True, exist_ok=True)
-            path.chmod(0o700)
-    except (FileExistsError, NotADirectoryError):
-        raise not_a_folder(folder.root) from None
-    except OSError as error:
-        raise cannot_write(folder.root, error) from error
-
-
 def _write_sealed(
     place: tuple[Path, Path], pair: ca.IssuedCertificate, master_key: MasterKey, aad: bytes
 ) -> None:
@@ -192,7 +183,7 @@ def write_tls_certificate(folder: TenantFolder, authority: Authority, domain: st
 
 def read_cloud_key(source: Path) -> bytes:
     """Read an exported key of the cloud trust. Raises CliError when it is none."""
-    data = source.read_bytes()[: MAX_FILE_BYTES + 1]
+    data = read_input_file(source, MAX_FILE_BYTES)
     try:
         decode_cloud_key(data)
     except CloudKeyError as error:

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import click
 
-from directory.backend import DirectoryError, DirectoryFault
-from kdc.cli.errors import CliError, ExitCode
+from kdc.cli.errors import CliError, ExitCode, unless_there
 from kdc.cli.options import (
     check_new_name,
     json_option,
@@ -82,18 +81,8 @@ def add(
             mfa=MfaMode(mfa),
             password=password,
         )
-        try:
-            with usage_if_invalid(), tenant.database.write() as connection:
-                users.add(connection, user)
-        except DirectoryError as error:
-            if error.kind is not DirectoryFault.EXISTS:
-                raise
-            raise CliError(
-                f"{upn} is not added",
-                "there is a user of this name",
-                "choose another name, or tenant user password NAME to change its password",
-                ExitCode.EXISTS,
-            ) from error
+        with usage_if_invalid(), unless_there(upn), tenant.database.write() as connection:
+            users.add(connection, user)
     click.echo(f"added {upn}" + ("" if password else " (no password)"))
 
 

@@ -178,6 +178,14 @@ def test_init_without_a_realm_is_bad_configuration(empty: Shell) -> None:
     assert not (empty.folder / "t").exists()
 
 
+def test_any_name_of_the_realms_folder_is_kept(empty: Shell) -> None:
+    """Quotes and backslashes mean something in TOML."""
+    odd = empty.folder / 'a\\tb "c"'
+    (empty.folder / "k").rename(odd)
+    empty.run("init", "--domain", "lab.test", "--kdc-state", str(odd))
+    assert json.loads(empty.run("show", "--json"))["kdc_state"] == str(odd)
+
+
 def test_init_takes_no_file_that_is_no_cloud_key(shell: Shell) -> None:
     """The old key stays."""
     path = shell.folder / "odd"
