@@ -196,3 +196,21 @@ class MasterKey:
             except InvalidTag:
                 pass
         raise DirectoryError(DirectoryFault.CORRUPT, "sealed value does not open")
+
+    def open_file(
+        self, path: Path, aad: bytes, limit: int, trusted_paths: Sequence[Path] = ()
+    ) -> bytes:
+        """Read a secret file that holds what `seal` made with the same aad.
+
+        limit: in octets. Raises SecretFileError: as `read_secret_file`, or another master key's.
+        """
+        sealed = read_secret_file(path, limit, trusted_paths)
+        try:
+            return self.open(aad, sealed)
+        except DirectoryError:
+            raise SecretFileError(
+                DirectoryFault.DENIED,
+                f"the master key does not open {path}",
+                "the file is damaged, or sealed under another master.key",
+                f"restore {path.name} and master.key from one backup",
+            ) from None

@@ -10,9 +10,9 @@ from typing import Final
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from directory.backend import DirectoryError, DirectoryFault
-from directory.sealing import MasterKey, SecretFileError, read_secret_file
+from directory.sealing import MasterKey
 from kdc.formats.cloud_key import CloudKey, CloudKeyError, decode_cloud_key
-from pki.ca import IssuedCertificate, PrivateKey, certificates_from_pem, private_key_from_pem
+from pki.ca import IssuedCertificate, certificates_from_pem, private_key_from_pem
 from pki.certificate import Certificate
 from pki.chain import TrustPool, is_self_issued
 from tenant.audit import Audit
@@ -96,7 +96,7 @@ def open_cloud_key(folder: TenantFolder, master_key: MasterKey) -> CloudKey | No
     """Open the sealed key of the cloud trust; None when there is none. Raises DirectoryError."""
     if not folder.cloud_key.exists():
         return None
-    data = open_sealed(folder.cloud_key, master_key, CLOUD_KEY_AAD)
+    data = master_key.open_file(folder.cloud_key, CLOUD_KEY_AAD, MAX_SECRET_BYTES)
     try:
         return decode_cloud_key(data)
     except CloudKeyError as error:
@@ -117,20 +117,6 @@ def read_attestation_roots(folder: TenantFolder) -> TrustPool:
 
 def _open_pair(place: tuple[Path, Path], master_key: MasterKey, aad: bytes) -> IssuedCertificate:
     certificate_path, key_path = place
-    key: PrivateKey = private_key_from_pem(open_sealed(key_path, master_key, aad))
+    key = private_key_from_pem(master_key.open_file(key_path, aad, MAX_SECRET_BYTES))
     certificate = certificates_from_pem(certificate_path.read_bytes())[0]
     return IssuedCertificate(certificate_der=certificate, private_key=key)
-
-
-def open_sealed(path: Path, master_key: MasterKey, aad: bytes) -> bytes:
-    """Read a sealed file. Raises SecretFileError: its mode or owner, or another master key."""
-    sealed = read_secret_file(path, MAX_SECRET_BYTES)
-    try:
-        return master_key.open(aad, sealed)
-    except DirectoryError:
-        raise SecretFileError(
-            DirectoryFault.DENIED,
-            f"the master key does not open {path}",
-            "the file is damaged, or sealed under another master.key",
-            f"restore {path.name} and master.key from one backup",
-        ) from None

@@ -10,9 +10,8 @@ from pathlib import Path
 
 import click
 
-from directory.backend import DirectoryError, DirectoryFault
 from directory.model import Account
-from directory.sealing import MasterKey, SecretFileError, read_secret_file
+from directory.sealing import MasterKey
 from directory.store import Store
 from kdc.cli.errors import CliError, ExitCode, cannot_write
 from kdc.cli.options import not_found
@@ -96,18 +95,7 @@ class RealmState:
                 "put it back for this command; ca_key in kdc.toml names another place",
                 ExitCode.NOT_FOUND,
             )
-        sealed = read_secret_file(path, MAX_PEM_BYTES, trusted)
-        try:
-            pem = self.master_key().open(aad, sealed)
-        except DirectoryError as error:
-            if error.kind is not DirectoryFault.CORRUPT:
-                raise
-            raise SecretFileError(
-                DirectoryFault.DENIED,
-                f"the master key does not open {path}",
-                "the file is damaged, or sealed under another master.key",
-                f"restore {path.name} and master.key from one backup",
-            ) from None
+        pem = self.master_key().open_file(path, aad, MAX_PEM_BYTES, trusted)
         found = certificates_from_pem(certificate.read_bytes())[0]
         return IssuedCertificate(certificate_der=found, private_key=private_key_from_pem(pem))
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from directory.backend import DirectoryError, DirectoryFault
-from directory.sealing import MasterKey
+from directory.sealing import MasterKey, SecretFileError
 from tests.directory.builders import master_key
 
 
@@ -144,3 +144,18 @@ def test_any_octets_open_to_corrupt(blob: bytes) -> None:
     """Fuzz: nothing but DirectoryError."""
     with pytest.raises(DirectoryError):
         master_key().open(b"place", blob)
+
+
+@pytest.mark.parametrize("aad", [b"another place", b"its place"])
+def test_sealed_file_opens_only_with_its_key_in_its_place(tmp_path: Path, aad: bytes) -> None:
+    """Whose file it is and what to restore is said; a file sealed elsewhere stays shut."""
+    key = MasterKey.create(tmp_path / "master.key")
+    path = tmp_path / "ca.key"
+    path.touch(0o600)
+    path.write_bytes(key.seal(b"its place", b"secret"))
+    assert key.open_file(path, b"its place", 1024) == b"secret"
+    other = MasterKey(bytes(32)) if aad == b"its place" else key
+    with pytest.raises(SecretFileError) as caught:
+        other.open_file(path, aad, 1024)
+    assert caught.value.kind is DirectoryFault.DENIED
+    assert caught.value.remedy == "restore ca.key and master.key from one backup"

@@ -16,7 +16,7 @@ from directory.sealing import MasterKey
 from pki.ca import private_key_from_pem
 from tenant.client import windows
 from tenant.client.https import LogonError, Place, post_form, post_json
-from tenant.services import DEVICE_CA_AAD, SIGNING_KEY_AAD, open_sealed, utc_now
+from tenant.services import DEVICE_CA_AAD, MAX_SECRET_BYTES, SIGNING_KEY_AAD, utc_now
 from tenant.state_folder import TenantFolder
 from tests.rig.leaks import Secrets
 from tests.rig.realm import make_realm
@@ -59,7 +59,9 @@ def _own_keys(life: Life) -> None:
         ("signing key", folder.signing_key[1], SIGNING_KEY_AAD),
         ("device CA key", folder.device_ca[1], DEVICE_CA_AAD),
     ):
-        life.secrets.add_private_key(name, private_key_from_pem(open_sealed(place, master, aad)))
+        life.secrets.add_private_key(
+            name, private_key_from_pem(master.open_file(place, aad, MAX_SECRET_BYTES))
+        )
     life.secrets.add_pem("TLS key", folder.tls[1])
 
 
