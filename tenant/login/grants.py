@@ -109,16 +109,12 @@ async def refresh_token(services: Services, asked: TokenRequest) -> Reply:
     Without a replacement, which v2 gives for the scope offline_access alone, it stays as it is.
     """
     client_id, target, token = asked.client_id, asked.target, asked.required("refresh_token")
-    rotates = services.config.refresh_token_rotation
+    rotates = target.wants_refresh_token and services.config.refresh_token_rotation
     replacement: str | None = None
     try:
         with services.database.write() as connection:
-            if target.wants_refresh_token and rotates:
-                sign_in, family = tokens.use_refresh_token(connection, token, client_id, asked.now)
-            else:
-                sign_in, family = tokens.family_of_refresh_token(
-                    connection, token, client_id, asked.now
-                )
+            judge = tokens.use_refresh_token if rotates else tokens.find_refresh_token
+            sign_in, family = judge(connection, token, client_id, asked.now)
             user = usable_user(connection, sign_in)
             check_second_factor(services, user, sign_in, asked.now, demands_mfa=asked.demands_mfa)
             if target.wants_refresh_token:
@@ -130,16 +126,7 @@ async def refresh_token(services: Services, asked: TokenRequest) -> Reply:
             with services.database.write() as connection:
                 tokens.end_family(connection, token, asked.now)
         raise faults.refresh_refused(error.fault, _owner(services, error)) from None
-    return token_reply(
-        services,
-        user,
-        sign_in,
-        target,
-        asked.now,
-        v2=asked.v2,
-        refresh_token=replacement,
-        wants_client_info=asked.wants_client_info,
-    )
+    return token_reply(services, asked, user, sign_in, target, refresh_token=replacement)
 
 
 def _owner(services: Services, error: GrantError) -> User | None:
@@ -164,14 +151,4 @@ def _new_tokens(
     if target.wants_refresh_token:
         with services.database.write() as connection:
             refresh = new_refresh_token(services, connection, sign_in, asked.now, family=family)
-    return token_reply(
-        services,
-        user,
-        sign_in,
-        target,
-        asked.now,
-        v2=asked.v2,
-        refresh_token=refresh,
-        wants_client_info=asked.wants_client_info,
-        nonce=nonce,
-    )
+    return token_reply(services, asked, user, sign_in, target, refresh_token=refresh, nonce=nonce)

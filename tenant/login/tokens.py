@@ -20,6 +20,7 @@ from tenant.jose.jws import encode_base64url, sign
 from tenant.jose.strict_json import JsonObject
 from tenant.login import faults
 from tenant.login.resources import Target
+from tenant.login.token_request import TokenRequest
 from tenant.services import Services, SigningKey
 from tenant.state import devices, tokens, users
 from tenant.state.sign_in import SignIn
@@ -192,20 +193,18 @@ def new_refresh_token(
 
 def token_reply(
     services: Services,
+    asked: TokenRequest,
     user: User,
     sign_in: SignIn,
     target: Target,
-    now: datetime,
     *,
-    v2: bool,
     refresh_token: str | None,
-    wants_client_info: bool,
     nonce: str | None = None,
 ) -> Reply:
     """Make the answer of the token endpoint: numbers as text in v1, as numbers in v2."""
-    life_s = services.config.access_token_life_s
+    now, life_s = asked.now, services.config.access_token_life_s
     body: JsonObject = {"token_type": "Bearer", "scope": target.scope or "user_impersonation"}
-    if v2:
+    if asked.v2:
         body |= {"expires_in": life_s, "ext_expires_in": life_s}
     else:
         start = int(now.timestamp())
@@ -220,8 +219,8 @@ def token_reply(
     if refresh_token is not None:
         body["refresh_token"] = refresh_token
     if target.wants_id_token:
-        body["id_token"] = id_token(services, user, sign_in, now, v2=v2, nonce=nonce)
-    if wants_client_info:
+        body["id_token"] = id_token(services, user, sign_in, now, v2=asked.v2, nonce=nonce)
+    if asked.wants_client_info:
         body["client_info"] = client_info(services, user)
     device = None if sign_in.device_id is None else str(sign_in.device_id)
     return Reply.json(200, body, headers=NO_STORE, note=Note(user=user.upn, device=device))

@@ -151,7 +151,7 @@ def _by_refresh_token(
     """Judge a refresh token: it is the broker's own, as RFC 6749 6 demands. It is not used up."""
     with services.database.read() as connection:
         try:
-            return tokens.find_refresh_token(connection, proof.token, client_id, now)
+            return tokens.find_refresh_token(connection, proof.token, client_id, now)[0]
         except GrantError as error:
             raise faults.refresh_refused(error.fault) from None
 

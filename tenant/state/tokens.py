@@ -160,31 +160,39 @@ def keep_refresh_token(
 
 
 def find_refresh_token(
-    connection: sqlite3.Connection, token: str, client_id: str | None, now: datetime
-) -> SignIn:
-    """Judge a refresh token without using it up: as a user's proof in a PRT request.
-
-    client_id: whose it must be; None: any. Raises GrantError: UNKNOWN, OTHER_CLIENT, USED, EXPIRED.
-    """
-    return _refresh_token(connection, token, client_id, now)[0]
-
-
-def family_of_refresh_token(
     connection: sqlite3.Connection, token: str, client_id: str, now: datetime
 ) -> tuple[SignIn, bytes]:
-    """Judge a refresh token that stays valid beside the next; as `use_refresh_token` otherwise."""
-    return _refresh_token(connection, token, client_id, now)
+    """Judge a refresh token without using it up.
+
+    client_id: whose it must be. Returns its sign-in, and the family for a token that is got with
+    it. Raises GrantError: UNKNOWN, OTHER_CLIENT, USED, EXPIRED.
+    """
+    row = connection.execute(
+        "SELECT sign_in, family, ends, used FROM refresh_tokens WHERE digest = ?",
+        (digest_of(token),),
+    ).fetchone()
+    if row is None:
+        raise GrantError(GrantFault.UNKNOWN)
+    text, family, ends, used = row
+    sign_in = decode_sign_in(text)
+    if sign_in.client_id != client_id:
+        raise GrantError(GrantFault.OTHER_CLIENT, sign_in.user_id)
+    if used is not None:
+        raise GrantError(GrantFault.USED, sign_in.user_id)
+    if to_micros(now) >= ends:
+        raise GrantError(GrantFault.EXPIRED, sign_in.user_id)
+    return sign_in, family
 
 
 def use_refresh_token(
     connection: sqlite3.Connection, token: str, client_id: str, now: datetime
 ) -> tuple[SignIn, bytes]:
-    """Use a refresh token, once. Returns its sign-in, and the family for the one that replaces it.
+    """Use a refresh token, once; returns as `find_refresh_token`, and raises as that.
 
-    Raises GrantError as `find_refresh_token`. To raise undoes the caller's transaction: after USED
-    call `end_family`, which a later transaction has to do.
+    To raise undoes the caller's transaction: after USED call `end_family`, which a later
+    transaction has to do.
     """
-    sign_in, family = _refresh_token(connection, token, client_id, now)
+    sign_in, family = find_refresh_token(connection, token, client_id, now)
     connection.execute(
         "UPDATE refresh_tokens SET used = ? WHERE digest = ?", (to_micros(now), digest_of(token))
     )
@@ -203,26 +211,6 @@ def end_family(connection: sqlite3.Connection, token: str, now: datetime) -> boo
         return False
     connection.execute("DELETE FROM refresh_tokens WHERE family = ?", (row[0],))
     return True
-
-
-def _refresh_token(
-    connection: sqlite3.Connection, token: str, client_id: str | None, now: datetime
-) -> tuple[SignIn, bytes]:
-    row = connection.execute(
-        "SELECT sign_in, family, ends, used FROM refresh_tokens WHERE digest = ?",
-        (digest_of(token),),
-    ).fetchone()
-    if row is None:
-        raise GrantError(GrantFault.UNKNOWN)
-    text, family, ends, used = row
-    sign_in = decode_sign_in(text)
-    if client_id is not None and sign_in.client_id != client_id:
-        raise GrantError(GrantFault.OTHER_CLIENT, sign_in.user_id)
-    if used is not None:
-        raise GrantError(GrantFault.USED, sign_in.user_id)
-    if to_micros(now) >= ends:
-        raise GrantError(GrantFault.EXPIRED, sign_in.user_id)
-    return sign_in, family
 
 
 # -- authorization codes ----------------------------------------------------------------------

@@ -379,8 +379,9 @@ def test_signing_a_user_out_ends_tokens_and_codes(shell: Shell) -> None:
     assert said == "signed pat@lab.test out everywhere; primary refresh tokens ended: 1\n"
     with database.read() as connection:
         assert prts.prt_by_token(connection, "1.prt", master_key) is None
-        with pytest.raises(tokens.GrantError):
-            tokens.find_refresh_token(connection, "0.token", None, NOW)
+        with pytest.raises(tokens.GrantError) as error:
+            tokens.find_refresh_token(connection, "0.token", sign_in.client_id, NOW)
+        assert error.value.fault is tokens.GrantFault.UNKNOWN
     database.close()
     shell.run("user", "sign-out", "nobody", ok=3)
 

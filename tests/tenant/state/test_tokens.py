@@ -80,7 +80,7 @@ def test_a_refresh_token_is_used_once_and_by_its_client(database: Database) -> N
             _refused(lambda: tokens.use_refresh_token(c, "rt", OTHER, NOW))
             is GrantFault.OTHER_CLIENT
         )
-        assert tokens.find_refresh_token(c, "rt", None, NOW) == SIGN_IN
+        assert tokens.find_refresh_token(c, "rt", CLIENT, NOW)[0] == SIGN_IN
         sign_in, family = tokens.use_refresh_token(c, "rt", CLIENT, NOW)
         assert sign_in == SIGN_IN
         tokens.keep_refresh_token(c, "rt2", sign_in, NOW, 3600, family=family)
@@ -100,10 +100,10 @@ def test_a_refresh_token_shown_again_ends_its_family(database: Database) -> None
         assert not tokens.end_family(c, "rt", NOW + timedelta(seconds=9))
         assert not tokens.end_family(c, "rt2", LATER)
         assert not tokens.end_family(c, "unknown", LATER)
-        assert tokens.find_refresh_token(c, "rt2", CLIENT, NOW) == SIGN_IN
+        assert tokens.find_refresh_token(c, "rt2", CLIENT, NOW)[0] == SIGN_IN
         assert tokens.end_family(c, "rt", NOW + timedelta(seconds=10))
         assert (
-            _refused(lambda: tokens.find_refresh_token(c, "rt2", None, NOW)) is GrantFault.UNKNOWN
+            _refused(lambda: tokens.find_refresh_token(c, "rt2", CLIENT, NOW)) is GrantFault.UNKNOWN
         )
 
 
@@ -150,7 +150,7 @@ def test_a_user_has_a_bounded_number_of_tokens(
 
 def _is_there(connection: object, token: str) -> bool:
     try:
-        tokens.find_refresh_token(connection, token, None, LATER)  # type: ignore[arg-type]  # of sqlite3
+        tokens.find_refresh_token(connection, token, CLIENT, LATER)  # type: ignore[arg-type]  # of sqlite3
     except GrantError:
         return False
     return True
@@ -164,7 +164,7 @@ def test_a_new_password_ends_what_rests_on_the_old_one(database: Database) -> No
         tokens.keep_device_code(c, "dc", "UC", WAITING, NOW, 60)
         tokens.settle_device_code(c, "UC", SIGN_IN, NOW)
         users.update(c, replace(ALICE, display_name="A."))
-        assert tokens.find_refresh_token(c, "rt", CLIENT, NOW) == SIGN_IN
+        assert tokens.find_refresh_token(c, "rt", CLIENT, NOW)[0] == SIGN_IN
         users.update(c, replace(ALICE, password=hash_password("new", bytes(16), cost=2)))
         for call in (
             lambda: tokens.find_refresh_token(c, "rt", CLIENT, NOW),
@@ -175,7 +175,7 @@ def test_a_new_password_ends_what_rests_on_the_old_one(database: Database) -> No
         tokens.keep_refresh_token(c, "rt3", SIGN_IN, NOW, 3600)
         users.delete(c, ALICE.object_id)
         assert (
-            _refused(lambda: tokens.find_refresh_token(c, "rt3", None, NOW)) is GrantFault.UNKNOWN
+            _refused(lambda: tokens.find_refresh_token(c, "rt3", CLIENT, NOW)) is GrantFault.UNKNOWN
         )
 
 
@@ -189,7 +189,9 @@ def test_an_authorization_code_is_used_once(database: Database) -> None:
         tokens.keep_refresh_token(c, "rt", SIGN_IN, NOW, 3600, family=tokens.digest_of("code"))
         assert _refused(lambda: tokens.use_code(c, "code", CLIENT, NOW)) is GrantFault.USED
         tokens.end_tokens_of_code(c, "code")
-        assert _refused(lambda: tokens.find_refresh_token(c, "rt", None, NOW)) is GrantFault.UNKNOWN
+        assert (
+            _refused(lambda: tokens.find_refresh_token(c, "rt", CLIENT, NOW)) is GrantFault.UNKNOWN
+        )
         assert _refused(lambda: tokens.use_code(c, "other", CLIENT, NOW)) is GrantFault.UNKNOWN
 
 
