@@ -71,7 +71,7 @@ class DirectoryPort(Protocol):
         """Add exactly this value of msDS-KeyCredentialLink. EXISTS: the account has the key."""
 
     def remove_key(self, account: DirectoryAccount, text: str) -> None:
-        """Remove exactly this value. NOT_FOUND: it, or the account, is gone already."""
+        """Remove exactly this value. NOT_FOUND: it, or the account, is gone or has another name."""
 
     def put_device(self, device: DeviceObject, fields: tuple[str, ...]) -> None:
         """Add a device object (no fields), or set these fields of one."""

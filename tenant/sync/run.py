@@ -175,7 +175,8 @@ def _write_down(port: DirectoryPort, plan: Plan, progress: Progress) -> Outcome:
     for change in plan.remove_keys:
         with _refusals(outcome, "key", change) as refused:
             port.remove_key(change.account, change.text)
-        if not refused or refused[0].kind is DirectoryFault.NOT_FOUND:
+        # NOT_FOUND may be an account that was renamed since it was read: the next run sees.
+        if not refused:
             outcome.removed.append(change)
         step()
     for change in plan.add_keys:

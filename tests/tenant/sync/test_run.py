@@ -467,6 +467,27 @@ def test_a_key_that_was_hidden_for_a_run_is_still_ours(sides: Sides) -> None:
     assert sides.read().key_credentials == ()
 
 
+def test_an_account_renamed_while_a_run_reads_loses_its_key_in_the_next(sides: Sides) -> None:
+    """Its entry is not found under the name it had: the value may still be there."""
+    alice = sides.account()
+    sides.run()
+    kid = sides.register()
+    sides.run()
+    sides.remove_key(kid)
+
+    class Renamed(StorePort):
+        def read(self, scope: Scope, also: Collection[UUID]) -> DirectoryView:
+            view = super().read(scope, also)
+            sides.store.update_account(alice, AccountChanges(name="asmith"))
+            return view
+
+    sides.port = Renamed(sides.store, NOW)
+    assert [(p.what, p.grade) for p in sides.run().problems] == [("key", Grade.FAILED)]
+    sides.port = StorePort(sides.store, NOW)
+    assert Act.KEY_REMOVED in _acts(sides.run())
+    assert sides.read("asmith").key_credentials == ()
+
+
 # -- trouble ---------------------------------------------------------------------------------
 
 
