@@ -21,6 +21,7 @@ from enum import StrEnum
 from uuid import UUID
 
 from directory.model import AccountKind, Sid, match_key
+from directory.store_devices import MAX_DEVICE_NAME_CHARS
 from tenant.state.sync import Journal, WrittenKey
 from tenant.sync.mapping import (
     MappingError,
@@ -39,8 +40,6 @@ from tenant.sync.view import (
     TenantUser,
     TenantView,
 )
-
-MAX_DEVICE_NAME_CHARS = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
