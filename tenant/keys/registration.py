@@ -9,6 +9,7 @@ Rules
 
 import sqlite3
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 from uuid import UUID
 
@@ -112,7 +113,7 @@ async def register_key(services: Services, request: Request) -> Reply:
                 "another user in the body",
                 registrant.note,
             )
-        key = _registered(connection, services, request, registrant, body)
+        key = _registered(connection, services, request, registrant, body, now)
     answer = {"kid": str(key.kid), "upn": registrant.user.upn}
     receipt = key_receipt(services, registrant.user, key, now)
     if receipt is not None:
@@ -128,6 +129,7 @@ def _registered(
     request: Request,
     registrant: Registrant,
     body: _Body,
+    now: datetime,
 ) -> RegisteredKey:
     """Find the key when it is there already, else write it. Raises KppError."""
     known = keys.key_by_numbers(connection, body.key)
@@ -147,7 +149,7 @@ def _registered(
             "too many keys of the user",
             note=registrant.note,
         )
-    finding = _judge(connection, services, request, registrant, body)
+    finding = _judge(connection, services, request, registrant, body, now)
     key = RegisteredKey(
         kid=UUID(bytes=services.entropy(16), version=4),
         user=registrant.user.object_id,
@@ -155,7 +157,7 @@ def _registered(
         material=body.material,
         attested=finding.attested,
         attestation=finding.text,
-        created=services.now(),
+        created=now,
     )
     keys.insert_key(connection, key)
     return key
@@ -167,8 +169,8 @@ def _judge(
     request: Request,
     registrant: Registrant,
     body: _Body,
+    now: datetime,
 ) -> Finding:
-    now = services.now()
     try:
         use_nonce(connection, services, request, body.nonce, now)
         return judge_evidence(
