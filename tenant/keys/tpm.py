@@ -84,15 +84,10 @@ _KNOWN_ATTRIBUTES: Final = sum(ObjectAttributes)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Certified:
-    """A TPMS_ATTEST of TPM2_Certify (10.12.12)."""
+    """What is looked at in a TPMS_ATTEST of TPM2_Certify (10.12.12)."""
 
-    raw: bytes
-    """As it arrived: what the signature is over."""
     extra_data: bytes
     """The qualifying data of who asked for the attestation."""
-    reset_count: int
-    restart_count: int
-    safe: bool
     firmware_version: int
     name: bytes
     """The Name of the certified object: its nameAlg and the digest of its public area."""
@@ -211,21 +206,15 @@ def decode_attest(data: bytes) -> Certified:
         _fail("the attestation does not certify a key")
     cursor.sized(_MAX_NAME_OCTETS)  # qualifiedSigner: a name in the TPM's own hierarchy
     extra_data = cursor.sized(_MAX_DATA_OCTETS)
-    cursor.take(8)  # TPMS_CLOCK_INFO.clock
-    reset_count, restart_count = cursor.uint(4), cursor.uint(4)
-    safe = cursor.uint(1)
-    if safe > 1:
+    cursor.take(8 + 4 + 4)  # TPMS_CLOCK_INFO: clock, resetCount, restartCount
+    if cursor.uint(1) > 1:  # safe
         _fail("a TPMI_YES_NO is neither")
     firmware_version = cursor.uint(8)
     name = cursor.sized(_MAX_NAME_OCTETS)
     cursor.sized(_MAX_NAME_OCTETS)  # qualifiedName
     cursor.end()
     return Certified(
-        raw=data,
         extra_data=extra_data,
-        reset_count=reset_count,
-        restart_count=restart_count,
-        safe=bool(safe),
         firmware_version=firmware_version,
         name=name,
     )
