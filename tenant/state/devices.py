@@ -241,12 +241,6 @@ def device_by_key(connection: sqlite3.Connection, key: PublicKey) -> DeviceRecor
     return _one(connection, "key_digest = ?", key.digest)
 
 
-def devices_of(connection: sqlite3.Connection, owner: UUID) -> tuple[DeviceRecord, ...]:
-    """List the devices that a user joined or registered."""
-    rows = connection.execute(f"{_SELECT} WHERE owner = ? ORDER BY device_id", (owner.bytes,))
-    return tuple(_device(row) for row in rows)
-
-
 def count_devices_of(connection: sqlite3.Connection, owner: UUID) -> int:
     """Count the devices that a user joined or registered."""
     sql = "SELECT count(*) FROM devices WHERE owner = ?"

@@ -88,11 +88,6 @@ def _one(connection: sqlite3.Connection, where: str, value: bytes) -> Registered
     return None if row is None else _key(row)
 
 
-def _many(connection: sqlite3.Connection, where: str, value: bytes) -> tuple[RegisteredKey, ...]:
-    rows = connection.execute(f"{_SELECT} WHERE {where} ORDER BY created, kid", (value,))
-    return tuple(_key(row) for row in rows)
-
-
 # -- reading ---------------------------------------------------------------------------------
 
 
@@ -113,12 +108,8 @@ def key_by_numbers(connection: sqlite3.Connection, key: PublicKey) -> Registered
 
 def keys_of_user(connection: sqlite3.Connection, user: UUID) -> tuple[RegisteredKey, ...]:
     """List a user's keys, the oldest first."""
-    return _many(connection, "user = ?", user.bytes)
-
-
-def keys_on_device(connection: sqlite3.Connection, device_id: UUID) -> tuple[RegisteredKey, ...]:
-    """List the keys registered on a device, the oldest first."""
-    return _many(connection, "device_id = ?", device_id.bytes)
+    rows = connection.execute(f"{_SELECT} WHERE user = ? ORDER BY created, kid", (user.bytes,))
+    return tuple(_key(row) for row in rows)
 
 
 def all_keys(connection: sqlite3.Connection) -> tuple[RegisteredKey, ...]:

@@ -456,7 +456,7 @@ def test_roadtx_registers_a_hello_key(live: Live, roadtx: Roadtx) -> None:
 
 def _keys_on(live: Live, device: DeviceRecord) -> tuple[keys.RegisteredKey, ...]:
     with live.services.database.read() as c:
-        return keys.keys_on_device(c, device.device_id)
+        return tuple(key for key in keys.all_keys(c) if key.device_id == device.device_id)
 
 
 @pytest.mark.interop
