@@ -20,8 +20,8 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 
 @click.command("certificate")
 @click.argument("name")
-@click.option("--add", type=_FILE, metavar="F", help="Add the certificate in this file.")
-@click.option("--remove", type=_FILE, metavar="F", help="Remove the certificate in this file.")
+@click.option("--add", type=_FILE, metavar="F", help="Add the first certificate in this file.")
+@click.option("--remove", type=_FILE, metavar="F", help="Remove the certificates in this file.")
 @json_option
 @state_option
 @click.pass_context
