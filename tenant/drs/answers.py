@@ -29,6 +29,19 @@ def registration(services: Services, *, status: int = 503) -> Iterator[sqlite3.C
         ) from None
 
 
+def key_taken(note: Note) -> DrsError:
+    """Make the refusal of a device key that another device has (409)."""
+    message = "The device key belongs to another device."
+    why = "the device key is another device's"
+    return DrsError(409, "DirectoryError", message, why, note=note)
+
+
+def device_disabled(note: Note) -> DrsError:
+    """Make the refusal of a device that somebody disabled (403)."""
+    message = "The device is disabled."
+    return DrsError(403, "AuthorizationError", message, "device disabled", note=note)
+
+
 def joined_reply(device: DeviceRecord, upn: str) -> Reply:
     """Answer a join with the device's certificate (MS-DVRJ 3.1.5.1.1.2, 4.1).
 

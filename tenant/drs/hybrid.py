@@ -19,7 +19,7 @@ from pki.certificate import Certificate
 from pki.errors import PkiError
 from pki.keys import KeyKind, check_key
 from pki.signatures import Digest, verify_octets
-from tenant.drs.answers import joined_reply, registration
+from tenant.drs.answers import device_disabled, joined_reply, key_taken, registration
 from tenant.drs.device_body import ClientIdentity, DeviceBody, read_hybrid_body
 from tenant.drs.discovery import check_version
 from tenant.drs.join import certify, judge, says_the_same, with_particulars
@@ -128,9 +128,7 @@ def _complete(
     if abs(now - moment) > timedelta(seconds=services.config.hybrid_clock_window_s):
         _unproven(device, "the signed SID's time is too far off")
     if not device.enabled:
-        raise DrsError(
-            403, "AuthorizationError", "The device is disabled.", "device disabled", note=note
-        )
+        raise device_disabled(note)
     key = body.request.key.spki_der()
     if device.proof_time is not None and moment <= device.proof_time:
         same = device.device_key == key and says_the_same(device, body)
@@ -139,13 +137,7 @@ def _complete(
         _unproven(device, "the signed SID was used")
     holder = devices.device_by_key(connection, body.request.key)
     if holder is not None and holder.device_id != device.device_id:
-        raise DrsError(
-            409,
-            "DirectoryError",
-            "The device key belongs to another device.",
-            "the device key is another device's",
-            note=note,
-        )
+        raise key_taken(note)
     same_key = device.device_key == key
     finding = judge(connection, services, request, body, now, note, device if same_key else None)
     certificate = device.certificate

@@ -15,7 +15,7 @@ from typing import Final
 from uuid import UUID
 
 from tenant.config import TenantConfig
-from tenant.drs.answers import joined_reply, registration
+from tenant.drs.answers import device_disabled, joined_reply, key_taken, registration
 from tenant.drs.device_body import DeviceBody, read_device_body
 from tenant.drs.device_certificate import issue_device_certificate
 from tenant.drs.discovery import check_version
@@ -127,17 +127,9 @@ def _register(
 def _check_known(known: DeviceRecord, user: User, body: DeviceBody) -> None:
     note = Note(user=user.upn, device=str(known.device_id))
     if known.owner != user.object_id or known.join_type != body.join_type:
-        raise DrsError(
-            409,
-            "DirectoryError",
-            "The device key belongs to another device.",
-            "the device key is another device's",
-            note=note,
-        )
+        raise key_taken(note)
     if not known.enabled:
-        raise DrsError(
-            403, "AuthorizationError", "The device is disabled.", "device disabled", note=note
-        )
+        raise device_disabled(note)
 
 
 def judge(
