@@ -1,25 +1,33 @@
 """`kdc cloud-trust redeem`: from the answer of the cloud's token endpoint to a full TGT."""
 
 import os
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 import click
 
 from directory.keytab import KeytabEntry, encode_keytab
-from kdc.cli.errors import CliError, ExitCode, cannot_write
+from kdc.cli.errors import CliError, ExitCode
 from kdc.cli.logon_errors import explain_client_error, reference_in
-from kdc.cli.options import json_option, read_input_file, state_option
+from kdc.cli.options import json_option, read_input_file, state_option, timeout_option
 from kdc.cli.output import print_fields, print_json
 from kdc.cli.state import check_writable, state_folder, write_private
 from kdc.cli.target import ClientTarget, client_target
-from kdc.cli.tickets import ServiceTicket, get_service_ticket, ticket_fields, ticket_json
+from kdc.cli.tickets import (
+    ServiceTicket,
+    get_service_tickets,
+    keep_ccache,
+    service_option,
+    ticket_fields,
+    ticket_json,
+)
 from kdc.client.errors import ClientError, RefusedError
 from kdc.client.partial_tgt import open_partial_tgt
 from kdc.client.tgs_exchange import TgsExchange, TgsOptions, service_name
 from kdc.client.transport import KdcAddress, exchange
 from kdc.config_values import enctype_name
-from kdc.formats.ccache import Ccache, Credential, write_ccache
+from kdc.formats.ccache import Ccache, Credential
 from kdc.formats.prt_file import MAX_FILE_BYTES, PrtFileError, decode_prt_file
 from kdc.wire.constants import ErrorCode, KdcOption
 from kdc.wire.rfc4120 import EncryptionKey
@@ -32,8 +40,6 @@ _ABOUT_THE_TRUST = {
     ErrorCode.KDC_ERR_S_PRINCIPAL_UNKNOWN: "the numbers that this realm knows",
     ErrorCode.KRB_AP_ERR_BAD_INTEGRITY: "the key's version; the cloud needs the newest key",
 }
-
-
 _NO_KEYS = "none came: cloud_trust.key_list is off there, or none of that kind is kept"
 
 
@@ -52,13 +58,7 @@ _NO_KEYS = "none came: cloud_trust.key_list is off there, or none of that kind i
     metavar="F",
     help="Write a credential cache with the full TGT (mode 0600).",
 )
-@click.option(
-    "--service",
-    "services",
-    multiple=True,
-    metavar="SPN",
-    help="Then ask for a ticket for this service; may be given several times.",
-)
+@service_option
 @click.option(
     "--key-list", is_flag=True, help="Ask for the NT hash as well; allowed by cloud_trust.key_list."
 )
@@ -72,7 +72,7 @@ _NO_KEYS = "none came: cloud_trust.key_list is off there, or none of that kind i
     "--kdc", "kdc_address", metavar="ADDR:PORT", help="Else where the state folder's realm listens."
 )
 @click.option("--tcp", is_flag=True, help="Use TCP from the start.")
-@click.option("--timeout", type=click.FloatRange(0.1, 60), default=2.0, show_default=True)
+@timeout_option
 @json_option
 @state_option
 @click.pass_context
@@ -109,18 +109,14 @@ def redeem(
         tgt, keys = _full_tgt(partial, asked, address)
     except ClientError as error:
         raise explain(error, str(partial.client), address) from error
-    tickets: list[ServiceTicket] = []
-    try:
-        for service in services:
-            tickets.append(get_service_ticket(tgt, service, realm, address))
-    except ClientError as error:
-        missing = f"{partial.client} a ticket for {services[len(tickets)]}"
-        raise explain_client_error(error, missing, address) from error
-    finally:
-        # The TGT itself came, whatever became of the service tickets.
-        _keep(ccache, tgt, tickets)
     if keytab is not None and keys:
         write_private(keytab, encode_keytab(_entry(tgt, key) for key in keys))
+
+    def keep(tickets: Sequence[ServiceTicket]) -> None:
+        credentials = (tgt, *(ticket.credential for ticket in tickets))
+        keep_ccache(ccache, Ccache(default_principal=tgt.client, credentials=credentials))
+
+    tickets = get_service_tickets(tgt, services, address, keep, client=str(tgt.client))
     given = [key.keytype for key in keys]
     if as_json:
         print_json(
@@ -204,14 +200,6 @@ def explain(error: ClientError, user: str, address: KdcAddress) -> CliError:
     about = _ABOUT_THE_TRUST[ErrorCode(error.code)]
     remedy = f"kdc explain {reference} says why; kdc cloud-trust show has {about}"
     return CliError(found.what, found.why, remedy, found.code)
-
-
-def _keep(path: Path, tgt: Credential, tickets: list[ServiceTicket]) -> None:
-    credentials = (tgt, *(ticket.credential for ticket in tickets))
-    try:
-        write_ccache(path, Ccache(default_principal=tgt.client, credentials=credentials))
-    except OSError as error:
-        raise cannot_write(path, error) from error
 
 
 def _entry(tgt: Credential, key: EncryptionKey) -> KeytabEntry:

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import click
 
-from kdc.cli.errors import CliError, cannot_write
+from kdc.cli.errors import CliError
 from kdc.cli.logon_errors import explain_client_error
 from kdc.cli.options import (
     json_option,
     password_options,
     read_password,
     state_option,
+    timeout_option,
 )
 from kdc.cli.output import iso, print_fields, print_json, read_time
 from kdc.cli.state import MAX_PEM_BYTES, check_writable, state_folder
@@ -21,8 +22,10 @@ from kdc.cli.target import client_target
 from kdc.cli.tickets import (
     ServiceTicket,
     flag_names,
-    get_service_ticket,
+    get_service_tickets,
+    keep_ccache,
     load_tgt,
+    service_option,
     ticket_fields,
     ticket_json,
 )
@@ -46,7 +49,7 @@ from kdc.crypto.pkinit_kdf import (
     ID_PKINIT_KDF_AH_SHA384,
     ID_PKINIT_KDF_AH_SHA512,
 )
-from kdc.formats.ccache import Ccache, Setting, write_ccache
+from kdc.formats.ccache import Ccache, Setting
 from pki.cms_sign import CmsSigner
 from pki.errors import PkiError
 
@@ -75,13 +78,7 @@ KDFS = {
     metavar="F",
     help="CA of the KDC's certificate (PEM); else pki/ca.pem.",
 )
-@click.option(
-    "--service",
-    "services",
-    multiple=True,
-    metavar="SPN",
-    help="Then ask for a ticket for this service; may be given several times.",
-)
+@service_option
 @click.option(
     "--armor",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -111,7 +108,7 @@ KDFS = {
 )
 @click.option("--no-dh-nonce", is_flag=True, help="Do not allow the KDC to reuse its key.")
 @click.option("--no-freshness", is_flag=True, help="Send the signature at once, without a token.")
-@click.option("--timeout", type=click.FloatRange(0.1, 60), default=2.0, show_default=True)
+@timeout_option
 @json_option
 @state_option
 @click.pass_context
@@ -193,17 +190,12 @@ def command(
     except ClientError as error:
         raise explain_client_error(error, user, address) from error
     elapsed = datetime.now(UTC) - started
-    tickets: list[ServiceTicket] = []
-    try:
-        for service in services:
-            tickets.append(get_service_ticket(result.credential, service, target.realm, address))
-    except ClientError as error:
-        missing = services[len(tickets)]
-        raise explain_client_error(error, f"{user} a ticket for {missing}", address) from error
-    finally:
-        # The logon itself worked, whatever became of the service tickets.
+
+    def keep(tickets: Sequence[ServiceTicket]) -> None:
         if kept is not None:
-            _keep(kept, _cache(result, tickets))
+            keep_ccache(kept, _cache(result, tickets))
+
+    tickets = get_service_tickets(result.credential, services, address, keep, client=user)
     shown = _shown(result)
     shown["service_tickets"] = [
         {**ticket_json(t.credential), "milliseconds": t.milliseconds} for t in tickets
@@ -257,13 +249,6 @@ def _default_ccache() -> Path | None:
     if colon and kind.isupper():
         return Path(rest) if kind == "FILE" and rest else None
     return Path(name) if name else None
-
-
-def _keep(path: Path, cache: Ccache) -> None:
-    try:
-        write_ccache(path, cache)
-    except OSError as error:
-        raise cannot_write(path, error) from error
 
 
 def _cache(result: AsResult, tickets: Sequence[ServiceTicket]) -> Ccache:

@@ -42,6 +42,10 @@ state_option = state_option_of("State folder; else KDC_STATE, else ./.kdc.")
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
+timeout_option = click.option(
+    "--timeout", type=click.FloatRange(0.1, 60), default=2.0, show_default=True
+)
+
 
 _PASSWORD_OPTIONS: tuple[Callable[[Callable[..., None]], Callable[..., None]], ...] = (
     click.option("--password-prompt", is_flag=True, help="Ask for the password."),

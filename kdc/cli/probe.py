@@ -7,7 +7,7 @@ import click
 
 from kdc.cli.client_files import reachable
 from kdc.cli.errors import CliError, ExitCode
-from kdc.cli.options import kdc_place, state_option
+from kdc.cli.options import kdc_place, state_option, timeout_option
 from kdc.cli.state import load_realm_config, state_folder
 from kdc.client.as_exchange import AsExchange, AsOptions, client_name
 from kdc.client.errors import ClientError, ClientFault, error_name
@@ -26,7 +26,7 @@ PROBE_NAME = "kdc-probe"
 @click.option("--kdc", "kdc_address", metavar="ADDR:PORT", help="Else where this realm listens.")
 @click.option("--realm", help="Else the realm of the state folder, if there is one.")
 @click.option("--tcp", is_flag=True, help="Ask over TCP.")
-@click.option("--timeout", type=click.FloatRange(0.1, 60), default=2.0, show_default=True)
+@timeout_option
 @state_option
 @click.pass_context
 def command(

@@ -1,21 +1,41 @@
-"""How commands show tickets, and `kdc logon --service`: service tickets for the TGT just got."""
+"""How commands show and keep tickets, and `--service`: service tickets for the TGT just got."""
 
 import os
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from kdc.cli.errors import CliError
+import click
+
+from kdc.cli.errors import CliError, cannot_write
+from kdc.cli.logon_errors import explain_client_error
 from kdc.cli.options import read_input_file
 from kdc.cli.output import iso, read_time
+from kdc.client.errors import ClientError
 from kdc.client.tgs_exchange import TgsExchange, TgsOptions, service_name
 from kdc.client.transport import KdcAddress, exchange
 from kdc.config_values import enctype_name
-from kdc.formats.ccache import MAX_FILE_BYTES, CcacheError, Credential, decode_ccache
+from kdc.formats.ccache import (
+    MAX_FILE_BYTES,
+    Ccache,
+    CcacheError,
+    Credential,
+    decode_ccache,
+    write_ccache,
+)
 from kdc.wire.constants import TicketFlag
 from kdc.wire.rfc4120 import Ticket
 from pki import asn1
 from pki.errors import PkiError
+
+service_option = click.option(
+    "--service",
+    "services",
+    multiple=True,
+    metavar="SPN",
+    help="Then ask for a ticket for this service; may be given several times.",
+)
 
 FLAG_NAMES = {
     flag: name.lower().replace("_", "-")
@@ -102,6 +122,39 @@ def get_service_ticket(
         transport=transport,
         milliseconds=round((ended - started).total_seconds() * 1000, 1),
     )
+
+
+def get_service_tickets(
+    tgt: Credential,
+    services: Iterable[str],
+    address: KdcAddress,
+    keep: Callable[[Sequence[ServiceTicket]], None],
+    *,
+    client: str,
+) -> Sequence[ServiceTicket]:
+    """Ask for a ticket for each service; realm: the TGT's.
+
+    keep: gets what came, also when a later one did not: the TGT is good, whatever became of them.
+    client: as the error calls it. Raises CliError.
+    """
+    tickets: list[ServiceTicket] = []
+    service = ""
+    try:
+        for service in services:
+            tickets.append(get_service_ticket(tgt, service, tgt.server.realm, address))
+    except ClientError as error:
+        raise explain_client_error(error, f"{client} a ticket for {service}", address) from error
+    finally:
+        keep(tickets)
+    return tickets
+
+
+def keep_ccache(path: Path, cache: Ccache) -> None:
+    """Write a credential cache. Raises CliError."""
+    try:
+        write_ccache(path, cache)
+    except OSError as error:
+        raise cannot_write(path, error) from error
 
 
 def load_tgt(path: Path, realm: str) -> Credential:

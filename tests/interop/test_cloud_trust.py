@@ -20,6 +20,7 @@ from impacket.ntlm import compute_nthash  # type: ignore[import-untyped]  # no t
 from pyasn1.codec.der import decoder  # type: ignore[import-untyped]  # no types
 
 from directory.keytab import decode_keytab
+from kdc.formats.ccache import decode_ccache
 from tests.rig import peers
 from tests.rig.realm import LiveRealm, make_realm
 from tests.rig.services import heimdal_kgetcred, mit_kvno, mit_renew, tgs_errors
@@ -297,6 +298,17 @@ def test_redeemed_service_ticket_and_keys(site: Site, tmp_path: Path) -> None:
     assert entry.key.hex() not in json.dumps(found)
     assert found["service_tickets"][0]["service"] == f"{WEB}@LAB.TEST"
     assert groups_in(site, tmp_path / "cc") == (directory_groups(site), ["S-1-18-1"])
+
+
+def test_what_came_is_kept_though_a_service_is_unknown(site: Site, tmp_path: Path) -> None:
+    """7: the TGT is in the cache and the keys are in the keytab, as they are good."""
+    keytab = tmp_path / "pat.keytab"
+    options = ("--key-list", "--keytab", str(keytab), "--service", "host/nowhere.lab.test")
+    with pytest.raises(AssertionError, match="KDC_ERR_S_PRINCIPAL_UNKNOWN"):
+        _redeem(site, "pat", tmp_path, *options)
+    assert [entry.etype for entry in decode_keytab(keytab.read_bytes())] == [23]
+    (tgt,) = decode_ccache((tmp_path / "cc").read_bytes()).credentials
+    assert str(tgt.server) == "krbtgt/LAB.TEST@LAB.TEST"
 
 
 def test_redeem_says_why_it_is_refused(site: Site, tmp_path: Path) -> None:
