@@ -59,6 +59,9 @@ STATUS_OF_MANY_S: Final = 10.0
 """How soon the status is written; of thousands of sources it is a megabyte."""
 MANY: Final = 256
 BUNDLE_S: Final = 1.0
+BUNDLE_RENEWED_S: Final = 15.0
+"""How soon OCSP responses are written. Those of thousands of certificates are megabytes, which each
+worker reads, and one is renewed every second: what says the same as before waits for others."""
 RETRY_S: Final = 10.0
 """After a disk that took nothing."""
 NICENESS: Final = 5
@@ -208,7 +211,7 @@ class Fetcher:
         certificates = {source.certificate for source in self._table}
         for digest in [d for d in self._fetching.responses if d.hex() not in certificates]:
             del self._fetching.responses[digest]
-            self._note_bundle()
+            self._note_bundle(BUNDLE_S)
 
     def _listen(self) -> None:
         """Take what workers tell of logon certificates."""
@@ -282,6 +285,7 @@ class Fetcher:
     async def _attempt(self, source: Source) -> None:
         now = datetime.now(UTC)
         source.tried_at = now
+        was_revoked, until = source.revoked, source.next_update or now
         try:
             found = await self._fetching.fetch(
                 source, self._authorities, self._client(), self._config.crl_urls, now
@@ -301,7 +305,9 @@ class Fetcher:
         chance = random.random()  # noqa: S311
         source.next_at = schedule.after_success(now, source.next_update, interval, chance)
         if source.kind == "ocsp" and found.result == "new":
-            self._note_bundle()
+            says_the_same = source.revoked == was_revoked
+            held = until - now > 2 * timedelta(seconds=BUNDLE_RENEWED_S)
+            self._note_bundle(BUNDLE_RENEWED_S if held and says_the_same else BUNDLE_S)
         self._follow(source, found, now)
 
     def _follow(self, source: Source, found: Fetched, now: datetime) -> None:
@@ -349,9 +355,9 @@ class Fetcher:
 
     # -- writing -----------------------------------------------------------------------------
 
-    def _note_bundle(self) -> None:
-        if self._bundle_at is None:
-            self._bundle_at = asyncio.get_running_loop().time() + BUNDLE_S
+    def _note_bundle(self, within_s: float) -> None:
+        at = asyncio.get_running_loop().time() + within_s
+        self._bundle_at = at if self._bundle_at is None else min(at, self._bundle_at)
 
     def _note_status(self) -> None:
         if self._status_at is None:
