@@ -264,8 +264,12 @@ class RealmHandler:
         self._watch_certificates(now)
 
     def tell_leaves(self, seen: Callable[[bytes], None]) -> None:
-        """Tell someone of each logon certificate (DER) whose path was found valid."""
-        self._certificates.tell(seen, self._core.realm.certificates)
+        """Tell someone of each logon certificate (DER) whose path was found valid.
+
+        Nobody while nothing is fetched: whoever would read it is not there.
+        """
+        if self._core.realm.config.fetch_revocation:
+            self._certificates.tell(seen, self._core.realm.certificates)
 
     def _watch_certificates(self, now: datetime) -> None:
         """Take changed CA, CRL and OCSP files without a reload of the rest."""

@@ -48,6 +48,22 @@ def test_a_vanished_certificate_does_not_end_pkinit_on_reload(
     assert before.signers
 
 
+@pytest.mark.parametrize("fetching", [True, False])
+def test_leaves_are_told_only_where_revocation_data_is_fetched(
+    folder: StateFolder, *, fetching: bool
+) -> None:
+    """Also after a reload; without a reader each would cost a logon a failed system call."""
+    _add(folder, f"fetch_revocation = {str(fetching).lower()}")
+    handler = build_handler(folder.root)
+    handler.tell_leaves(lambda leaf: None)
+    for _ in range(2):
+        trust = handler.realm.certificates
+        assert trust is not None
+        assert (trust.seen is not None) is fetching
+        handler.reload()
+    handler.close()
+
+
 def test_a_bad_file_leaves_everything_as_it_was(folder: StateFolder, handler: RealmHandler) -> None:
     """Row S05: an unknown key is an error, and the running configuration stays."""
     before = handler.realm
