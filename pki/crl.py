@@ -168,8 +168,8 @@ def check_signed_by(
     signed: bytes,
     digests: frozenset[Digest],
     key_policy: KeyPolicy,
-) -> None:
-    """Check the signature of a CRL or an OCSP response with its signer's key.
+) -> Digest:
+    """Check the signature of a CRL or an OCSP response with its signer's key; return its digest.
 
     Raises PkiError: RevocationFault.BAD_SIGNATURE, UNSUPPORTED; a CmsFault or DerFault of the
     identifier; a KeyFault.
@@ -186,6 +186,7 @@ def check_signed_by(
         verify_octets(key, signature, signed, digest, scheme.pss_salt)
     except PkiError:
         raise _fail(RevocationFault.BAD_SIGNATURE, "signature") from None
+    return digest
 
 
 class Crl:
@@ -206,6 +207,7 @@ class Crl:
         self._algorithm = data[alg_at:alg_end]
         self._signature = der.decode_bit_string(data, sig_start, sig_end)
         self._verified: bytes = b""
+        self._digest: Digest | None = None
         parts = der.children(data, tbs_start, tbs_end, 7)
         elements = [(tag, data[at:stop]) for tag, at, _, stop in parts[:5]]
         if elements and elements[0] == (der.INTEGER, b"\x02\x01\x01"):
@@ -298,8 +300,13 @@ class Crl:
         if self._tbs is None:
             if issuer.subject_public_key_info != self._verified:
                 raise _fail(RevocationFault.WRONG_ISSUER, "another key of the issuer")
+            if self._digest not in digests:
+                # The list is kept across reloads, which may take a digest away.
+                raise _fail(RevocationFault.UNSUPPORTED, "digest of the signature")
             return
         identifier = asn1.decode(AlgorithmIdentifier, self._algorithm)
-        check_signed_by(issuer, identifier, self._signature, self._tbs, digests, key_policy)
+        self._digest = check_signed_by(
+            issuer, identifier, self._signature, self._tbs, digests, key_policy
+        )
         # Checked once: the octets, megabytes perhaps, are not needed again.
         self._verified, self._tbs = issuer.subject_public_key_info, None

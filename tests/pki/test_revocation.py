@@ -117,6 +117,16 @@ def test_a_ca_that_may_not_sign_lists() -> None:
     assert caught.value.fault is RevocationFault.NOT_ALLOWED
 
 
+def test_a_digest_that_is_taken_away_counts_for_lists_that_were_verified() -> None:
+    """A list is read once and kept across reloads: one may have taken legacy_sha1_cert back."""
+    crl, issuer = Crl(lists.crl(MADE)), Certificate(MADE.sent[0])
+    crl.check_signature(issuer, PROFILE.digests, PROFILE.key_policy)
+    crl.check_signature(issuer, PROFILE.digests, PROFILE.key_policy)
+    with pytest.raises(PkiError) as caught:
+        crl.check_signature(issuer, frozenset(), PROFILE.key_policy)
+    assert caught.value.fault is RevocationFault.UNSUPPORTED
+
+
 def test_an_unknown_status_under_soft_is_a_warning_for_a_short_time() -> None:
     """Revocation = soft."""
     status = ask(policy="soft")
