@@ -66,6 +66,8 @@ class _Connection(http.client.HTTPSConnection):
 
     def connect(self) -> None:
         raw = socket.create_connection((self._place.address, self._place.port), TIMEOUT_S)
+        # As in http.client: head and body are two writes, and the second would wait for an answer.
+        raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.sock = self._tls.wrap_socket(raw, server_hostname=self.host)
 
 
