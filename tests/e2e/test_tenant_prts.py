@@ -94,28 +94,29 @@ def test_same_request_at_once_is_answered_once(site: Site) -> None:
     assert len(at_once(site, form_of(use))) == 1
 
 
+def until_killed(site: Site, answered: list[tuple[dict[str, str], str]]) -> None:
+    """Get PRTs until the server is gone; keep each request with its answer."""
+    try:
+        while True:
+            form = hello_request(site)
+            answered.append((form, send(site, form)))
+    except LogonError as error:
+        assert "does not answer" in error.what, error.why
+
+
 def test_acknowledged_prt_survives_a_kill(site: Site) -> None:
     """And so does the use of its nonces: what was answered once is not answered again."""
     random_ = random.Random(20261122)  # noqa: S311  for times
     for _ in range(KILLS):
         answered: list[tuple[dict[str, str], str]] = []
-
-        def until_killed(kept: list[tuple[dict[str, str], str]] = answered) -> None:
-            try:
-                while True:
-                    form = hello_request(site)
-                    kept.append((form, send(site, form)))
-            except LogonError as error:
-                assert "does not answer" in error.what, error.why
-
-        thread = threading.Thread(target=until_killed)
-        thread.start()
-        while not answered:
-            time.sleep(0.01)
-        time.sleep(random_.uniform(0, 0.3))
-        site.tenant.kill()
-        thread.join()
+        with ThreadPoolExecutor(1) as pool:
+            client = pool.submit(until_killed, site, answered)
+            while not (answered or client.done()):
+                time.sleep(0.01)
+            time.sleep(random_.uniform(0, 0.3))
+            site.tenant.kill()
         site.tenant.start()
+        client.result()  # a refusal is an error
         form, answer = answered[-1]
         assert windows.use_prt(site.place, held(site, answer), windows.DRS, utc_now())
         with pytest.raises(LogonError, match="refuse"):

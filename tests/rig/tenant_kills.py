@@ -10,9 +10,9 @@ import random
 import sqlite3
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -107,16 +107,15 @@ def one_round(site: Site, tally: Tally, random_: random.Random) -> None:
         lambda key=key: windows.register_key(site.place, site.key_token, key)
         for key in site.hello_keys
     )
-    threads = [
-        threading.Thread(target=_until_killed, args=(joins, joined)),
-        threading.Thread(target=_until_killed, args=(registrations, registered)),
-    ]
-    for thread in threads:
-        thread.start()
-    time.sleep(random_.uniform(0.02, MAX_LIFE_S))
-    site.tenant.kill()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor() as pool:
+        clients = (
+            pool.submit(_until_killed, joins, joined),
+            pool.submit(_until_killed, registrations, registered),
+        )
+        time.sleep(random_.uniform(0.02, MAX_LIFE_S))
+        site.tenant.kill()
+    for client in clients:
+        client.result()  # a refusal is an error
     tally.rounds += 1
     tally.acknowledged_devices += len(joined)
     tally.acknowledged_keys += len(registered)
