@@ -32,8 +32,7 @@ from tests.rig import tenant as rig
 from tests.rig.realm import make_realm
 from tests.rig.roadtx import Roadtx
 from tests.rig.tenant import LiveTenant, make_tenant
-from tests.tenant.access_tokens import registration_token
-from tests.tenant.login.builders import claims_of, resigned, with_header
+from tests.tenant.login.builders import claims_of, drs_token, resigned, with_header
 from tests.tenant.prt.jwts import (
     BROKER,
     JWT_BEARER,
@@ -489,10 +488,10 @@ def test_r07_no_second_factor_or_an_old_one_registers_no_key(lab: Lab) -> None:
         clara = users.by_upn(connection, "clara@lab.test")
     assert clara is not None
     device = UUID(int=1)
-    never = registration_token(services, clara, mfa=False, device_id=device)
+    never = drs_token(services, user=clara, mfa=False, device_id=device)
     _register_refused(lab, never, "no MFA in the token")
     old = datetime.now(UTC) - timedelta(seconds=600)
-    stale = registration_token(services, clara, at=old, device_id=device)
+    stale = drs_token(services, user=clara, at=old, device_id=device)
     _register_refused(lab, stale, "MFA too old")
     services.database.close()
 

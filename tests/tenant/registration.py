@@ -30,8 +30,8 @@ from tenant.state.database import Database
 from tenant.state.devices import DeviceRecord, JoinType
 from tenant.state.users import User
 from tests.rig.tenant import NOW, REGISTRATION, TENANT_ID, ask, services
-from tests.tenant.access_tokens import registration_token
 from tests.tenant.device_requests import device_request
+from tests.tenant.login.builders import drs_token
 
 ALICE = User(
     object_id=UUID(int=0xA11CE),
@@ -95,7 +95,7 @@ class Lab:
 
     def token(self, user: User = ALICE, **claims: Any) -> str:
         """An access token of a user for the registration service."""
-        return registration_token(self.tenant, user, **claims)
+        return drs_token(self.tenant, user=user, **claims)
 
     def send(
         self,

@@ -36,8 +36,8 @@ from tests.rig.realm import make_realm
 from tests.rig.roadtx import Roadtx
 from tests.rig.tenant import LOGIN, REGISTRATION, LiveTenant
 from tests.tenant import soft_tpm
-from tests.tenant.access_tokens import registration_token
 from tests.tenant.device_requests import device_request, forged_request
+from tests.tenant.login.builders import drs_token
 from tests.tenant.registration import blob, join_body, key, numbers
 from tests.tenant.soft_tpm import Claim
 
@@ -145,9 +145,7 @@ class Live:
 
     def token_on(self, device: DeviceRecord, name: str = "alice", **given: Any) -> str:
         """A token of a sign-in with a device, as a PRT gives it."""
-        return registration_token(
-            self.services, self.user(name), device_id=device.device_id, **given
-        )
+        return drs_token(self.services, user=self.user(name), device_id=device.device_id, **given)
 
     def join(self, name: str, user: str = "alice", /, **members: object) -> Answer:
         """Join a device with `key(name)`."""
