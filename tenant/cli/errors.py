@@ -3,7 +3,6 @@
 from directory.backend import DirectoryError, DirectoryFault
 from kdc.cli import errors as kdc_errors
 from kdc.cli.errors import CliError, ExitCode
-from tenant.errors import TenantError
 
 _REMEDIES = {
     DirectoryFault.NOT_FOUND: (ExitCode.NOT_FOUND, "check the name; the noun's list shows all"),
@@ -16,8 +15,6 @@ def explain(error: Exception) -> CliError | None:
     if type(error) is DirectoryError and error.kind in _REMEDIES:
         code, remedy = _REMEDIES[error.kind]
         return CliError(error.detail or error.kind.value, error.kind.value, remedy, code)
-    if isinstance(error, TenantError):
-        return CliError("the tenant refuses this", error.why, "correct it and try again")
     if isinstance(error, ModuleNotFoundError) and error.name == "joserfc":
         return CliError(
             "the tenant cannot run here",

@@ -199,9 +199,6 @@ class Connections:
         self._open: dict[Connection, None] = {}
         self._draining = False
 
-    def __len__(self) -> int:
-        return len(self._open)
-
     def admit(self, sock: socket.socket, peer: str, *, proxy: bool) -> None:
         """Take a connection just accepted."""
         if len(self._open) >= self.limits.max_connections:

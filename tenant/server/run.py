@@ -5,21 +5,12 @@ import ipaddress
 import signal
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from kdc.config_values import parse_address
 from tenant.server.dispatch import Dispatcher
 from tenant.server.listener import BACKLOG, Connections, Limits, Listener
 from tenant.server.tls import tls_context
 from tenant.services import Services
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Endpoints:
-    """Where the tenant listens."""
-
-    https: str
-    proxy: str
 
 
 def is_loopback(address: str) -> bool:

@@ -202,9 +202,6 @@ class Connections:
         self._open: dict[Connection, None] = {}
         self._draining = False
 
-    def __len__(self) -> int:
-        return len(self._open)
-
     def admit(self, sock: socket.socket, address: str) -> None:
         """Take a connection just accepted, or close it when its source has too many."""
         connection = Connection(self, sock, address)
