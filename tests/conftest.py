@@ -1,6 +1,7 @@
 """Fixtures that several parts of the tests share: one realm with real clients' keys, served."""
 
 import gc
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,12 @@ KINDS_BY_FOLDER = ("e2e", "interop")
 
 # Thousands of small tests beside a heap of modules: the collector took a quarter of the time.
 gc.set_threshold(100_000, 50, 100)
+
+
+def pytest_configure() -> None:
+    """Undo what a shell does to what it starts with `&`: programs under test take Ctrl-C."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_finish() -> None:
