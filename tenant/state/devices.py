@@ -15,8 +15,8 @@ from hashlib import sha1
 from typing import Final, cast
 from uuid import UUID
 
-from directory.store_schema import from_micros, to_micros
 from pki.keys import PublicKey, public_key_from_spki
+from tenant.state.moments import from_micros, to_micros
 
 MAX_TEXT_CHARS: Final = 256
 """Of a display name, an operating system and its version."""
@@ -159,7 +159,7 @@ def _row(device: DeviceRecord) -> tuple[object, ...]:
         device.onprem_guid.bytes if device.onprem_guid else None,
         device.sid,
         device.user_certificate,
-        to_micros(device.proof_time),
+        None if device.proof_time is None else to_micros(device.proof_time),
         device.enabled,
         device.attested,
         device.attestation,
@@ -204,11 +204,11 @@ def _device(row: _Row) -> DeviceRecord:
         onprem_guid=_guid(onprem_guid),
         sid=sid,
         user_certificate=user_certificate,
-        proof_time=from_micros(proof_time),
+        proof_time=None if proof_time is None else from_micros(proof_time),
         enabled=bool(enabled),
         attested=bool(attested),
         attestation=attestation,
-        created=cast("datetime", from_micros(created)),
+        created=from_micros(created),
     )
 
 

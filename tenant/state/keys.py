@@ -12,12 +12,12 @@ import sqlite3
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
-from typing import Final, cast
+from typing import Final
 from uuid import UUID
 
 from directory.keymaterial import decode_key_material
-from directory.store_schema import from_micros, to_micros
 from pki.keys import PublicKey
+from tenant.state.moments import from_micros, to_micros
 
 MAX_KEYS_OF_A_USER: Final = 64
 """Each is a value of the user's msDS-KeyCredentialLink after the sync."""
@@ -79,7 +79,7 @@ def _key(row: _Row) -> RegisteredKey:
         material=material,
         attested=bool(attested),
         attestation=attestation,
-        created=cast("datetime", from_micros(created)),
+        created=from_micros(created),
     )
 
 
