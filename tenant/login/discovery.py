@@ -4,11 +4,14 @@ from typing import Final
 
 from tenant.http.message import Reply, Request
 from tenant.login import faults
+from tenant.login.resources import OPENID_SCOPES
 from tenant.login.token_request import check_tenant
 from tenant.login.tokens import issuer_v1, issuer_v2, key_set
 from tenant.services import Services
 
-HOST: Final = "https://login.microsoftonline.com"
+HOSTS: Final = ("login.microsoftonline.com", "login.windows.net", "login.microsoft.com")
+"""Names of one sign-in service; the first is the one that clients are told."""
+HOST: Final = f"https://{HOSTS[0]}"
 
 CAPABILITIES: Final = ("kdf_ver2",)
 """MS-OIDCE 2.2.3.2: version 2 of the session keys' derivation (MS-OAPXBC 3.1.5.1.3.4)."""
@@ -47,7 +50,7 @@ def _configuration(services: Services, issuer: str, endpoints: str, keys: str) -
             "token_endpoint_auth_methods_supported": ["none"],
             "response_types_supported": ["code"],
             "response_modes_supported": ["query", "fragment", "form_post"],
-            "scopes_supported": ["openid", "profile", "email", "offline_access"],
+            "scopes_supported": list(OPENID_SCOPES),
             "subject_types_supported": ["pairwise"],
             "id_token_signing_alg_values_supported": ["RS256"],
             "code_challenge_methods_supported": ["S256"],
@@ -66,8 +69,11 @@ async def keys(services: Services, request: Request) -> Reply:
 
 async def instances(services: Services, _request: Request) -> Reply:
     """Answer GET /common/discovery/instance: which host names are one cloud (MSAL asks)."""
-    aliases = ["login.microsoftonline.com", "login.windows.net", "login.microsoft.com"]
-    metadata = {"preferred_network": aliases[0], "preferred_cache": aliases[1], "aliases": aliases}
+    metadata = {
+        "preferred_network": HOSTS[0],
+        "preferred_cache": HOSTS[1],
+        "aliases": list(HOSTS),
+    }
     tenant = services.config.tenant_id
     return Reply.json(
         200,

@@ -17,7 +17,9 @@ DEFAULT_RESOURCE: Final = "00000003-0000-0000-c000-000000000000"
 MAX_RESOURCE_CHARS: Final = 256
 MAX_SCOPE_CHARS: Final = 1024
 
-_OPENID: Final = frozenset({"openid", "profile", "email", "offline_access"})
+OPENID_SCOPES: Final = ("openid", "profile", "email", "offline_access")
+"""They name no resource (OpenID Connect Core 5.4, 11)."""
+
 _RESOURCE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._~:/?@!$&'()*+,;=%-]*")
 _SCOPE: Final = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")  # RFC 6749 3.3
 
@@ -41,7 +43,7 @@ def target_of(resource: str | None, scope: str | None, *, v2: bool) -> Target:
     """
     scopes = _scopes(scope)
     if v2:
-        asked = {_resource_of(name) for name in scopes if name not in _OPENID}
+        asked = {_resource_of(name) for name in scopes if name not in OPENID_SCOPES}
         if len(asked) > 1:
             text = "The scope of the request contains more than one resource."
             raise faults.refusal("invalid_scope", 700022, text, "the scopes are of two resources")

@@ -2,11 +2,11 @@
 
 from typing import Final
 
+from tenant.login.discovery import HOSTS
 from tenant.login.tokens import issuer_v1, issuer_v2
 from tenant.prt.request import BROKERS
 from tenant.services import Services
 
-_HOSTS: Final = ("login.microsoftonline.com", "login.windows.net", "login.microsoft.com")
 _PATHS: Final = ("/oauth2/token", "/oauth2/v2.0/token")
 
 SESSION_ISSUERS: Final = BROKERS | {"aad:brokerplugin"}
@@ -22,7 +22,7 @@ def audiences(services: Services) -> frozenset[str]:
     tenant = str(services.config.tenant_id)
     names = ("common", "organizations", tenant, services.config.domain)
     endpoints = (
-        f"https://{host}/{name}{path}" for host in _HOSTS for name in names for path in _PATHS
+        f"https://{host}/{name}{path}" for host in HOSTS for name in names for path in _PATHS
     )
     return frozenset(
         {
@@ -31,7 +31,7 @@ def audiences(services: Services) -> frozenset[str]:
             issuer_v1(services),
             issuer_v2(services),
             f"https://login.microsoftonline.com/{tenant}/",
-            *_HOSTS,
+            *HOSTS,
             *endpoints,
         }
     )

@@ -20,8 +20,9 @@ from tenant.prt.claims import once_only
 from tenant.prt.request import nonce_of
 from tenant.prt.session import session_claims, shown_prt
 from tenant.services import Services
-from tenant.state.prts import Prt, digest_of
+from tenant.state.prts import Prt
 from tenant.state.sign_in import SignIn
+from tenant.state.tokens import digest_of
 from tenant.state.users import User
 
 NAME: Final = "x-ms-refreshtokencredential"

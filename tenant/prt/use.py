@@ -14,7 +14,7 @@ from tenant.jose.jws import UnverifiedJws
 from tenant.jose.strict_json import JsonObject
 from tenant.login.nonce import use_login_nonce
 from tenant.login.password import check_second_factor
-from tenant.login.resources import Target, target_of
+from tenant.login.resources import OPENID_SCOPES, Target, target_of
 from tenant.login.token_request import TokenRequest, application_id
 from tenant.login.tokens import access_token, client_info, id_token, new_refresh_token
 from tenant.prt import refusals
@@ -34,13 +34,13 @@ from tenant.prt.kdf import KdfVersion
 from tenant.prt.request import kdf_version, nonce_of
 from tenant.prt.session import session_claims, shown_prt
 from tenant.services import Services
-from tenant.state.prts import Prt, digest_of, insert_prt
+from tenant.state.prts import Prt, insert_prt
 from tenant.state.sign_in import SignIn
+from tenant.state.tokens import digest_of
 from tenant.state.users import User
 
 JOSE_TYPE: Final = "application/jose; charset=utf-8"
 _OF_THE_BROKER: Final = frozenset({"aza", "ugs"})
-_IDENTITY: Final = frozenset({"openid", "profile", "email", "offline_access"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,7 +175,7 @@ def _token_members(
 def _target(request: SessionRequest, *, v2: bool) -> Target | None:
     """Find whom an access token is for; None: none is asked for. Raises LoginError."""
     scope = sorted(request.scopes - _OF_THE_BROKER)
-    named = [name for name in scope if name not in _IDENTITY]
+    named = [name for name in scope if name not in OPENID_SCOPES]
     if not (named if v2 else request.resource):
         return None
     return target_of(request.resource, " ".join(scope), v2=v2)

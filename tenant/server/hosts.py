@@ -11,6 +11,7 @@ from typing import Final
 from tenant.drs.routes import ROUTES as DRS_ROUTES
 from tenant.http.message import Route
 from tenant.keys.routes import ROUTES as KEY_ROUTES
+from tenant.login.discovery import HOSTS
 from tenant.login.routes import ROUTES as LOGIN_ROUTES
 
 
@@ -21,12 +22,7 @@ class HostKind(StrEnum):
     REGISTRATION = "registration"
 
 
-LOGIN_HOSTS: Final = (
-    "login.microsoftonline.com",
-    "login.microsoft.com",
-    "login.windows.net",
-    "device.login.microsoftonline.com",
-)
+LOGIN_HOSTS: Final = (*HOSTS, "device.login.microsoftonline.com")
 
 REGISTRATION_HOSTS: Final = ("enterpriseregistration.windows.net",)
 

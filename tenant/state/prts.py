@@ -15,13 +15,13 @@ Rules
 import sqlite3
 from dataclasses import dataclass, field
 from datetime import datetime
-from hashlib import sha256
 from typing import Final, cast
 from uuid import UUID
 
 from directory.sealing import MasterKey
 from tenant.state.moments import from_micros, to_micros
 from tenant.state.sign_in import SignIn, decode_sign_in, encode_sign_in
+from tenant.state.tokens import digest_of
 
 MAX_OF_A_PAIR: Final = 4
 """Tokens of one user on one device: the one in use, the newest, and two more."""
@@ -66,11 +66,6 @@ class Prt:
     """SHA-256 of the Hello key's material that proved the user; None: another proof."""
     issued: datetime
     expires: datetime
-
-
-def digest_of(token: str) -> bytes:
-    """Return what a token is found by."""
-    return sha256(token.encode("utf-8", "replace")).digest()
 
 
 def insert_prt(

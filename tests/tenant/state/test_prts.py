@@ -11,7 +11,7 @@ import pytest
 
 from directory.backend import DirectoryError
 from directory.sealing import MasterKey
-from tenant.state import devices, prts, users
+from tenant.state import devices, prts, tokens, users
 from tenant.state.database import Database
 from tenant.state.devices import DeviceRecord, JoinType
 from tenant.state.passwords import hash_password
@@ -99,7 +99,7 @@ def test_session_key_is_bound_to_its_row(database: Database) -> None:
     with database.write() as connection:
         connection.execute(
             "UPDATE prts SET session_key = (SELECT session_key FROM prts WHERE digest = ?)",
-            (prts.digest_of("1.a"),),
+            (tokens.digest_of("1.a"),),
         )
     with pytest.raises(DirectoryError):
         find(database, "1.b")
