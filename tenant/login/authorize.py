@@ -15,9 +15,10 @@ from typing import Final
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
 from tenant.errors import LoginError
-from tenant.http.message import MalformedError, Note, Pairs, Reply, Request
+from tenant.http.message import Note, Reply, Request
 from tenant.jose.jws import encode_base64url
 from tenant.login import faults, page
+from tenant.login.discovery import HOSTS
 from tenant.login.password import Proof, prove_password
 from tenant.login.resources import target_of
 from tenant.login.token_request import TokenRequest, check_tenant, open_form
@@ -34,9 +35,6 @@ CODE_OCTETS: Final = 32
 MAX_STATE_CHARS: Final = 4096
 MAX_URI_CHARS: Final = 2048
 
-NATIVE_HOSTS: Final = frozenset(
-    {"login.microsoftonline.com", "login.microsoft.com", "login.windows.net"}
-)
 NATIVE_PATH: Final = "/common/oauth2/nativeclient"
 _LOOPBACK: Final = re.compile(r"(?:localhost|127\.0\.0\.1|\[::1\])(?::[0-9]{0,5})?")
 """Host and port as they stand in the URI: `hostname` of urlsplit finds ::1 in evil.test[::1]."""
@@ -250,7 +248,7 @@ def check_redirect_uri(uri: str) -> str:
     except ValueError:
         raise faults.bad_redirect("the redirect URI cannot be read") from None
     web = parts.scheme in ("http", "https")
-    native = parts.scheme == "https" and host in NATIVE_HOSTS and parts.path.lower() == NATIVE_PATH
+    native = parts.scheme == "https" and host in HOSTS and parts.path.lower() == NATIVE_PATH
     local = web and _LOOPBACK.fullmatch(parts.netloc.lower()) is not None
     broker = not web and parts.scheme in BROKER_SCHEMES
     if user is not None or not (native or local or broker):
@@ -271,15 +269,8 @@ _DEVICE = "A device waits for your sign-in. Go on only if the code is from a dev
 
 async def device_page(_services: Services, request: Request) -> Reply:
     """Answer GET /{tenant}/oauth2/deviceauth with the form; user_code may be in the query."""
-    code = _first(request.query, "user_code") or _first(request.query, "otc") or ""
+    code = request.query.single("user_code") or request.query.single("otc") or ""
     return page.sign_in_page(DEVICE_PATH, _DEVICE, (), user_code=code)
-
-
-def _first(pairs: Pairs, name: str) -> str | None:
-    try:
-        return pairs.single(name)
-    except MalformedError as error:
-        raise faults.malformed(str(error)) from None
 
 
 async def device_login(services: Services, request: Request) -> Reply:

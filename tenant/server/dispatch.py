@@ -114,7 +114,7 @@ class Dispatcher:
         if kind is HostKind.LOGIN:
             text = "The request body or its parameters are malformed."
             return LoginError(
-                "invalid_request", 90015 if status == 413 else 900144, text, why, status=status
+                "invalid_request", 90015 if status == 413 else 9002313, text, why, status=status
             )
         if kind is HostKind.REGISTRATION:
             return DrsError(status, "BadRequest", "The request is malformed.", why)

@@ -104,7 +104,7 @@ def test_a_path_with_two_readings_is_refused(path: str) -> None:
 def test_a_malformed_path_has_the_error_body_of_its_host(tenant: Services) -> None:
     """400 in the form that the host's clients parse."""
     login = json.loads(rig.ask(tenant, "GET", "/a%2fb").body)
-    assert (login["error"], login["error_codes"]) == ("invalid_request", [900144])
+    assert (login["error"], login["error_codes"]) == ("invalid_request", [9002313])
     drs = json.loads(rig.ask(tenant, "GET", "/a%2fb", host=rig.REGISTRATION).body)
     assert set(drs) == {"ErrorType", "Message", "TraceId", "Time"}
 
