@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from directory.backend import DirectoryError, DirectoryFault
+from directory.sealing import SecretFileError
 from tenant.state.schema import SCHEMA, SCHEMA_VERSION
 
 APPLICATION_ID: Final = 0x4B544E54
@@ -61,25 +62,26 @@ class Database:
     def open(cls, path: Path) -> "Database":
         """Open a database that is there.
 
-        Raises DirectoryError: NOT_FOUND, CORRUPT (no database of a tenant), INVALID (of another
+        Raises SecretFileError: NOT_FOUND, CORRUPT (no database of a tenant), INVALID (of another
         version of this program).
         """
         if not path.exists():
-            raise DirectoryError(DirectoryFault.NOT_FOUND, f"there is no {path}")
+            raise _unusable(DirectoryFault.NOT_FOUND, path, "the file is missing")
         try:
             connection = _connect(path)
             (application,) = connection.execute("PRAGMA application_id").fetchone()
             (version,) = connection.execute("PRAGMA user_version").fetchone()
         except sqlite3.DatabaseError:
-            raise DirectoryError(DirectoryFault.CORRUPT, f"{path} cannot be read") from None
+            raise _unusable(DirectoryFault.CORRUPT, path, "SQLite cannot read it") from None
         if application != APPLICATION_ID:
             connection.close()
-            raise DirectoryError(DirectoryFault.CORRUPT, f"{path} is no database of a tenant")
+            raise _unusable(DirectoryFault.CORRUPT, path, "it is no database of a tenant")
         if version != SCHEMA_VERSION:
             connection.close()
-            raise DirectoryError(
+            raise SecretFileError(
                 DirectoryFault.INVALID,
-                f"{path} has version {version}, this program knows {SCHEMA_VERSION}: "
+                f"{path} cannot be used",
+                f"it has version {version}, this program knows {SCHEMA_VERSION}",
                 "use the program that made it, or make the tenant anew",
             )
         return cls(connection, path)
@@ -120,6 +122,11 @@ class Database:
     def close(self) -> None:
         """Close the file."""
         self._connection.close()
+
+
+def _unusable(kind: DirectoryFault, path: Path, why: str) -> SecretFileError:
+    remedy = f"restore {path.name} from a backup of this folder, or make the tenant anew"
+    return SecretFileError(kind, f"{path} cannot be used", why, remedy)
 
 
 def _connect(path: Path) -> sqlite3.Connection:

@@ -260,6 +260,16 @@ def test_without_a_tenant_every_command_says_so(empty: Shell) -> None:
         assert "tenant init" in empty.run(*command, ok=78)
 
 
+@pytest.mark.parametrize("command", [("user", "list"), ("serve",), ("sync", "--once")])
+def test_a_tenant_without_its_database_is_told_what_to_restore(
+    shell: Shell, command: tuple[str, ...]
+) -> None:
+    """Exit 3; neither a name nor the directory is at fault."""
+    (shell.folder / "t/tenant.sqlite").unlink()
+    said = shell.run(*command, ok=3)
+    assert "do: restore tenant.sqlite from a backup of this folder" in said
+
+
 # -- users -----------------------------------------------------------------------------------
 
 
