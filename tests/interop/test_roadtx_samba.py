@@ -16,7 +16,13 @@ from tests.rig.samba_dc import BASE, HOST, USER_PASSWORD, SambaDc
 from tests.rig.samba_realm import as_administrator, eventually, make_samba_realm, with_ticket
 from tests.rig.services import mit_kvno
 from tests.rig.tenant import LiveTenant, make_tenant, password
-from tests.rig.tenant_sync import SYNC_ACCOUNT, TenantSides, binds_as, make_sync_account
+from tests.rig.tenant_sync import (
+    SYNC_ACCOUNT,
+    TenantSides,
+    binds_as,
+    let_write_devices,
+    make_sync_account,
+)
 
 pytestmark = [pytest.mark.interop, pytest.mark.slow]
 
@@ -41,6 +47,7 @@ def site(
             folder / "tenant", live.state, "--cloud-key", str(key), domain="lab.example"
         )
         make_sync_account(samba_dc)
+        let_write_devices(samba_dc)  # other tests may have made the place for them
         sides = TenantSides(tenant=tenant)
         binds_as(sides, f"CN={SYNC_ACCOUNT},CN=Users,{BASE}", USER_PASSWORD)
         sides.sync()

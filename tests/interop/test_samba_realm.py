@@ -24,6 +24,7 @@ from tests.rig.samba_dc import BASE, HOST, REALM, USER_PASSWORD, SambaDc
 from tests.rig.samba_realm import (
     as_administrator,
     eventually,
+    make_device_container,
     make_samba_realm,
     with_ticket,
 )
@@ -120,11 +121,9 @@ def test_a_device_disabled_in_samba_ends_its_keys(
 ) -> None:
     """Row K11: device objects where Active Directory keeps those that are written back."""
     number = UUID("8d2f0a52-5a8c-4f0e-9a53-0d1f2b3c4d5e")
-    folder = f"CN=RegisteredDevices,{BASE}"
-    device = f"CN={number},{folder}"
+    device = f"CN={number},{make_device_container(samba_dc)}"
     octets = base64.b64encode(number.bytes_le).decode()
     samba_dc.modify(
-        f"dn: {folder}\nchangetype: add\nobjectClass: msDS-DeviceContainer\n\n"
         f"dn: {device}\nchangetype: add\nobjectClass: msDS-Device\ndisplayName: laptop\n"
         f"altSecurityIdentities: X509:<SHA1-TP-PUBKEY>00\nmsDS-DeviceID:: {octets}\n"
         "msDS-IsEnabled: TRUE\n"

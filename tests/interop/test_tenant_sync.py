@@ -15,6 +15,7 @@ from uuid import UUID
 import pytest
 
 from pki.ca import certificates_from_pem
+from tenant.sync.scp import scp_dn
 from tests.rig import certificates, clients, peers, slapd
 from tests.rig.certificates import Identity
 from tests.rig.clients import Run
@@ -29,7 +30,7 @@ from tests.rig.tenant_sync import (
     TenantSides,
     binds_as,
     decoded_by_bloodyad,
-    grant,
+    let_write_devices,
     make_sync_account,
     protect,
 )
@@ -37,6 +38,7 @@ from tests.rig.tenant_sync import (
 pytestmark = [pytest.mark.interop, pytest.mark.slow]
 
 KDC_ERR_CLIENT_NOT_TRUSTED = 62
+NO_SUCH_OBJECT = 32
 ATTRIBUTE = "msDS-KeyCredentialLink"
 
 
@@ -328,11 +330,18 @@ def test_a_computer_of_samba_finds_the_tenant_and_registers_its_certificate(
     samba_dc: SambaDc, live: LiveRealm, above: TenantSides, tmp_path: Path
 ) -> None:
     """Flows R3 B, C and D: ldapsearch and ldapmodify with the computer's own ticket."""
+    for dn in (scp_dn(f"CN=Configuration,{BASE}"), f"CN=RegisteredDevices,{BASE}"):
+        gone = samba_dc.ldap("ldapdelete", "-r", dn)  # another test may have made it
+        assert gone.returncode in (0, NO_SUCH_OBJECT), gone.stderr
     none = _tenant(above, "scp", "check")
     assert none.returncode == 3, none.stderr
-    admin = as_administrator(tmp_path)
-    for _ in range(2):  # safe to run twice
-        above.tenant.tenant("scp", "create", "--device-container", *admin)
+    create = ("scp", "create", "--device-container", *as_administrator(tmp_path))
+    assert {line.split()[0] for line in above.tenant.tenant(*create).splitlines()} == {
+        "wrote",
+        "made",
+    }
+    again = above.tenant.tenant(*create).splitlines()
+    assert [line.split()[0] for line in again] == ["unchanged:", "unchanged:"]
     above.tenant.tenant("scp", "check")
     shown = json.loads(above.tenant.tenant("scp", "show", "--json"))
     assert shown["problems"] == []
@@ -397,9 +406,7 @@ def test_device_objects_come_back_to_samba(
 ) -> None:
     """Flow R4 G: msDS-Device below CN=RegisteredDevices; disabled above, its key is refused."""
     above.tenant.tenant("scp", "create", "--device-container", *as_administrator(tmp_path))
-    sid = make_sync_account(samba_dc)
-    place = f"CN=RegisteredDevices,{BASE}"
-    grant(samba_dc, place, f"(A;CI;CCDCLCRPWPSDRC;;;{sid})")
+    place = let_write_devices(samba_dc)
     samba_dc.tool("user", "create", "uma", USER_PASSWORD)
     above.sync()
     hello = Hello(live, tmp_path)

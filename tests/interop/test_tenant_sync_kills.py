@@ -42,7 +42,13 @@ from tests.rig.realm import LiveRealm, make_realm
 from tests.rig.samba_dc import BASE, USER_PASSWORD, SambaDc
 from tests.rig.samba_realm import make_samba_realm
 from tests.rig.tenant import make_tenant
-from tests.rig.tenant_sync import SYNC_ACCOUNT, TenantSides, binds_as, make_sync_account
+from tests.rig.tenant_sync import (
+    SYNC_ACCOUNT,
+    TenantSides,
+    binds_as,
+    let_write_devices,
+    make_sync_account,
+)
 
 pytestmark = [pytest.mark.interop, pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -257,6 +263,7 @@ def test_killed_runs_on_samba(samba_dc: SambaDc, tmp_path: Path) -> None:
     """The same over LDAP: each value is one change, made or not made."""
     live = make_samba_realm(samba_dc, tmp_path / "realm")
     make_sync_account(samba_dc)
+    let_write_devices(samba_dc)
     for number in range(USERS):
         samba_dc.tool("user", "create", f"chaos{number}", USER_PASSWORD)
     tenant = make_tenant(tmp_path / "tenant", live.state, "--domain", "lab.example")

@@ -42,6 +42,7 @@ change = ldb.Message(dn)
 change["n"] = ldb.MessageElement(ndr_pack(held), ldb.FLAG_MOD_REPLACE, "nTSecurityDescriptor")
 database.modify(change, controls=controls)
 """
+_ALREADY_EXISTS = 68
 CHANGE_S = 20.0
 """In which a change in Samba is seen: it looks for what to notify every five seconds."""
 
@@ -65,6 +66,16 @@ def make_samba_realm(dc: SambaDc, state: Path, *options: str) -> LiveRealm:
         *options,
     )
     return live
+
+
+def make_device_container(dc: SambaDc) -> str:
+    """Make the place of device objects, unless another test has; return its DN."""
+    place = f"CN=RegisteredDevices,{samba_dc.BASE}"
+    done = dc.ldap(
+        "ldapmodify", ldif=f"dn: {place}\nchangetype: add\nobjectClass: msDS-DeviceContainer\n"
+    )
+    assert done.returncode in (0, _ALREADY_EXISTS), done.stderr
+    return place
 
 
 def password_file(folder: Path) -> str:

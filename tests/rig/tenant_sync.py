@@ -19,6 +19,7 @@ from tenant.state.devices import DeviceRecord, JoinType
 from tenant.state.keys import RegisteredKey
 from tests.rig import certificates, peers, samba_dc
 from tests.rig.samba_dc import SambaDc
+from tests.rig.samba_realm import make_device_container
 from tests.rig.secret_files import write_secret
 from tests.rig.tenant import LiveTenant
 
@@ -136,8 +137,8 @@ def binds_as(sides: TenantSides, dn: str, password: str) -> None:
 # -- Samba -----------------------------------------------------------------------------------
 
 
-def make_sync_account(dc: SambaDc) -> str:
-    """Make the account of the sync job, with the one right that it needs; return its SID.
+def make_sync_account(dc: SambaDc) -> None:
+    """Make the account of the sync job, with the one right that it needs to write keys.
 
     As Entra Connect's account gets it: to write msDS-KeyCredentialLink of users below the domain.
     """
@@ -145,7 +146,13 @@ def make_sync_account(dc: SambaDc) -> str:
         dc.tool("user", "create", SYNC_ACCOUNT, samba_dc.USER_PASSWORD)
     sid = sid_of(dc, SYNC_ACCOUNT)
     grant(dc, samba_dc.BASE, f"(OA;CIIO;WP;{KEY_CREDENTIALS};{_USER_CLASS};{sid})")
-    return sid
+
+
+def let_write_devices(dc: SambaDc) -> str:
+    """Give the sync job's account what it needs to write device objects back; return where."""
+    place = make_device_container(dc)
+    grant(dc, place, f"(A;CI;CCDCLCRPWPSDRC;;;{sid_of(dc, SYNC_ACCOUNT)})")
+    return place
 
 
 def sid_of(dc: SambaDc, name: str) -> str:
