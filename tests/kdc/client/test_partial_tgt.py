@@ -5,31 +5,19 @@ from dataclasses import replace
 
 import pytest
 
-from directory.model import Sid
 from kdc.client.errors import ClientError, ClientFault
 from kdc.client.partial_tgt import MintedTgt, mint_partial_tgt, open_partial_tgt
 from kdc.crypto.etypes import EncType, KeyUsage, ProtocolKey, encrypt
-from kdc.formats.cloud_key import CloudKey
 from kdc.wire.rfc4120 import AsRep, EncryptedData, PrincipalName, Ticket
 from pki import asn1
 from tests.kdc.client.fake_kdc import NOW, counting_entropy
-
-DOMAIN_SID = Sid.parse("S-1-5-21-1-2-3")
-KEY = CloudKey(
-    realm="LAB.TEST",
-    domain="lab.test",
-    netbios="LAB",
-    domain_sid=DOMAIN_SID,
-    number=40000,
-    kvno=1,
-    key=ProtocolKey(EncType(18), bytes(range(32))),
-)
+from tests.kdc.cloud_keys import CLOUD_KEY, DOMAIN_SID
 
 
 def minted() -> MintedTgt:
     """Mint a partial TGT for pat."""
     sid = DOMAIN_SID.with_rid(1107)
-    return mint_partial_tgt(KEY, "pat", sid, now=NOW, entropy=counting_entropy)
+    return mint_partial_tgt(CLOUD_KEY, "pat", sid, now=NOW, entropy=counting_entropy)
 
 
 def fault(message: bytes, key: ProtocolKey | None = None) -> tuple[ClientFault, str]:

@@ -4,32 +4,15 @@ import base64
 import json
 
 import pytest
-from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
-from cryptography.hazmat.primitives.kdf.kbkdf import KBKDFHMAC, CounterLocation, Mode
 from joserfc import jwe
 from joserfc.jwk import OctKey
 
 from kdc.formats.session_jwe import MAX_JWE_CHARS, SessionJweError, open_session_jwe
+from tests.kdc.cloud_keys import derived_key
 
 SESSION_KEY = bytes(range(32))
 CTX = bytes(range(100, 124))
-
-
-def derived() -> bytes:
-    """Derive the content key with OpenSSL."""
-    kdf = KBKDFHMAC(
-        algorithm=hashes.SHA256(),
-        mode=Mode.CounterMode,
-        length=32,
-        rlen=4,
-        llen=4,
-        location=CounterLocation.BeforeFixed,
-        label=b"AzureAD-SecureConversation",
-        context=CTX,
-        fixed=None,
-    )
-    return kdf.derive(SESSION_KEY)
 
 
 def sealed(
@@ -38,7 +21,7 @@ def sealed(
     """Seal with OpenSSL's derivation and joserfc's JWE."""
     header = {"alg": "dir", "enc": enc, "kid": "session", "ctx": ctx}
     registry = jwe.JWERegistry(algorithms=["dir", enc], strict_check_header=False)
-    key = OctKey.import_key(derived())
+    key = OctKey.import_key(derived_key(SESSION_KEY, CTX))
     return jwe.encrypt_compact(header, plain, key, registry=registry)
 
 
@@ -57,7 +40,7 @@ def test_opens_what_another_library_sealed() -> None:
 def sealed_cbc(padded: bytes) -> str:
     """Seal as Entra does for version 1: AES-256-CBC, an empty tag, and a header that says GCM."""
     iv = bytes(range(16))
-    encryptor = Cipher(algorithms.AES(derived()), modes.CBC(iv)).encryptor()
+    encryptor = Cipher(algorithms.AES(derived_key(SESSION_KEY, CTX)), modes.CBC(iv)).encryptor()
     header = {"alg": "dir", "enc": "A256GCM", "ctx": base64.b64encode(CTX).decode()}
     parts = (
         json.dumps(header).encode(),

@@ -7,9 +7,8 @@ from uuid import UUID
 
 import pytest
 
-from directory.model import Sid
 from kdc.client.partial_tgt import open_partial_tgt
-from kdc.crypto.etypes import EncType, KeyUsage, ProtocolKey, decrypt
+from kdc.crypto.etypes import KeyUsage, decrypt
 from kdc.formats.cloud_key import CloudKey
 from kdc.formats.prt_file import decode_prt_file
 from kdc.pac import parse_pac, verify_partial_pac
@@ -19,20 +18,11 @@ from tenant.kerberos import tgt
 from tenant.prt.jwe import seal_answer
 from tenant.prt.kdf import KdfVersion
 from tenant.state.users import User
+from tests.kdc.cloud_keys import CLOUD_KEY, DOMAIN_SID
 from tests.kdc.tgs_builders import pac_of
 from tests.rig.tenant import NOW
 
 SESSION_KEY = bytes(range(32))
-DOMAIN_SID = Sid.parse("S-1-5-21-1-2-3")
-KEY = CloudKey(
-    realm="LAB.TEST",
-    domain="lab.test",
-    netbios="LAB",
-    domain_sid=DOMAIN_SID,
-    number=40000,
-    kvno=3,
-    key=ProtocolKey(EncType(18), bytes(range(32))),
-)
 ALICE = User(
     object_id=UUID(int=1),
     upn="alice@corp.example",
@@ -43,7 +33,7 @@ ALICE = User(
 
 
 def members(
-    user: User = ALICE, key: CloudKey | None = KEY, version: KdfVersion = KdfVersion.V2
+    user: User = ALICE, key: CloudKey | None = CLOUD_KEY, version: KdfVersion = KdfVersion.V2
 ) -> dict[str, str]:
     """Ask for TGTs."""
     return tgt.tgt_members(
@@ -71,9 +61,9 @@ def test_tgt_ad_opens_with_the_session_key(version: KdfVersion) -> None:
         "krbtgt/LAB.TEST@LAB.TEST",
     )
     sealed = asn1.decode(Ticket, credential.ticket).enc_part
-    assert sealed.kvno == KEY.wire_kvno()
-    part = asn1.decode(EncTicketPart, decrypt(KEY.key, KeyUsage.TICKET, sealed.cipher))
-    pac = verify_partial_pac(parse_pac(pac_of(part)), key=KEY.key, number=KEY.number)
+    assert sealed.kvno == CLOUD_KEY.wire_kvno()
+    part = asn1.decode(EncTicketPart, decrypt(CLOUD_KEY.key, KeyUsage.TICKET, sealed.cipher))
+    pac = verify_partial_pac(parse_pac(pac_of(part)), key=CLOUD_KEY.key, number=CLOUD_KEY.number)
     assert pac.requestor == DOMAIN_SID.with_rid(1107)
 
 
@@ -90,11 +80,11 @@ def test_tgt_cloud_says_that_there_is_none() -> None:
     ("user", "key", "error"),
     [
         (ALICE, None, tgt.NO_TRUST),
-        (replace(ALICE, onprem_sid=None), KEY, tgt.NOT_SYNCED),
-        (replace(ALICE, onprem_sam=None), KEY, tgt.NOT_SYNCED),
-        (replace(ALICE, onprem_sam="a" * 257), KEY, tgt.NOT_SYNCED),
-        (replace(ALICE, onprem_sid="S-1-5-21-9-9-9-1107"), KEY, tgt.OTHER_DOMAIN),
-        (replace(ALICE, onprem_sid="no SID"), KEY, tgt.OTHER_DOMAIN),
+        (replace(ALICE, onprem_sid=None), CLOUD_KEY, tgt.NOT_SYNCED),
+        (replace(ALICE, onprem_sam=None), CLOUD_KEY, tgt.NOT_SYNCED),
+        (replace(ALICE, onprem_sam="a" * 257), CLOUD_KEY, tgt.NOT_SYNCED),
+        (replace(ALICE, onprem_sid="S-1-5-21-9-9-9-1107"), CLOUD_KEY, tgt.OTHER_DOMAIN),
+        (replace(ALICE, onprem_sid="no SID"), CLOUD_KEY, tgt.OTHER_DOMAIN),
     ],
 )
 def test_reason_stands_in_the_place_of_a_tgt(user: User, key: CloudKey | None, error: str) -> None:

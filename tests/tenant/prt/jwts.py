@@ -11,9 +11,9 @@ from uuid import UUID
 
 from cryptography.hazmat.primitives import hashes, hmac, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
-from cryptography.hazmat.primitives.kdf.kbkdf import KBKDFHMAC, CounterLocation, Mode
 
 from pki.ca import create_root
+from tests.kdc.cloud_keys import derived_key
 from tests.rig.tenant import NOW
 
 BROKER = "38aa3b87-a06d-4817-b275-7a316988d93b"
@@ -73,22 +73,6 @@ def sign_hs256(header: Json, claims: bytes | Json, key: bytes) -> str:
     mac = hmac.HMAC(key, hashes.SHA256())
     mac.update(text.encode())
     return f"{text}.{part(mac.finalize())}"
-
-
-def derived_key(session_key: bytes, context: bytes) -> bytes:
-    """Derive a key with OpenSSL (SP 800-108)."""
-    kdf = KBKDFHMAC(
-        algorithm=hashes.SHA256(),
-        mode=Mode.CounterMode,
-        length=32,
-        rlen=4,
-        llen=4,
-        location=CounterLocation.BeforeFixed,
-        label=b"AzureAD-SecureConversation",
-        context=context,
-        fixed=None,
-    )
-    return kdf.derive(session_key)
 
 
 def changed(claims: Json, changes: Json) -> Json:

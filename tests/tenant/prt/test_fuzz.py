@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.kdc.cloud_keys import derived_key
 from tests.tenant.prt import jwts
 from tests.tenant.prt.world import DEVICE_ID, DEVICE_KEY, HeldPrt, World, world
 
@@ -95,7 +96,7 @@ def test_any_payload_is_answered(lab: World, held: HeldPrt, payload: bytes) -> N
     certificate = base64.b64encode(jwts.device_certificate(DEVICE_ID)).decode()
     header = {"typ": "JWT", "alg": "RS256", "x5c": certificate}
     assert lab.post(jwts.sign_rs256(header, payload, DEVICE_KEY)).status == 400
-    key = jwts.derived_key(held.session_key, jwts.CTX)
+    key = derived_key(held.session_key, jwts.CTX)
     header = {"typ": "JWT", "alg": "HS256", "ctx": base64.b64encode(jwts.CTX).decode()}
     assert lab.post(jwts.sign_hs256(header, payload, key)).status == 400
 

@@ -13,7 +13,8 @@ from joserfc.jwk import OctKey, RSAKey
 from kdc.formats.session_jwe import open_session_jwe
 from tenant.prt.jwe import seal_answer, wrap_session_key
 from tenant.prt.kdf import KdfVersion, signing_key
-from tests.tenant.prt.jwts import derived_key, rsa_key
+from tests.kdc.cloud_keys import derived_key
+from tests.tenant.prt.jwts import rsa_key
 
 SESSION_KEY = bytes(range(32))
 

@@ -16,6 +16,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 
 from tenant.state import keys
+from tests.kdc.cloud_keys import derived_key
 from tests.rig import tenant as rig
 from tests.tenant.prt import jwts
 from tests.tenant.prt.world import (
@@ -147,7 +148,7 @@ def test_r01_use_keyed_with_the_session_key_itself(lab: World, held: HeldPrt) ->
 
 def test_r01_versions_of_the_derivation_are_kept_apart(lab: World, held: HeldPrt) -> None:
     """A key of version 1 is none of version 2: else a stolen one would sign any payload."""
-    derived = jwts.derived_key(held.session_key, jwts.CTX)
+    derived = derived_key(held.session_key, jwts.CTX)
     assert use_refused(lab, held, key=derived) == unproven(140001, WRONG)
     assert use_refused(lab, held, header={"kdf_ver": ...}) == unproven(140001, WRONG)
     assert use_refused(lab, held, version=1, header={"kdf_ver": 2}) == unproven(140001, WRONG)
@@ -485,7 +486,7 @@ def test_claims_that_are_no_strict_json(lab: World, held: HeldPrt, payload: byte
         9002313,
     )
     header = {"alg": "HS256", "ctx": base64.b64encode(jwts.CTX).decode()}
-    key = jwts.derived_key(held.session_key, jwts.CTX)
+    key = derived_key(held.session_key, jwts.CTX)
     assert refused(lab.post(jwts.sign_hs256(header, payload, key)))[:3] == (
         400,
         "invalid_request",

@@ -15,8 +15,6 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding as rsa_padding
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from directory.model import Sid
-from kdc.crypto.etypes import EncType, ProtocolKey
 from kdc.formats.cloud_key import CloudKey
 from kdc.formats.session_jwe import open_session_jwe
 from tenant.http.message import Reply, Request
@@ -27,19 +25,10 @@ from tenant.state.devices import DeviceRecord, JoinType
 from tenant.state.keys import RegisteredKey
 from tenant.state.passwords import hash_password
 from tenant.state.users import User
+from tests.kdc.cloud_keys import CLOUD_KEY, DOMAIN_SID
 from tests.rig import tenant as rig
 from tests.tenant.prt import jwts
 
-DOMAIN_SID = Sid.parse("S-1-5-21-1-2-3")
-CLOUD_KEY = CloudKey(
-    realm="LAB.TEST",
-    domain="lab.test",
-    netbios="LAB",
-    domain_sid=DOMAIN_SID,
-    number=40000,
-    kvno=3,
-    key=ProtocolKey(EncType(18), bytes(range(32))),
-)
 PASSWORD = "Correct-Horse-7"  # noqa: S105  of a tenant that lives as long as the test
 ALICE = User(
     object_id=UUID(int=1),
