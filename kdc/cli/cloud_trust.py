@@ -41,10 +41,10 @@ from kdc.cli.options import (
 )
 from kdc.cli.output import iso, print_fields, print_json
 from kdc.cli.state import RealmState, check_writable, now, open_realm, write_private
+from kdc.cli.tickets import keep_ccache
 from kdc.client.partial_tgt import DEFAULT_LIFE, MintedTgt, mint_partial_tgt
 from kdc.crypto.etypes import EncType, ProtocolKey
 from kdc.exchange.passwords import next_kvno
-from kdc.formats.ccache import encode_ccache
 from kdc.formats.cloud_key import (
     MAX_FILE_BYTES,
     CloudKey,
@@ -412,7 +412,7 @@ def mint(
     except ValueError:
         raise click.UsageError(f"--sid {sid!r} is no SID of {key.domain_sid}") from None
     if ccache is not None:
-        write_private(ccache, encode_ccache(minted.ccache()))
+        keep_ccache(ccache, minted.ccache())
     if out is not None:
         write_private(out, minted.token_member())
     _show_minted(minted, key, ccache, out, as_json)

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import click
 
-from kdc.cli.errors import CliError, cannot_write
+from kdc.cli.errors import CliError
 from kdc.cli.logon_errors import explain_client_error
 from kdc.cli.options import read_input_file
 from kdc.cli.output import iso, read_time
+from kdc.cli.state import write_private
 from kdc.client.errors import ClientError
 from kdc.client.tgs_exchange import TgsExchange, TgsOptions, service_name
 from kdc.client.transport import KdcAddress, exchange
@@ -22,7 +23,7 @@ from kdc.formats.ccache import (
     CcacheError,
     Credential,
     decode_ccache,
-    write_ccache,
+    encode_ccache,
 )
 from kdc.wire.constants import TicketFlag
 from kdc.wire.rfc4120 import Ticket
@@ -150,11 +151,8 @@ def get_service_tickets(
 
 
 def keep_ccache(path: Path, cache: Ccache) -> None:
-    """Write a credential cache. Raises CliError."""
-    try:
-        write_ccache(path, cache)
-    except OSError as error:
-        raise cannot_write(path, error) from error
+    """Write a credential cache, mode 0600, in place of what was there. Raises CliError."""
+    write_private(path, encode_ccache(cache))
 
 
 def load_tgt(path: Path, realm: str) -> Credential:

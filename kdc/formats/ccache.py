@@ -7,12 +7,9 @@ data), four uint32 times, is_skey, uint32 ticket flags, addresses, authorization
 second ticket. Settings are kept as credentials whose server is in the realm `X-CACHECONF:`.
 """
 
-import os
-import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import NoReturn
 
 from kdc.wire.rfc4120 import AuthorizationDataElement, HostAddress, PrincipalName
@@ -190,22 +187,6 @@ def encode_ccache(cache: Ccache) -> bytes:
         )
     except OverflowError:
         _fail("number out of range")
-
-
-def write_ccache(path: Path, cache: Ccache) -> None:
-    """Write a credential cache, mode 0600, in place of what was there. Raises OSError."""
-    data = encode_ccache(cache)
-    # mkstemp creates with 0600: at no moment can another user open the tickets.
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(name, path)
-    except BaseException:
-        os.unlink(name)
-        raise
 
 
 # -- reading ---------------------------------------------------------------------------------

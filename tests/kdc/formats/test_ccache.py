@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kdc.cli.tickets import keep_ccache
 from kdc.formats.ccache import (
     Ccache,
     CcacheError,
@@ -21,7 +22,6 @@ from kdc.formats.ccache import (
     decode_ccache,
     encode_ccache,
     parse_principal,
-    write_ccache,
 )
 from kdc.wire.constants import TicketFlag
 from kdc.wire.rfc4120 import (
@@ -141,7 +141,7 @@ def test_file_is_private_and_replaced_whole(tmp_path: Path) -> None:
     file = tmp_path / "cc"
     file.write_bytes(b"old")
     file.chmod(0o644)
-    write_ccache(file, cache())
+    keep_ccache(file, cache())
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert decode_ccache(file.read_bytes()) == cache()
     assert list(tmp_path.iterdir()) == [file]
@@ -159,7 +159,7 @@ def test_no_key_in_the_repr() -> None:
 def test_mit_klist_reads_it(tmp_path: Path) -> None:
     """Names, flags, renewal time, encryption types and the pa_type setting, as MIT shows them."""
     file = tmp_path / "cc"
-    write_ccache(file, cache(datetime.now(UTC).replace(microsecond=0)))
+    file.write_bytes(encode_ccache(cache(datetime.now(UTC).replace(microsecond=0))))
     listed = subprocess.run(
         ["klist", "-ef", "-C", "-c", f"FILE:{file}"], capture_output=True, text=True, check=True
     ).stdout
