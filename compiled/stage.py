@@ -18,6 +18,8 @@ from types import ModuleType
 from compiled.readers import HELPERS, type_text
 from pki import asn1
 
+_MAY_STOP = ("any", "all", "next")
+
 
 @dataclass(slots=True, kw_only=True)
 class _Field:
@@ -55,6 +57,7 @@ def staged(source: str, module: ModuleType, open_classes: frozenset[str] = froze
     """
     tree = ast.parse(source)
     _check_handlers(tree, module.__name__)
+    _check_generators(tree, module.__name__)
     edits = _Edits(source.rstrip("\n").split("\n"))
     classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
     final = _mark_constants(tree, edits)
@@ -105,6 +108,30 @@ def _check_handlers(tree: ast.Module, name: str) -> None:
                 kind = ast.unparse(node.type)
                 if kinds.setdefault(node.name, kind) != kind:
                     raise ValueError(f"{name}, line {node.lineno}: another kind of {node.name!r}")
+
+
+def _check_generators(tree: ast.Module, name: str) -> None:
+    """Refuse a generator expression with a name where its reader may stop: mypyc makes it a list.
+
+    As a list it does all of its work at once, directory searches and errors among it.
+    """
+    for function in ast.walk(tree):
+        if not isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        nodes = list(ast.walk(function))
+        lazy = {
+            target.id
+            for node in nodes
+            if isinstance(node, ast.Assign) and isinstance(node.value, ast.GeneratorExp)
+            for target in node.targets
+            if isinstance(target, ast.Name)
+        }
+        for call in nodes:
+            if not isinstance(call, ast.Call) or ast.unparse(call.func) not in _MAY_STOP:
+                continue
+            for node in ast.walk(call):
+                if isinstance(node, ast.Name) and node.id in lazy:
+                    raise ValueError(f"{name}, line {node.lineno}: {node.id!r} would be a list")
 
 
 def _last(node: ast.ClassDef) -> int:

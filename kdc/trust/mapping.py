@@ -195,7 +195,7 @@ def _suspicious(names: LogonNames) -> bool:
     if len(names.upns) > 1:
         return True
     texts = (*names.upns, *names.dns)
-    parts = (part for name in names.pkinit for part in (*name.components, name.realm))
+    parts = [part for name in names.pkinit for part in (*name.components, name.realm)]
     return any(map(_is_suspicious, texts)) or any(map(_is_suspicious, parts))
 
 
@@ -240,8 +240,11 @@ def account_of_pkinit_name(
 def _pkinit_names(
     names: LogonNames, account: Account, directory: Directory, policy: MappingPolicy
 ) -> bool:
-    found = (account_of_pkinit_name(name, directory, policy) for name in names.pkinit)
-    return any(a is not None and a.account_id == account.account_id for a in found)
+    for name in names.pkinit:
+        found = account_of_pkinit_name(name, directory, policy)
+        if found is not None and found.account_id == account.account_id:
+            return True
+    return False
 
 
 def gather(

@@ -82,6 +82,20 @@ def f() -> None:
         staged(source, ModuleType("two"))
 
 
+def test_a_generator_that_would_be_a_list_is_refused() -> None:
+    """Mypyc makes one with a name a list: `any` would come after all of its work."""
+    source = """def f(asked: list[str]) -> bool:
+    found = (print(one) for one in asked)
+    return any(found)
+"""
+    with pytest.raises(ValueError, match="'found' would be a list"):
+        staged(source, ModuleType("lazy"))
+    inside = """def f(asked: list[str]) -> bool:
+    return any(print(one) for one in asked)
+"""
+    assert staged(inside, ModuleType("lazy")) == inside
+
+
 def test_what_the_wheel_holds_is_what_is_searched_for_subclasses() -> None:
     """A class without its mark cannot be inherited from by what stays interpreted."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
