@@ -12,6 +12,7 @@ Rules
 """
 
 import ast
+import builtins
 from dataclasses import dataclass, field
 from types import ModuleType
 
@@ -19,6 +20,24 @@ from compiled.readers import HELPERS, type_text
 from pki import asn1
 
 _MAY_STOP = ("any", "all", "next")
+_FOUND_TYPES = frozenset(
+    (
+        "bool",
+        "bytearray",
+        "bytes",
+        "dict",
+        "float",
+        "frozenset",
+        "int",
+        "list",
+        "range",
+        "set",
+        "str",
+        "tuple",
+        "type",
+    )
+)
+"""Builtins that mypyc finds for a field's annotation. Others it would look for in the module."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -58,6 +77,7 @@ def staged(source: str, module: ModuleType, open_classes: frozenset[str] = froze
     tree = ast.parse(source)
     _check_handlers(tree, module.__name__)
     _check_generators(tree, module.__name__)
+    _check_annotations(tree, module.__name__)
     edits = _Edits(source.rstrip("\n").split("\n"))
     classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
     final = _mark_constants(tree, edits)
@@ -132,6 +152,19 @@ def _check_generators(tree: ast.Module, name: str) -> None:
             for node in ast.walk(call):
                 if isinstance(node, ast.Name) and node.id in lazy:
                     raise ValueError(f"{name}, line {node.lineno}: {node.id!r} would be a list")
+
+
+def _check_annotations(tree: ast.Module, name: str) -> None:
+    """Refuse a field of a builtin that mypyc does not find, as `object`: a KeyError at import."""
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.ClassDef) or _dataclass_decorator(node) is None:
+            continue
+        for line in node.body:
+            if not isinstance(line, ast.AnnAssign) or not isinstance(line.annotation, ast.Name):
+                continue
+            kind = line.annotation.id
+            if hasattr(builtins, kind) and kind not in _FOUND_TYPES:
+                raise ValueError(f"{name}, line {line.lineno}: no field can be {kind!r} alone")
 
 
 def _last(node: ast.ClassDef) -> int:

@@ -67,7 +67,7 @@ class LogonChain:
     """SHA-256 of each certificate whose revocation was asked about."""
     marks: tuple[bytes | None, ...] = ()
     """Which fetched OCSP responses answered then (`RevocationSource.marks`)."""
-    edition: object = None
+    edition: object | None = None
     """Of the fetched responses that the marks were last compared with. Not themselves: thousands of
     remembered chains would keep as many megabytes of what was replaced."""
 

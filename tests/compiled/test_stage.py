@@ -96,6 +96,17 @@ def test_a_generator_that_would_be_a_list_is_refused() -> None:
     assert staged(inside, ModuleType("lazy")) == inside
 
 
+def test_a_field_of_a_builtin_that_mypyc_does_not_find_is_refused() -> None:
+    """It would be looked for in the module: a KeyError when that is imported."""
+    source = """@dataclass(slots=True)
+class One:
+    a: object = None
+"""
+    with pytest.raises(ValueError, match="no field can be 'object' alone"):
+        staged(source, ModuleType("one"))
+    staged(source.replace("object", "object | None"), ModuleType("one"))
+
+
 def test_what_the_wheel_holds_is_what_is_searched_for_subclasses() -> None:
     """A class without its mark cannot be inherited from by what stays interpreted."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
