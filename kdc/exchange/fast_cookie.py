@@ -13,19 +13,12 @@ from datetime import datetime, timedelta
 from hmac import compare_digest
 
 from directory.model import Account
-from kdc.crypto.etypes import (
-    CONFOUNDER_BYTES,
-    CryptoError,
-    EncType,
-    KeyUsage,
-    ProtocolKey,
-    decrypt,
-    encrypt,
-)
+from kdc.crypto.etypes import CryptoError, KeyUsage
 from kdc.errors import KdcError
+from kdc.exchange.krbtgt_seal import seal, unseal
 from kdc.exchange.realm import Entropy
 from kdc.wire.constants import ErrorCode, PaType
-from kdc.wire.rfc4120 import EncryptedData, PaData, PaEncTsEnc, PrincipalName
+from kdc.wire.rfc4120 import PaData, PaEncTsEnc, PrincipalName
 from pki import asn1
 from pki.errors import PkiError
 
@@ -40,12 +33,9 @@ def make_cookie(
     krbtgt: Account, cname: PrincipalName | None, now: datetime, entropy: Entropy
 ) -> PaData:
     """Make a cookie for this client's next message."""
-    key = krbtgt.newest_keys()[0]
     plain = _digest(cname) + asn1.encode(PaEncTsEnc(patimestamp=now))
-    protocol_key = ProtocolKey(EncType(key.etype), key.key)
-    cipher = encrypt(protocol_key, KeyUsage.PA_FX_COOKIE, plain, entropy(CONFOUNDER_BYTES))
-    sealed = EncryptedData(etype=key.etype, kvno=key.kvno, cipher=cipher)
-    return PaData(padata_type=PaType.FX_COOKIE, padata_value=HEADER + asn1.encode(sealed))
+    sealed = seal(krbtgt, KeyUsage.PA_FX_COOKIE, plain, entropy)
+    return PaData(padata_type=PaType.FX_COOKIE, padata_value=HEADER + sealed)
 
 
 def check_cookie(
@@ -77,23 +67,15 @@ def _check(
     if len(value) > MAX_COOKIE_BYTES:
         raise _garbled()
     try:
-        sealed = asn1.decode(EncryptedData, value[len(HEADER) :])
-    except PkiError:
+        plain = unseal(krbtgt, KeyUsage.PA_FX_COOKIE, value[len(HEADER) :])
+        stamp = None if plain is None else asn1.decode(PaEncTsEnc, plain[_DIGEST_BYTES:])
+    except (CryptoError, PkiError):
         raise _garbled() from None
-    for key in krbtgt.keys:
-        if key.kvno == sealed.kvno and key.etype == sealed.etype:
-            break
-    else:
+    if plain is None or stamp is None:
         # krbtgt's keys were changed twice since: it is old, whatever time is in it.
         raise KdcError(
             ErrorCode.KDC_ERR_PREAUTH_EXPIRED, "the FX-COOKIE is sealed with an unknown key"
         )
-    try:
-        protocol_key = ProtocolKey(EncType(key.etype), key.key)
-        plain = decrypt(protocol_key, KeyUsage.PA_FX_COOKIE, sealed.cipher)
-        stamp = asn1.decode(PaEncTsEnc, plain[_DIGEST_BYTES:])
-    except (CryptoError, PkiError):
-        raise _garbled() from None
     if not compare_digest(plain[:_DIGEST_BYTES], _digest(cname)):
         raise KdcError(ErrorCode.KDC_ERR_PREAUTH_FAILED, "the FX-COOKIE is another client's")
     if not -skew <= now - stamp.patimestamp <= COOKIE_LIFE:

@@ -8,19 +8,12 @@ for them apply. pausec is left out, so that every token has the same length.
 from datetime import datetime, timedelta
 
 from directory.model import Account
-from kdc.crypto.etypes import (
-    CONFOUNDER_BYTES,
-    CryptoError,
-    EncType,
-    KeyUsage,
-    ProtocolKey,
-    decrypt,
-    encrypt,
-)
+from kdc.crypto.etypes import CryptoError, KeyUsage
 from kdc.errors import KdcError
+from kdc.exchange.krbtgt_seal import seal, unseal
 from kdc.exchange.realm import Entropy
 from kdc.wire.constants import ErrorCode
-from kdc.wire.rfc4120 import EncryptedData, PaEncTsEnc
+from kdc.wire.rfc4120 import PaEncTsEnc
 from pki import asn1
 from pki.errors import PkiError
 
@@ -32,11 +25,8 @@ _GARBLED = "the freshness token is not one of ours"
 
 def make_freshness_token(krbtgt: Account, now: datetime, entropy: Entropy) -> bytes:
     """Make a token that says when it was made."""
-    key = krbtgt.newest_keys()[0]
     plain = asn1.encode(PaEncTsEnc(patimestamp=now))
-    protocol_key = ProtocolKey(EncType(key.etype), key.key)
-    cipher = encrypt(protocol_key, KeyUsage.AS_FRESHNESS, plain, entropy(CONFOUNDER_BYTES))
-    return HEADER + asn1.encode(EncryptedData(etype=key.etype, kvno=key.kvno, cipher=cipher))
+    return HEADER + seal(krbtgt, KeyUsage.AS_FRESHNESS, plain, entropy)
 
 
 def _garbled() -> KdcError:
@@ -54,21 +44,14 @@ def verify_freshness_token(
     if len(token) > MAX_TOKEN_BYTES or token[:2] != HEADER:
         raise _garbled()
     try:
-        sealed = asn1.decode(EncryptedData, token[2:])
-    except PkiError:
+        plain = unseal(krbtgt, KeyUsage.AS_FRESHNESS, token[2:])
+        stamp = None if plain is None else asn1.decode(PaEncTsEnc, plain)
+    except (CryptoError, PkiError):
         raise _garbled() from None
-    for key in krbtgt.keys:
-        if key.kvno == sealed.kvno and key.etype == sealed.etype:
-            break
-    else:
+    if stamp is None:
         raise KdcError(
             ErrorCode.KDC_ERR_PREAUTH_FAILED, "the freshness token is sealed with an unknown key"
         )
-    try:
-        protocol_key = ProtocolKey(EncType(key.etype), key.key)
-        stamp = asn1.decode(PaEncTsEnc, decrypt(protocol_key, KeyUsage.AS_FRESHNESS, sealed.cipher))
-    except (CryptoError, PkiError):
-        raise _garbled() from None
     if abs(now - stamp.patimestamp) > skew:
         raise KdcError(ErrorCode.KDC_ERR_PREAUTH_EXPIRED, "the freshness token has expired")
     return stamp.patimestamp
