@@ -21,11 +21,11 @@ the packet's digest. Sixteen octets suffice: with a million entries a false repl
 2**108 requests, and a collision cannot be searched for since the key is random and stays here.
 """
 
-import fcntl
 import hashlib
 import struct
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from fcntl import LOCK_EX, LOCK_UN, lockf
 from pathlib import Path
 from typing import Final
 
@@ -48,8 +48,14 @@ _MAGIC: Final = b"KTREPLAY"
 _ENTRY = struct.Struct("<16sI12s")
 _DIGEST_BYTES: Final = 16
 _TAG_BYTES: Final = 12
+_ENTRY_BYTES: Final = 32
 _SLOTS: Final = 8
-_BUCKET_BYTES: Final = _SLOTS * _ENTRY.size
+_BUCKET_BYTES: Final = _SLOTS * _ENTRY_BYTES
+_SECONDS = struct.Struct("<" + "16xI12x" * _SLOTS)
+"""When the entries of a bucket were first seen; 0 where there is none."""
+_WINDOW = struct.Struct("=q")
+_WINDOW_BYTES: Final = 8
+"""Of the table that says which window each chunk serves."""
 _UNUSED: Final = -1
 _FLOOR: Final = FIRST_OWN_WORD
 _FLOOR_LOCK: Final = FIRST_OWN_LOCK
@@ -79,7 +85,7 @@ class ReplayGeometry:
     @property
     def table_bytes(self) -> int:
         """Return the size of the table that says which window each chunk serves."""
-        return self.shards * self.chunks * 8
+        return self.shards * self.chunks * _WINDOW_BYTES
 
     @property
     def entries(self) -> int:
@@ -127,6 +133,7 @@ class FileReplayMemory:
     ) -> None:
         self._path = path
         self._geometry = geometry or ReplayGeometry()
+        self._chunk_bytes = self._geometry.chunk_bytes
         # All windows within 2 x clockskew together may take half of the chunks; the other half is
         # for windows that need a second one.
         clockskew_s = int(clockskew.total_seconds())
@@ -141,6 +148,7 @@ class FileReplayMemory:
             body_bytes=size.table_bytes + size.shards * size.chunks * size.chunk_bytes,
         )
         self._file = MapFile.open(self._path, layout)
+        self._map = self._file.map
         self._data_at = HEADER_BYTES + size.table_bytes
         self._windows = memoryview(self._file.map)[HEADER_BYTES : self._data_at].cast("q")
         now_s = int(now.timestamp())
@@ -193,7 +201,7 @@ class FileReplayMemory:
         shard = entry[0] % self._geometry.shards
         first_chunk = shard * self._geometry.chunks
         lock = _FIRST_SHARD_LOCK + shard
-        fcntl.lockf(self._file.fd, fcntl.LOCK_EX, 1, lock)
+        lockf(self._file.fd, LOCK_EX, 1, lock)
         try:
             # Under the lock, since another worker may just have emptied the chunk of this window.
             if ctime_s < self._file.words[_FLOOR]:
@@ -205,11 +213,12 @@ class FileReplayMemory:
                 room = self._make_room(entry, first_chunk, window)
                 if room is None:
                     return False
+            seconds = now_s & 0xFFFFFFFF or 1  # 0 is no entry
             tag = packet[:_TAG_BYTES]
-            self._file.map[room : room + _ENTRY.size] = _ENTRY.pack(entry, now_s & 0xFFFFFFFF, tag)
+            self._map[room : room + _ENTRY_BYTES] = _ENTRY.pack(entry, seconds, tag)
             return True
         finally:
-            fcntl.lockf(self._file.fd, fcntl.LOCK_UN, 1, lock)
+            lockf(self._file.fd, LOCK_UN, 1, lock)
 
     def _entry_digest(self, digest: bytes) -> bytes:
         return hashlib.blake2b(digest, digest_size=_DIGEST_BYTES, key=self._file.key).digest()
@@ -232,27 +241,37 @@ class FileReplayMemory:
         """
         room: int | None = None
         in_one, in_other = self._buckets_of(entry)
-        owners = self._windows[first_chunk : first_chunk + self._geometry.chunks].tolist()
-        index = -1
-        room_is_here = False
-        for _ in range(owners.count(window)):
-            index = owners.index(window, index + 1)
-            base = self._data_at + (first_chunk + index) * self._geometry.chunk_bytes
-            least = _BUCKET_BYTES
-            for at in (base + in_one, base + in_other):
-                bucket = self._file.map[at : at + _BUCKET_BYTES]
+        for chunk in self._chunks_of(first_chunk, window):
+            base = self._data_at + chunk * self._chunk_bytes
+            one = self._map[base + in_one : base + in_one + _BUCKET_BYTES]
+            other = self._map[base + in_other : base + in_other + _BUCKET_BYTES]
+            for bucket in (one, other):
                 hit = bucket.find(entry)
                 if hit >= 0:
-                    hit -= hit % _ENTRY.size
-                    return bucket[hit : hit + _ENTRY.size], None
-                if room is None or room_is_here:
-                    used = _used_bytes(bucket)
-                    if used < least:
-                        least = used
-                        room = at + used
-                        room_is_here = True
-            room_is_here = False
+                    hit -= hit % _ENTRY_BYTES
+                    return bucket[hit : hit + _ENTRY_BYTES], None
+            if room is None:
+                used, used_other = _used_bytes(one), _used_bytes(other)
+                at = base + in_one
+                if used_other < used:
+                    used, at = used_other, base + in_other
+                if used < _BUCKET_BYTES:
+                    room = at + used
         return None, room
+
+    def _chunks_of(self, first_chunk: int, window: int) -> list[int]:
+        """List the chunks of a shard that serve a window."""
+        at = HEADER_BYTES + first_chunk * _WINDOW_BYTES
+        table = self._map[at : at + self._geometry.chunks * _WINDOW_BYTES]
+        number = _WINDOW.pack(window)
+        found: list[int] = []
+        hit = table.find(number)
+        while hit >= 0:
+            # Else the end of one number and the beginning of the next.
+            if hit % _WINDOW_BYTES == 0:
+                found.append(first_chunk + hit // _WINDOW_BYTES)
+            hit = table.find(number, hit + 1)
+        return found
 
     def _make_room(self, entry: bytes, first_chunk: int, window: int) -> int | None:
         """Give one more chunk to a window; empty the oldest when none is free.
@@ -267,19 +286,19 @@ class FileReplayMemory:
         if oldest != _UNUSED:
             self._raise_floor((oldest + 1) * self._window_s)
         chunk = first_chunk + owners.index(oldest)
-        base = self._data_at + chunk * self._geometry.chunk_bytes
+        base = self._data_at + chunk * self._chunk_bytes
         # In this order, so that a worker killed between two steps leaves an unused chunk behind.
         self._windows[chunk] = _UNUSED
-        self._file.map[base : base + self._geometry.chunk_bytes] = bytes(self._geometry.chunk_bytes)
+        self._map[base : base + self._chunk_bytes] = bytes(self._chunk_bytes)
         self._windows[chunk] = window
         return base + self._buckets_of(entry)[0]
 
     def _raise_floor(self, floor: int) -> None:
-        fcntl.lockf(self._file.fd, fcntl.LOCK_EX, 1, _FLOOR_LOCK)
+        lockf(self._file.fd, LOCK_EX, 1, _FLOOR_LOCK)
         try:
             self._file.words[_FLOOR] = max(floor, self._file.words[_FLOOR])
         finally:
-            fcntl.lockf(self._file.fd, fcntl.LOCK_UN, 1, _FLOOR_LOCK)
+            lockf(self._file.fd, LOCK_UN, 1, _FLOOR_LOCK)
 
     def _reopen(self, now: datetime) -> None:
         # Another worker found the file damaged and moved it aside; stay together with it.
@@ -288,13 +307,8 @@ class FileReplayMemory:
 
 
 def _used_bytes(bucket: bytes) -> int:
-    """Return how much of a bucket is filled; entries are written in order and never removed.
-
-    Rounding up covers entries that end in zeros: all but the last octets of a tag may be zero, but
-    the seconds before it never are.
-    """
-    filled = len(bucket.rstrip(b"\0"))
-    return (filled + _ENTRY.size - 1) // _ENTRY.size * _ENTRY.size
+    """Return how much of a bucket is filled; entries are written in order and never removed."""
+    return (_SLOTS - _SECONDS.unpack(bucket).count(0)) * _ENTRY_BYTES
 
 
 def _is_retransmission(stored: bytes, packet: bytes, now_s: int) -> bool:

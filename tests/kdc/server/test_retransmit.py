@@ -14,6 +14,8 @@ from kdc.server.retransmit import FileRetransmitMemory, RetransmitGeometry
 
 NOW = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
 SMALL = RetransmitGeometry(ring_bytes=64 * 1024, buckets=64)
+WIDE = RetransmitGeometry(ring_bytes=256 * 1024, buckets=4096)
+"""Room for a few replies in the stretch that a worker takes."""
 SPAWN = multiprocessing.get_context("spawn")
 
 
@@ -72,6 +74,46 @@ def test_ring_keeps_the_newest_replies(tmp_path: Path) -> None:
     assert all(retransmit.lookup(digest(number), NOW) == reply_to(number) for number in found)
 
 
+def test_workers_do_not_write_over_each_other(tmp_path: Path) -> None:
+    """Each fills a stretch of its own, one of them much slower than the other."""
+    slow, fast = memory(tmp_path, WIDE), memory(tmp_path, WIDE)
+    for turn in range(200):
+        slow.store(digest(turn), reply_to(turn), NOW)
+        for number in range(20):
+            fast.store(digest((turn, number)), b"reply of the other", NOW)
+        for number in range(20):
+            assert slow.lookup(digest((turn, number)), NOW) == b"reply of the other"
+        for earlier in range(max(0, turn - 20), turn + 1):
+            assert fast.lookup(digest(earlier), NOW) == reply_to(earlier), (turn, earlier)
+
+
+def test_reply_of_an_idle_worker_is_kept_as_long_as_others(tmp_path: Path) -> None:
+    """A stretch taken long ago is left: what is stored in it would be overwritten at once."""
+    idle, busy = memory(tmp_path, WIDE), memory(tmp_path, WIDE)
+    idle.store(digest("first"), b"reply", NOW)
+    pushed = 0
+    while idle.lookup(digest("first"), NOW):
+        pushed += 1
+        busy.store(digest(pushed), bytes(1000), NOW)
+    assert pushed > 200
+    idle.store(digest("second"), b"reply", NOW)
+    for number in range(pushed * 3 // 4):
+        busy.store(digest(-number), bytes(1000), NOW)
+    assert idle.lookup(digest("second"), NOW) == b"reply"
+
+
+def test_memory_goes_on_after_the_stretch_of_a_worker_that_was_killed(tmp_path: Path) -> None:
+    """What it stored is there, what it had taken and not filled is a gap."""
+    dead, other = memory(tmp_path, WIDE), memory(tmp_path, WIDE)
+    dead.store(digest(1), b"one", NOW)
+    dead.close()
+    other.store(digest(2), b"two", NOW)
+    successor = memory(tmp_path, WIDE)
+    successor.store(digest(3), b"three", NOW)
+    found = [successor.lookup(digest(number), NOW) for number in (1, 2, 3)]
+    assert found == [b"one", b"two", b"three"]
+
+
 def test_too_large_reply_is_not_kept(tmp_path: Path) -> None:
     """One reply must not push out all the others."""
     retransmit = memory(tmp_path)
@@ -88,7 +130,7 @@ def test_torn_record_is_not_found(tmp_path: Path) -> None:
     path = tmp_path / "retransmit"
     octets = path.read_bytes()
     at = octets.index(b"the reply")
-    for position in range(at - 48, at + 9):
+    for position in range(at - 32, at + 9 + 16):
         with path.open("r+b") as file:
             file.seek(position)
             file.write(bytes((octets[position] ^ 1,)))
