@@ -16,8 +16,7 @@ import errno
 import logging
 import os
 import stat
-from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from enum import Enum
 from pathlib import Path
 from typing import Final, Literal
@@ -53,7 +52,7 @@ _PREAUTH_REFUSALS: Final = frozenset(
 # Windows shows this encryption type when no ticket was issued.
 _NO_ENCRYPTION_TYPE: Final = "0xffffffff"
 
-_FIELD_OF_FACT: Final[Mapping[str, str]] = {
+_FIELD_OF_FACT: Final[dict[str, str]] = {
     "client": "TargetUserName",
     "realm": "TargetDomainName",
     "sid": "TargetSid",
@@ -67,11 +66,30 @@ _FIELD_OF_FACT: Final[Mapping[str, str]] = {
 }
 """Facts with a field of Windows' own; every other fact keeps its name."""
 
-MILLISECONDS_CHARS: Final = len("2026-11-22T05:08:30.123")
+_SECOND: Final = timedelta(seconds=1)
+_NO_TIME: Final = timedelta(0)
 
 _HEX_FACTS: Final = frozenset({"etype", "kdc_options"})
 
 _encoder = msgspec.json.Encoder()
+
+
+class TimeText:
+    """Writes times as records have them; the text of a second is made once."""
+
+    __slots__ = ("_second", "_text")
+
+    def __init__(self) -> None:
+        self._second = datetime.min.replace(tzinfo=UTC)
+        self._text = ""
+
+    def of(self, now: datetime) -> str:
+        """Return a time with its milliseconds: 2026-11-22T05:08:30.123Z. now: aware, UTC."""
+        if not _NO_TIME <= now - self._second < _SECOND:
+            self._second = now.replace(microsecond=0)
+            self._text = self._second.isoformat().removesuffix("+00:00") + "."
+        milliseconds = str(1000 + now.microsecond // 1000)[1:]
+        return f"{self._text}{milliseconds}Z"
 
 
 class AuditLog:
@@ -83,6 +101,7 @@ class AuditLog:
         self._on_failure = on_failure
         self._fd = _open(path)
         self._torn = False
+        self._times = TimeText()
         self._alarm = Alarm(log, "audit record lost: %s; %d lost in all")
         self.failures = 0
 
@@ -91,7 +110,7 @@ class AuditLog:
 
         now: when the request was read. elapsed_s: how long it took.
         """
-        line = encode_record(outcome, peer, now, elapsed_s)
+        line = encode_record(outcome, peer, self._times.of(now), elapsed_s)
         try:
             if self._torn:
                 # The last record was cut off in the middle by a full disk; end its line.
@@ -133,16 +152,13 @@ def _open(path: Path) -> int:
     return fd
 
 
-def encode_record(outcome: Outcome, peer: Peer, now: datetime, elapsed_s: float) -> bytes:
-    """Return the line of one request, newline included.
-
-    now: aware, UTC.
-    """
+def encode_record(outcome: Outcome, peer: Peer, time: str, elapsed_s: float) -> bytes:
+    """Return the line of one request, newline included."""
     record: dict[str, object] = {
-        "time": now.isoformat(timespec="milliseconds")[:MILLISECONDS_CHARS] + "Z",
+        "time": time,
         "EventID": event_id(outcome),
         "exchange": outcome.exchange,
-        "Status": hex(outcome.code),
+        "Status": hex(outcome.code) if outcome.code else "0x0",
         "IpAddress": peer.address,
         "IpPort": peer.port,
         "transport": peer.transport,
@@ -155,14 +171,17 @@ def encode_record(outcome: Outcome, peer: Peer, now: datetime, elapsed_s: float)
         "key_id": "",
         "why": outcome.why,
         "ref": outcome.reference,
-        "ms": round(elapsed_s * 1000, 3),
+        "ms": int(elapsed_s * 1e6 + 0.5) / 1000,
     }
-    for name in list(outcome.facts)[:MAX_FACTS]:
+    facts = outcome.facts
+    if len(facts) > MAX_FACTS:
+        facts = {name: facts[name] for name in list(facts)[:MAX_FACTS]}
+    for name, fact in facts.items():
         field = _FIELD_OF_FACT.get(name, name)
         if name not in _FIELD_OF_FACT and field in record and field not in {"trust", "key_id"}:
             # A fact may not shadow what was seen at the socket.
             field = f"fact_{name}"
-        record[field] = _shown(name, outcome.facts[name])
+        record[field] = _shown(name, fact)
     if len(outcome.facts) > MAX_FACTS:
         record["facts_left_out"] = len(outcome.facts) - MAX_FACTS
     return _encoder.encode(record) + b"\n"
@@ -184,7 +203,7 @@ def _shown(name: str, value: object) -> object:
     """Return a fact in a form that is safe to write."""
     if type(value) is str:  # most are; an enumeration that is a str goes on
         return escape(value)
-    if isinstance(value, Enum):
+    if type(value) is not int and isinstance(value, Enum):
         value = value.value
     if isinstance(value, bool) or value is None:
         return value

@@ -28,7 +28,7 @@ from kdc.crypto.etypes import (
     make_checksum,
 )
 from kdc.outcome import Outcome, Peer
-from kdc.server.audit import encode_record
+from kdc.server.audit import TimeText, encode_record
 from kdc.wire.constants import KdcOption, PaType
 from kdc.wire.rfc4120 import (
     METHOD_DATA,
@@ -171,7 +171,7 @@ def answer(message: bytes) -> Outcome:
     """
     outcome = kdc().core.handle(message, _PEER, NOW)
     assert kdc().core.internal_errors == 0, outcome.why
-    record = encode_record(outcome, _PEER, NOW, 0.0)
+    record = encode_record(outcome, _PEER, TimeText().of(NOW), 0.0)
     assert record.count(b"\n") == 1
     assert record.decode().removesuffix("\n").isprintable()
     if outcome.reply is not None and outcome.code:

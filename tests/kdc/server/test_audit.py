@@ -4,16 +4,18 @@ import json
 import multiprocessing
 import os
 import stat
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from enum import Enum, IntEnum
 from multiprocessing.synchronize import Event
 from pathlib import Path
 
 import pytest
 
 from kdc.outcome import Outcome, Peer
-from kdc.server.audit import MAX_FACTS, AuditLog, encode_record, escape, event_id
+from kdc.server.audit import MAX_FACTS, AuditLog, TimeText, encode_record, escape, event_id
 
 NOW = datetime(2026, 11, 22, 12, 0, 0, 7999, tzinfo=UTC)
+TIME = "2026-11-22T12:00:00.007Z"
 PEER = Peer(address="192.0.2.7", port=50123, transport="udp")
 SPAWN = multiprocessing.get_context("spawn")
 
@@ -29,7 +31,7 @@ def outcome(code: int = 0, exchange: str = "AS", **facts: object) -> Outcome:
 
 def record(made: Outcome) -> dict[str, object]:
     """Return the decoded record of an outcome."""
-    line = encode_record(made, PEER, NOW, 0.0021)
+    line = encode_record(made, PEER, TIME, 0.0021)
     assert line.endswith(b"\n")
     assert line.count(b"\n") == 1
     decoded: dict[str, object] = json.loads(line)
@@ -49,7 +51,7 @@ def test_ticket_is_recorded_as_windows_event_4768() -> None:
         retransmit=False,
     )
     assert record(made) == {
-        "time": "2026-11-22T12:00:00.007Z",
+        "time": TIME,
         "EventID": 4768,
         "exchange": "AS",
         "Status": "0x0",
@@ -68,6 +70,31 @@ def test_ticket_is_recorded_as_windows_event_4768() -> None:
         "ms": 2.1,
         "retransmit": False,
     }
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        timedelta(microseconds=1),
+        timedelta(microseconds=999_999),
+        timedelta(seconds=1),
+        timedelta(seconds=-1),
+        timedelta(microseconds=-8000),
+        timedelta(days=400),
+    ],
+)
+def test_time_of_a_record_follows_the_clock_forth_and_back(step: timedelta) -> None:
+    """The text of a second is kept, and never used for another second."""
+    times = TimeText()
+    for now in (NOW, NOW + step, NOW, NOW - step, NOW + step):
+        expected = now.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        assert times.of(now) == expected
+
+
+def test_time_of_a_whole_second_has_its_milliseconds() -> None:
+    """Three digits, always."""
+    assert TimeText().of(NOW.replace(microsecond=0)) == "2026-11-22T12:00:00.000Z"
+    assert TimeText().of(NOW.replace(microsecond=999_999)) == "2026-11-22T12:00:00.999Z"
 
 
 def test_refusal_has_code_reason_and_reference() -> None:
@@ -119,7 +146,7 @@ def test_unprintable_characters_are_escaped(text: str, shown: str) -> None:
     """Nothing of a client's reaches a terminal, and an escape cannot be forged."""
     assert escape(text) == shown
     assert (
-        json.loads(encode_record(outcome(client=text), PEER, NOW, 0.0))["TargetUserName"] == shown
+        json.loads(encode_record(outcome(client=text), PEER, TIME, 0.0))["TargetUserName"] == shown
     )
 
 
@@ -140,7 +167,7 @@ def test_facts_may_not_pose_as_what_the_socket_saw() -> None:
     shown = record(outcome(IpAddress="198.51.100.1", time="then"))
     assert shown["IpAddress"] == "192.0.2.7"
     assert shown["fact_IpAddress"] == "198.51.100.1"
-    assert shown["time"] == "2026-11-22T12:00:00.007Z"
+    assert shown["time"] == TIME
 
 
 def test_object_of_unknown_kind_is_named_not_shown() -> None:
@@ -155,6 +182,46 @@ def test_object_of_unknown_kind_is_named_not_shown() -> None:
     assert shown["digest"] == "01ff"
     assert shown["names"] == [r"a\x0a", 3]
     assert shown["nothing"] is None
+
+
+class Numbered(IntEnum):
+    """A fact of a kind that is an int as well."""
+
+    EIGHTEEN = 18
+
+
+class Named(Enum):
+    """Facts that are shown by what is in them."""
+
+    NOTHING = None
+    YES = True
+    TEXT = "a\nb"
+
+
+def test_facts_of_all_kinds_have_their_form() -> None:
+    """Enumerations are shown by their value, truth is no number."""
+    shown = record(
+        outcome(
+            etype=Numbered.EIGHTEEN,
+            preauth=Numbered.EIGHTEEN,
+            number=Numbered.EIGHTEEN,
+            empty=Named.NOTHING,
+            sure=Named.YES,
+            text=Named.TEXT,
+            truth=True,
+            share=0.5,
+            many=tuple(range(40)),
+            when=NOW,
+        )
+    )
+    assert (shown["TicketEncryptionType"], shown["PreAuthType"], shown["number"]) == (
+        "0x12",
+        "18",
+        18,
+    )
+    assert (shown["empty"], shown["sure"], shown["truth"]) == (None, True, True)
+    assert (shown["text"], shown["share"]) == (r"a\x0ab", 0.5)
+    assert (shown["many"], shown["when"]) == (list(range(16)), "2026-11-22T12:00:00+00:00")
 
 
 def test_number_of_facts_is_bounded() -> None:
