@@ -6,14 +6,17 @@ Rules
   2. The last two blocks are swapped even when the data fill whole blocks (RFC 3962 section 5);
      a single block is plain CBC.
 
-How it is kept cheap: one cipher context per message, since making a context costs 1.8 us and
-encrypting 600 bytes 0.8 us. Stealing is done by slicing what one CBC pass returned.
+How it is kept cheap: one cipher context for each direction of a key, since making a context costs
+2 to 4 us and encrypting 600 bytes 0.8 us. A context's vector is the last block of ciphertext that
+went through it, and there is no way to set it anew. So each message begins with that vector taken
+back: from its first block when encrypting, by a block of zeros behind it when decrypting.
+Stealing is done by slicing what one CBC pass returned.
 """
 
 from collections.abc import Callable
 from typing import Protocol
 
-from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext, algorithms, modes
 
 BLOCK_BYTES = 16
 _ZERO_BLOCK = bytes(BLOCK_BYTES)
@@ -29,40 +32,59 @@ def block_encryptor(key: bytes) -> Callable[[bytes], bytes]:
 class AesCts:
     """CBC with ciphertext stealing under one AES key. Data must be at least one block."""
 
-    __slots__ = ("_decryptor", "_encryptor")
+    __slots__ = ("_cipher", "_decryptor", "_encryptor", "_vector")
 
     def __init__(self, key: bytes) -> None:
-        cipher = Cipher(algorithms.AES(key), _CBC_ZERO_IV)
-        self._encryptor = cipher.encryptor
-        self._decryptor = cipher.decryptor
+        self._cipher = Cipher(algorithms.AES(key), _CBC_ZERO_IV)
+        self._encryptor: CipherContext | None = None
+        self._vector = _ZERO_BLOCK
+        self._decryptor: CipherContext | None = None
 
     def encrypt(self, data: bytes) -> bytes:
         """Encrypt; the result is as long as `data`."""
-        size = len(data)
-        if size == BLOCK_BYTES:
-            return self._encryptor().update(data)
-        missing = -size % BLOCK_BYTES
-        blocks = self._encryptor().update(data + _ZERO_BLOCK[:missing] if missing else data)
-        return blocks[:-32] + blocks[-16:] + blocks[-32 : -16 - missing]
+        missing = -len(data) % BLOCK_BYTES
+        padded = data + _ZERO_BLOCK[:missing] if missing else data
+        context = self._encryptor
+        if context is None:
+            context = self._cipher.encryptor()
+        else:
+            # Away while it is in use: what stops halfway must not leave an unknown vector.
+            self._encryptor = None
+            padded = _xor(padded[:BLOCK_BYTES], self._vector) + padded[BLOCK_BYTES:]
+        blocks = context.update(padded)
+        last = blocks[-BLOCK_BYTES:]
+        self._vector = last
+        self._encryptor = context
+        if len(blocks) == BLOCK_BYTES:
+            return blocks
+        return blocks[:-32] + last + blocks[-32 : -16 - missing]
 
     def decrypt(self, data: bytes) -> bytes:
         """Decrypt what `encrypt` returned."""
+        context = self._decryptor
+        if context is None:
+            context = self._cipher.decryptor()
+        self._decryptor = None
         size = len(data)
-        context = self._decryptor()
-        if size == BLOCK_BYTES:
-            return context.update(data)
         tail_bytes = size % BLOCK_BYTES
-        if tail_bytes == 0:
-            return context.update(data[:-32] + data[-16:] + data[-32:-16])
-        # The block before the short tail is the encryption of the zero-padded last block. Under
-        # the zero vector its decryption is (last block || 0) XOR (full block before it), so its
-        # end restores the stolen part of the tail. The same context then does the rest: its
-        # chaining value is `padded` instead of zero, which the first XOR below takes back.
-        padded = data[-16 - tail_bytes : -tail_bytes]
-        tail = data[-tail_bytes:]
-        mask = context.update(padded)
-        out = context.update(data[: -16 - tail_bytes] + tail + mask[tail_bytes:])
-        return _xor(out[:16], padded) + out[16:] + _xor(mask[:tail_bytes], tail)
+        if size == BLOCK_BYTES:
+            out = context.update(data + _ZERO_BLOCK)[:-BLOCK_BYTES]
+        elif tail_bytes == 0:
+            whole = data[:-32] + data[-16:] + data[-32:-16]
+            out = context.update(whole + _ZERO_BLOCK)[:-BLOCK_BYTES]
+        else:
+            # The block before the short tail is the encryption of the zero-padded last block. Under
+            # the zero vector its decryption is (last block || 0) XOR (full block before it), so its
+            # end restores the stolen part of the tail. The same context then does the rest: its
+            # chaining value is `padded` instead of zero, which the first XOR below takes back.
+            padded = data[-16 - tail_bytes : -tail_bytes]
+            tail = data[-tail_bytes:]
+            mask = context.update(padded)
+            rest = data[: -16 - tail_bytes] + tail + mask[tail_bytes:]
+            found = context.update(rest + _ZERO_BLOCK)
+            out = _xor(found[:16], padded) + found[16:-16] + _xor(mask[:tail_bytes], tail)
+        self._decryptor = context
+        return out
 
 
 def _xor(one: bytes, other: bytes) -> bytes:

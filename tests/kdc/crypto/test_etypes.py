@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from kdc.crypto import rfc3962, rfc8009
+from kdc.crypto import aes_cts, rfc3962, rfc8009
 from kdc.crypto.aes_cts import AesCts, HmacKey
 from kdc.crypto.etypes import (
     CHECKSUM_BYTES,
@@ -348,11 +348,45 @@ def test_keys_are_equal_by_type_and_value() -> None:
     assert sha1_key != sha1_key.value
 
 
-def test_used_keys_agree_with_fresh_ones() -> None:
+@given(
+    key=st.sampled_from((bytes(range(16)), bytes(range(32)))),
+    messages=st.lists(st.tuples(st.booleans(), st.binary(min_size=16, max_size=100)), max_size=12),
+)
+@example(key=bytes(16), messages=[(True, bytes(16)), (True, bytes(16)), (False, bytes(16))])
+@example(key=bytes(32), messages=[(False, bytes(17)), (False, bytes(17)), (False, bytes(32))])
+def test_no_message_depends_on_those_before(key: bytes, messages: list[tuple[bool, bytes]]) -> None:
+    """RFC 3962 section 6: the vector of each message is zero, on a context that is used again."""
+    used = AesCts(key)
+    for encrypting, data in messages:
+        if encrypting:
+            assert used.encrypt(data) == AesCts(key).encrypt(data)
+        else:
+            assert used.decrypt(data) == AesCts(key).decrypt(data)
+
+
+def test_a_message_that_stops_halfway_does_not_touch_the_next(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A context whose vector is not known is used no more."""
+    data = bytes(range(50))
+    used = AesCts(bytes(32))
+    sealed = used.encrypt(data)
+    assert used.decrypt(sealed) == data
+    with monkeypatch.context() as patched:
+        patched.setattr(aes_cts, "_xor", None)
+        for call in (used.encrypt, used.decrypt):
+            with pytest.raises(TypeError):
+                call(data)
+    assert used.encrypt(data) == sealed
+    assert used.decrypt(sealed) == data
+
+
+@every_enctype
+def test_used_keys_agree_with_fresh_ones(enctype: EncType) -> None:
     """The specific keys kept on the object are those of their usage, whatever came before."""
-    used = a_key(EncType.AES256_CTS_HMAC_SHA1_96)
+    used = a_key(enctype)
     for usage in (*KeyUsage, *reversed(KeyUsage)):
-        fresh = a_key(EncType.AES256_CTS_HMAC_SHA1_96)
+        fresh = a_key(enctype)
         sealed = encrypt(used, usage, b"some text", CONFOUNDER)
         assert sealed == encrypt(fresh, usage, b"some text", CONFOUNDER)
         assert decrypt(used, usage, sealed) == b"some text"
