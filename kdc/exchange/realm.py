@@ -16,6 +16,7 @@ from kdc.crypto.key_agreement import Group, KeyPair, generate
 from kdc.exchange.memory import ReplayMemory, RetransmitMemory
 from kdc.exchange.open_tgt import OpenTgts
 from kdc.exchange.stages import Stages, Untimed
+from kdc.pac import TgtFrames
 from kdc.trust.cert_trust import CertTrust
 from kdc.trust.device import DevicePolicy
 from pki.cms import CmsPolicy
@@ -125,5 +126,6 @@ class Realm:
     certificates: CertTrust | None = None
     """What certificate trust rests on; None: the realm has no logon CAs."""
     open_tgts: OpenTgts = field(default_factory=OpenTgts)
+    tgt_frames: TgtFrames = field(default_factory=TgtFrames)
     stages: Stages = field(default_factory=Untimed)
     """Who times the stages of a request."""

@@ -20,12 +20,14 @@ def issue_tgs_rep(grant: TgsGrant, opened: OpenTgsReq, realm: Realm, now: dateti
     """Make the session key, seal ticket and client's part, and encode the TGS-REP."""
     entropy = realm.entropy
     etype, sealing, speaks_for = grant.session_etype, grant.sealing, grant.client
+    # At once, for each call asks the kernel.
+    drawn = entropy(KEY_BYTES[etype] + 2 * CONFOUNDER_BYTES)
     der = ReplyDer(
         kind=MessageType.TGS_REP,
         realm=realm.config.realm,
         cname=speaks_for.name,
         sname=grant.sname,
-        session=EncryptionKey(keytype=etype, keyvalue=entropy(KEY_BYTES[etype])),
+        session=EncryptionKey(keytype=etype, keyvalue=drawn[: -2 * CONFOUNDER_BYTES]),
         flags=grant.ticket.flags,
         grant=grant.ticket,
         caddr=grant.caddr,
@@ -42,7 +44,8 @@ def issue_tgs_rep(grant: TgsGrant, opened: OpenTgsReq, realm: Realm, now: dateti
         nonce=opened.body.nonce,
         encrypted_pa_data=_encrypted_pa_data(grant, realm) or None,
     )
-    sealed = encrypt(sealing.key, KeyUsage.TICKET, ticket_part, entropy(CONFOUNDER_BYTES))
+    confounder = drawn[-2 * CONFOUNDER_BYTES : -CONFOUNDER_BYTES]
+    sealed = encrypt(sealing.key, KeyUsage.TICKET, ticket_part, confounder)
     ticket = der.ticket(EncryptedData(etype=sealing.key.enctype, kvno=sealing.kvno, cipher=sealed))
     reply_key, tunnel, padata = opened.reply_key, opened.tunnel, speaks_for.padata
     if tunnel.armor_key is not None:
@@ -60,7 +63,7 @@ def issue_tgs_rep(grant: TgsGrant, opened: OpenTgsReq, realm: Realm, now: dateti
             entropy=entropy,
         )
         padata = (fast,)
-    client = encrypt(reply_key, opened.reply_usage, client_part, entropy(CONFOUNDER_BYTES))
+    client = encrypt(reply_key, opened.reply_usage, client_part, drawn[-CONFOUNDER_BYTES:])
     return der.message(
         padata=padata,
         ticket=ticket,

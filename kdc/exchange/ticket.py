@@ -20,7 +20,7 @@ from kdc.exchange.fast_reply import seal_fast_reply
 from kdc.exchange.principals import is_password_service
 from kdc.exchange.realm import Realm
 from kdc.exchange.reply_der import ReplyDer, enc_ticket_part
-from kdc.pac import PLACEHOLDER, PacFacts, service_pac, tgt_pac, wrap_if_relevant
+from kdc.pac import PLACEHOLDER, PacFacts, encode_if_relevant, service_pac, tgt_pac
 from kdc.policy import TicketGrant
 from kdc.wire.constants import ErrorCode, MessageType, PaType, TicketFlag
 from kdc.wire.ms_kile import AES_SESSION_KEY_BIT, ENCTYPE_BITS, ENCTYPE_MASK, FAST_SUPPORTED
@@ -36,7 +36,7 @@ from kdc.wire.rfc4120 import (
 )
 from pki import asn1
 
-_WITHOUT_PAC = asn1.encode(wrap_if_relevant(PLACEHOLDER))
+_WITHOUT_PAC = encode_if_relevant(PLACEHOLDER)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -79,12 +79,15 @@ def service_key(service: Account, supported: tuple[int, ...]) -> PrincipalKey:
     Raises KdcError: KDC_ERR_NULL_KEY; KDC_ERR_ETYPE_NOSUPP when the account's
     msDS-SupportedEncryptionTypes names none of the types it has keys of.
     """
-    newest = {key.etype: key for key in service.newest_keys()}
     named = _named_etypes(service)
-    found = [etype for etype in supported if etype in newest]
-    for etype in found:
-        if not named or named & ENCTYPE_BITS.get(etype, 0):
-            return newest[etype]
+    keys = service.newest_keys()
+    found = False
+    for etype in supported:
+        for key in keys:
+            if key.etype == etype:
+                if not named or named & ENCTYPE_BITS.get(etype, 0):
+                    return key
+                found = True
     if found:
         raise KdcError(
             ErrorCode.KDC_ERR_ETYPE_NOSUPP,
@@ -147,19 +150,19 @@ def encode_ticket_part(
     key: the service's, that the ticket is sealed with. A service ticket has no PAC when its client
     asked for none (attributes 0); a TGT has one that says so, and so has a ticket for kpasswd.
     """
-    rest = b"".join(asn1.encode(element) for element in others)
+    rest = b"".join([asn1.encode(element) for element in others])
     if pac is None or not (pac.pac_attributes or _always_has_pac(service)):
         return enc_ticket_part(fields, rest)
     realm.stages.enter("pac")
     if service.kind is AccountKind.KRBTGT:
-        octets = tgt_pac(pac, key)
+        octets = tgt_pac(pac, key, realm.tgt_frames)
     else:
         # The ticket signature covers the ticket with one zero octet as its PAC (MS-PAC 2.8.3).
         signed = enc_ticket_part(fields, _WITHOUT_PAC + rest)
         krbtgt = service_key(realm.directory.krbtgt(), realm.config.supported_enctypes)
         octets = service_pac(pac, key, realm.service_keys.ready(krbtgt), signed)
     realm.stages.enter("seal")
-    return enc_ticket_part(fields, asn1.encode(wrap_if_relevant(octets)) + rest)
+    return enc_ticket_part(fields, encode_if_relevant(octets) + rest)
 
 
 def issue_as_rep(reply: AsReply, realm: Realm) -> bytes:
@@ -171,12 +174,14 @@ def issue_as_rep(reply: AsReply, realm: Realm) -> bytes:
         flags |= TicketFlag.ENC_PA_REP
         encrypted_pa_data = _enc_pa_rep(reply, realm.config.supported_enctypes)
     etype = reply.session_etype
+    # At once, for each call asks the kernel.
+    drawn = entropy(KEY_BYTES[etype] + 2 * CONFOUNDER_BYTES)
     der = ReplyDer(
         kind=MessageType.AS_REP,
         realm=realm.config.realm,
         cname=reply.cname,
         sname=reply.sname,
-        session=EncryptionKey(keytype=etype, keyvalue=entropy(KEY_BYTES[etype])),
+        session=EncryptionKey(keytype=etype, keyvalue=drawn[: -2 * CONFOUNDER_BYTES]),
         flags=flags,
         grant=reply.grant,
         caddr=reply.request.req_body.addresses,
@@ -190,9 +195,10 @@ def issue_as_rep(reply: AsReply, realm: Realm) -> bytes:
         key_expiration=reply.key_expiration,
         encrypted_pa_data=encrypted_pa_data,
     )
-    ticket_cipher = encrypt(ticket_key, KeyUsage.TICKET, ticket_part, entropy(CONFOUNDER_BYTES))
+    confounder = drawn[-2 * CONFOUNDER_BYTES : -CONFOUNDER_BYTES]
+    ticket_cipher = encrypt(ticket_key, KeyUsage.TICKET, ticket_part, confounder)
     client_cipher = encrypt(
-        reply.reply_key, KeyUsage.AS_REP_ENC_PART, client_part, entropy(CONFOUNDER_BYTES)
+        reply.reply_key, KeyUsage.AS_REP_ENC_PART, client_part, drawn[-CONFOUNDER_BYTES:]
     )
     ticket = der.ticket(EncryptedData(etype=sealing.etype, kvno=sealing.kvno, cipher=ticket_cipher))
     tunnel, padata = reply.tunnel, reply.padata

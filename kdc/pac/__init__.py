@@ -18,13 +18,14 @@ from kdc.pac.buffers import (
     PacType,
     seal_credential_info,
 )
-from kdc.pac.build import PacFacts, service_pac, tgt_pac
+from kdc.pac.build import PacFacts, TgtFrames, service_pac, tgt_pac
 from kdc.pac.faults import PacError, PacFault
 from kdc.pac.partial import PartialPac, partial_tgt_pac, verify_partial_pac
 from kdc.pac.read import Carried, Pac, VerifiedPac, parse_pac, verify_pac
 from kdc.pac.ticket import (
     PLACEHOLDER,
     TicketPac,
+    encode_if_relevant,
     split_ticket,
     wrap_if_relevant,
 )
@@ -47,8 +48,10 @@ __all__ = [
     "PacFault",
     "PacType",
     "PartialPac",
+    "TgtFrames",
     "TicketPac",
     "VerifiedPac",
+    "encode_if_relevant",
     "parse_pac",
     "partial_tgt_pac",
     "seal_credential_info",

@@ -16,6 +16,7 @@ from kdc.crypto.etypes import KeyUsage, ProtocolKey, decrypt, encrypt
 from kdc.pac.faults import malformed
 from kdc.pac.ndr import (
     FIRST_REFERENT,
+    HEADER_BYTES,
     REFERENT_STEP,
     NdrReader,
     read_sid,
@@ -66,6 +67,7 @@ _U64 = struct.Struct("<Q")
 
 # -- times -----------------------------------------------------------------------------------
 
+FILETIME_BYTES = 8
 NEVER = 0x7FFFFFFFFFFFFFFF
 _FILETIME_EPOCH = datetime(1601, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -75,6 +77,11 @@ def to_filetime(value: datetime) -> int:
     """Turn an aware datetime into 100 ns since 1601."""
     past = value - _FILETIME_EPOCH
     return ((past.days * 86400 + past.seconds) * 1_000_000 + past.microseconds) * 10
+
+
+def encode_filetime(value: datetime) -> bytes:
+    """Encode an aware datetime as a FILETIME of FILETIME_BYTES (MS-DTYP 2.3.3)."""
+    return to_filetime(value).to_bytes(FILETIME_BYTES, "little")
 
 
 def from_filetime(value: int) -> datetime | None:
@@ -99,6 +106,8 @@ def _utf16(text: str) -> bytes:
 
 # KERB_VALIDATION_INFO up to its last field (MS-PAC 2.5); a string is length, maximum, pointer.
 _LOGON_INFO = struct.Struct("<6Q" + "HHI" * 6 + "HH5I16s" + "HHI" * 2 + "I8sII16s7I")
+LOGON_TIME_AT = HEADER_BYTES + 4
+"""Where LogonTime stands in the buffer: first in the structure, behind the top-level pointer."""
 
 
 def _pointer(number: int) -> int:
@@ -337,7 +346,7 @@ def _read_extra_sids(reader: NdrReader, pointer: int, count: int) -> tuple[Sid, 
 def encode_client_info(authtime: datetime, name: str) -> bytes:
     """Encode PAC_CLIENT_INFO (MS-PAC 2.7): the ticket's authtime and the client's name."""
     text = _utf16(name)
-    return _U64.pack(to_filetime(authtime)) + _U16.pack(len(text)) + text
+    return encode_filetime(authtime) + _U16.pack(len(text)) + text
 
 
 @dataclass(slots=True, kw_only=True)

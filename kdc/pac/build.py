@@ -16,15 +16,18 @@ from datetime import datetime
 from functools import lru_cache
 
 from directory.model import Account, Domain, Sid
-from kdc.crypto.etypes import ProtocolKey
+from kdc.crypto.etypes import CHECKSUM_BYTES, EncType, ProtocolKey
 from kdc.pac.buffers import (
     AUTHENTICATION_AUTHORITY_ASSERTED,
+    FILETIME_BYTES,
+    LOGON_TIME_AT,
     PAC_WAS_GIVEN_IMPLICITLY,
     DelegationInfo,
     PacType,
     encode_attributes_info,
     encode_client_info,
     encode_delegation_info,
+    encode_filetime,
     encode_logon_info,
     encode_upn_dns_info,
 )
@@ -37,6 +40,15 @@ _PADDING = tuple(map(bytes, range(8)))
 def _pac_type(count: int) -> struct.Struct:
     """Return PACTYPE's head: cBuffers, Version; of each buffer ulType, cbBufferSize, Offset."""
     return struct.Struct("<II" + "IIQ" * count)
+
+
+@dataclass(slots=True, kw_only=True)
+class ServiceFrame:
+    """The PAC of a service ticket, cut where its four signatures belong."""
+
+    service_etype: int
+    krbtgt_etype: int
+    pieces: list[bytes]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -60,33 +72,86 @@ class PacFacts:
     delegation: DelegationInfo | None = None
     logon_server: str = "KDC"
     """NetBIOS name of a server of the domain."""
-    service_buffers: list[tuple[PacType, bytes]] | None = field(
-        default=None, init=False, repr=False, compare=False
-    )
+    service_frame: ServiceFrame | None = field(default=None, init=False, repr=False, compare=False)
     """What `service_pac` made of it, kept for the next ticket got with the same TGT."""
 
 
-def tgt_pac(facts: PacFacts, krbtgt_key: ProtocolKey) -> bytes:
+@dataclass(slots=True, kw_only=True)
+class TgtFrame:
+    """The PAC of a TGT, and all it was made of but time and credential.
+
+    It is cut where these belong: logon time, credential, logon time again, two signatures.
+    """
+
+    account: Account
+    domain: Domain
+    groups: tuple[Sid, ...]
+    name: str
+    extra_sids: tuple[Sid, ...]
+    pac_attributes: int
+    logon_server: str
+    krbtgt_etype: int
+    credential_bytes: int
+    """0: without a credential."""
+    pieces: list[bytes]
+
+    def says(self, facts: PacFacts, krbtgt_etype: int) -> bool:
+        """Tell whether these facts give the same PAC, but for time and credential.
+
+        Account, groups and domain must be the very objects: the store gives the same ones until a
+        change is committed.
+        """
+        return (
+            self.account is facts.account
+            and self.groups is facts.groups
+            and self.domain is facts.domain
+            and self.name == facts.name
+            and self.extra_sids == facts.extra_sids
+            and self.pac_attributes == facts.pac_attributes
+            and self.logon_server == facts.logon_server
+            and self.krbtgt_etype == krbtgt_etype
+            and self.credential_bytes == len(facts.credential_info or b"")
+        )
+
+
+MAX_TGT_FRAMES = 4096  # one costs about 1.5 KiB
+
+
+class TgtFrames:
+    """PACs of accounts that logged on lately: two logons differ in time, credential and signatures.
+
+    Owner: the worker. Bound: MAX_TGT_FRAMES, one for each account; a full memory starts anew.
+    """
+
+    def __init__(self) -> None:
+        self._kept: dict[int, TgtFrame] = {}
+
+    def get(self, facts: PacFacts, krbtgt_etype: EncType) -> TgtFrame:
+        """Return the frame of these facts: the kept one, if it says the same."""
+        if facts.delegation is not None:
+            return _tgt_frame(facts, krbtgt_etype)
+        account_id = facts.account.account_id
+        frame = self._kept.get(account_id)
+        if frame is None or not frame.says(facts, krbtgt_etype):
+            if len(self._kept) >= MAX_TGT_FRAMES:
+                self._kept.clear()
+            frame = self._kept[account_id] = _tgt_frame(facts, krbtgt_etype)
+        return frame
+
+
+def tgt_pac(facts: PacFacts, krbtgt_key: ProtocolKey, frames: TgtFrames | None = None) -> bytes:
     """Build the PAC of a TGT: server and KDC signature by the krbtgt key.
 
-    krbtgt_key: the one that encrypts the TGT.
+    krbtgt_key: the one that encrypts the TGT. frames: what is remembered from logon to logon.
     """
-    sid = facts.account.sid
-    buffers = [(PacType.LOGON_INFO, _logon_info(facts))]
-    if facts.credential_info is not None:
-        buffers.append((PacType.CREDENTIAL_INFO, facts.credential_info))
-    buffers += _names(facts)
-    buffers += (
-        (PacType.ATTRIBUTES_INFO, encode_attributes_info(facts.pac_attributes)),
-        (PacType.REQUESTOR, b"" if sid is None else sid.to_bytes()),
-        (PacType.SERVER_CHECKSUM, empty_signature(krbtgt_key)),
-        (PacType.KDC_CHECKSUM, empty_signature(krbtgt_key)),
-    )
-    pac, places = assemble(buffers)
-    server = make_signature(krbtgt_key, bytes(pac))
-    put_signature(pac, places[-2], server)
-    put_signature(pac, places[-1], make_signature(krbtgt_key, server))
-    return bytes(pac)
+    etype = krbtgt_key.enctype
+    frame = _tgt_frame(facts, etype) if frames is None else frames.get(facts, etype)
+    head, to_credential, to_time, to_server, to_kdc, end = frame.pieces
+    time, credential = encode_filetime(facts.logon_time), facts.credential_info or b""
+    body = b"".join((head, time, to_credential, credential, to_time, time, to_server))
+    zeros = bytes(CHECKSUM_BYTES[etype])
+    server = make_signature(krbtgt_key, b"".join((body, zeros, to_kdc, zeros, end)))
+    return b"".join((body, server, to_kdc, make_signature(krbtgt_key, server), end))
 
 
 def service_pac(
@@ -102,27 +167,85 @@ def service_pac(
     ATTRIBUTES, REQUESTOR and CREDENTIAL_INFO are left out. Whether a PAC belongs into the ticket
     at all is the caller's to decide: not when the TGT's attributes are 0.
     """
-    facts_buffers = facts.service_buffers
-    if facts_buffers is None:
-        facts_buffers = [(PacType.LOGON_INFO, _logon_info(facts)), *_names(facts)]
-        facts.service_buffers = facts_buffers
-    krbtgt_signature = empty_signature(krbtgt_key)
+    service_etype, krbtgt_etype = service_key.enctype, krbtgt_key.enctype
+    frame = facts.service_frame
+    if frame is None or frame.service_etype != service_etype or frame.krbtgt_etype != krbtgt_etype:
+        frame = facts.service_frame = _service_frame(facts, service_etype, krbtgt_etype)
+    body, to_kdc, to_ticket, to_full, end = frame.pieces
+    zeros, kdc_zeros = bytes(CHECKSUM_BYTES[service_etype]), bytes(CHECKSUM_BYTES[krbtgt_etype])
+    ticket = make_signature(krbtgt_key, enc_ticket_part_with_placeholder)
+    unsigned = b"".join((body, zeros, to_kdc, kdc_zeros, to_ticket, ticket, to_full))
+    full = make_signature(krbtgt_key, unsigned + kdc_zeros + end)
+    server = make_signature(service_key, unsigned + full + end)
+    kdc = make_signature(krbtgt_key, server)
+    return b"".join((body, server, to_kdc, kdc, to_ticket, ticket, to_full, full, end))
+
+
+def _tgt_frame(facts: PacFacts, krbtgt_etype: EncType) -> TgtFrame:
+    account, sid = facts.account, facts.account.sid
+    credential = facts.credential_info or b""
+    buffers = [(PacType.LOGON_INFO, _logon_info(facts))]
+    if credential:
+        buffers.append((PacType.CREDENTIAL_INFO, credential))
+    client_info = len(buffers)
+    buffers += _names(facts)
+    buffers += (
+        (PacType.ATTRIBUTES_INFO, encode_attributes_info(facts.pac_attributes)),
+        (PacType.REQUESTOR, b"" if sid is None else sid.to_bytes()),
+        (PacType.SERVER_CHECKSUM, empty_signature(krbtgt_etype)),
+        (PacType.KDC_CHECKSUM, empty_signature(krbtgt_etype)),
+    )
+    pac, places = assemble(buffers)
+    size = CHECKSUM_BYTES[krbtgt_etype]
+    pieces = _cut(
+        bytes(pac),
+        (places[0] + LOGON_TIME_AT, FILETIME_BYTES),
+        (places[1], len(credential)),
+        (places[client_info], FILETIME_BYTES),
+        (places[-2] + TYPE_BYTES, size),
+        (places[-1] + TYPE_BYTES, size),
+    )
+    return TgtFrame(
+        account=account,
+        domain=facts.domain,
+        groups=facts.groups,
+        name=facts.name,
+        extra_sids=facts.extra_sids,
+        pac_attributes=facts.pac_attributes,
+        logon_server=facts.logon_server,
+        krbtgt_etype=krbtgt_etype,
+        credential_bytes=len(credential),
+        pieces=pieces,
+    )
+
+
+def _service_frame(facts: PacFacts, service_etype: EncType, krbtgt_etype: EncType) -> ServiceFrame:
+    krbtgt_signature = empty_signature(krbtgt_etype)
     pac, places = assemble(
         [
-            *facts_buffers,
-            (PacType.SERVER_CHECKSUM, empty_signature(service_key)),
+            (PacType.LOGON_INFO, _logon_info(facts)),
+            *_names(facts),
+            (PacType.SERVER_CHECKSUM, empty_signature(service_etype)),
             (PacType.KDC_CHECKSUM, krbtgt_signature),
             (PacType.TICKET_CHECKSUM, krbtgt_signature),
             (PacType.FULL_CHECKSUM, krbtgt_signature),
         ]
     )
-    server_at, kdc_at, ticket_at, full_at = places[-4:]
-    put_signature(pac, ticket_at, make_signature(krbtgt_key, enc_ticket_part_with_placeholder))
-    put_signature(pac, full_at, make_signature(krbtgt_key, bytes(pac)))
-    server = make_signature(service_key, bytes(pac))
-    put_signature(pac, server_at, server)
-    put_signature(pac, kdc_at, make_signature(krbtgt_key, server))
-    return bytes(pac)
+    sizes = (CHECKSUM_BYTES[service_etype], *(3 * (CHECKSUM_BYTES[krbtgt_etype],)))
+    values = [(at + TYPE_BYTES, size) for at, size in zip(places[-4:], sizes, strict=True)]
+    return ServiceFrame(
+        service_etype=service_etype, krbtgt_etype=krbtgt_etype, pieces=_cut(bytes(pac), *values)
+    )
+
+
+def _cut(octets: bytes, *holes: tuple[int, int]) -> list[bytes]:
+    """Return what lies before, between and after some ranges, each given by start and size."""
+    pieces = []
+    done = 0
+    for start, size in holes:
+        pieces.append(octets[done:start])
+        done = start + size
+    return [*pieces, octets[done:]]
 
 
 def _logon_info(facts: PacFacts) -> bytes:

@@ -83,7 +83,7 @@ def partial_tgt_pac(
     Raises ValueError for an account that has no SID in this domain.
     """
     identifier = b"" if number is None else number.to_bytes(RODC_IDENTIFIER_BYTES, "little")
-    signature = empty_signature(key) + identifier
+    signature = empty_signature(key.enctype) + identifier
     sid = account.sid
     name = account.sam_account_name
     pac, places = assemble(

@@ -17,6 +17,7 @@ from kdc.crypto.etypes import (
     CHECKSUM_BYTES,
     CHECKSUM_TYPES,
     CryptoError,
+    EncType,
     KeyUsage,
     ProtocolKey,
     make_checksum,
@@ -31,9 +32,9 @@ RODC_IDENTIFIER_BYTES = 2  # an optional RODCIdentifier follows the value
 _TYPE = struct.Struct("<I")
 
 
-def empty_signature(key: ProtocolKey) -> bytes:
-    """Return PAC_SIGNATURE_DATA of this key's type with a value of zeros."""
-    return _TYPE.pack(CHECKSUM_TYPES[key.enctype]) + bytes(CHECKSUM_BYTES[key.enctype])
+def empty_signature(enctype: EncType) -> bytes:
+    """Return PAC_SIGNATURE_DATA of a key of this type, with a value of zeros."""
+    return _TYPE.pack(CHECKSUM_TYPES[enctype]) + bytes(CHECKSUM_BYTES[enctype])
 
 
 def make_signature(key: ProtocolKey, data: bytes) -> bytes:

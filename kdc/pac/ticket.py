@@ -33,6 +33,7 @@ _ENC_TICKET_PART = 0x63  # APPLICATION 3
 _AUTHORIZATION_DATA = 0xAA  # [10]
 _FIELD_0 = 0xA0
 _FIELD_1 = 0xA1
+_IF_RELEVANT = der.explicit(0, der.encode_integer(AD_IF_RELEVANT))
 _PAC_TYPE = der.explicit(0, der.encode_integer(AD_WIN2K_PAC))
 
 
@@ -41,6 +42,14 @@ def wrap_if_relevant(pac: bytes) -> AuthorizationDataElement:
     octets = der.tlv(_FIELD_1, der.tlv(der.OCTET_STRING, pac))
     element = der.tlv(der.SEQUENCE, _PAC_TYPE + octets)
     return AuthorizationDataElement(ad_type=AD_IF_RELEVANT, ad_data=der.tlv(der.SEQUENCE, element))
+
+
+def encode_if_relevant(pac: bytes) -> bytes:
+    """Return the DER of `wrap_if_relevant(pac)`."""
+    octets = der.tlv(_FIELD_1, der.tlv(der.OCTET_STRING, pac))
+    element = der.tlv(der.SEQUENCE, der.tlv(der.SEQUENCE, _PAC_TYPE + octets))
+    data = der.tlv(_FIELD_1, der.tlv(der.OCTET_STRING, element))
+    return der.tlv(der.SEQUENCE, _IF_RELEVANT + data)
 
 
 @dataclass(slots=True, kw_only=True)

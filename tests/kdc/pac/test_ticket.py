@@ -10,6 +10,7 @@ from kdc.pac import (
     PLACEHOLDER,
     PacError,
     PacFault,
+    encode_if_relevant,
     parse_pac,
     service_pac,
     split_ticket,
@@ -55,6 +56,12 @@ def test_pac_is_wrapped_in_if_relevant() -> None:
     """RFC 4120 5.2.6.1 and MS-PAC 2.11: 1 { 128 }."""
     pac = AuthorizationDataElement(ad_type=128, ad_data=b"the PAC")
     assert wrap_if_relevant(b"the PAC") == if_relevant(pac)
+
+
+@pytest.mark.parametrize("size", [0, 1, 100, 127, 128, 255, 256, 900, 65_535, 65_536])
+def test_spliced_element_is_the_declared_one(size: int) -> None:
+    """DER of every length of length (X.690 8.1.3)."""
+    assert encode_if_relevant(bytes(size)) == asn1.encode(wrap_if_relevant(bytes(size)))
 
 
 @pytest.mark.parametrize("before", [(), (OTHER,)])
