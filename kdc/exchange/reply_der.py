@@ -11,6 +11,7 @@ from kdc.policy import TicketGrant
 from kdc.wire.constants import PVNO, MessageType
 from kdc.wire.rfc4120 import (
     HOST_ADDRESSES,
+    NOT_TRANSITED,
     EncryptedData,
     EncryptionKey,
     HostAddress,
@@ -54,10 +55,41 @@ def _name(name_type: int, name_string: tuple[str, ...]) -> bytes:
     return asn1.encode(PrincipalName(name_type=name_type, name_string=name_string))
 
 
+@lru_cache(maxsize=2048)
+def _client_fields(realm: str, name_type: int, name_string: tuple[str, ...]) -> tuple[bytes, bytes]:
+    """Return crealm and cname, of EncTicketPart and of the message."""
+    realm_der, name = _realm(realm), _name(name_type, name_string)
+    return tlv(0xA2, realm_der) + tlv(0xA3, name), tlv(0xA3, realm_der) + tlv(0xA4, name)
+
+
+@lru_cache(maxsize=2048)
+def _service_fields(
+    realm: str, name_type: int, name_string: tuple[str, ...]
+) -> tuple[bytes, bytes]:
+    """Return srealm and sname of the client's part; tkt-vno, realm and sname of the Ticket."""
+    realm_der, name = _realm(realm), _name(name_type, name_string)
+    of_client_part = tlv(0xA9, realm_der) + tlv(0xAA, name)
+    return of_client_part, _VERSION + tlv(0xA1, realm_der) + tlv(0xA2, name)
+
+
+_NOT_TRANSITED = tlv(0xA4, asn1.encode(NOT_TRANSITED))
+
+
+def _transited(value: TransitedEncoding) -> bytes:
+    if value.contents or value.tr_type != NOT_TRANSITED.tr_type:
+        return tlv(0xA4, asn1.encode(value))
+    return _NOT_TRANSITED
+
+
 _HIDDEN = tlv(0xA3, _realm(ANONYMOUS_REALM)) + tlv(
     0xA4, _name(ANONYMOUS.name_type, ANONYMOUS.name_string)
 )
 """crealm and cname of a client that hides its name (RFC 6113 5.4.2)."""
+
+
+_AUTHTIME, _STARTTIME, _ENDTIME, _RENEW_TILL = (
+    bytes((tag, 17, GENERALIZED_TIME, 15)) for tag in (0xA5, 0xA6, 0xA7, 0xA8)
+)
 
 
 def _time(tag: int, value: datetime) -> bytes:
@@ -65,8 +97,7 @@ def _time(tag: int, value: datetime) -> bytes:
 
 
 def _integer(tag: int, value: int) -> bytes:
-    content = integer_content(value)
-    return bytes((tag, len(content) + 2, INTEGER, len(content))) + content
+    return tlv(tag, tlv(INTEGER, integer_content(value)))
 
 
 def _encrypted(sealed: EncryptedData) -> bytes:
@@ -91,12 +122,13 @@ class ReplyDer:
     __slots__ = (
         "_addresses",
         "_authtime",
-        "_client",
+        "_client_in_message",
+        "_client_in_ticket",
         "_flags",
         "_key",
         "_kind",
-        "_realm",
-        "_service",
+        "_service_in_client_part",
+        "_service_in_ticket",
         "_times",
     )
 
@@ -117,25 +149,33 @@ class ReplyDer:
         kind: AS_REP or TGS_REP. realm: the client's and the service's. flags: instead of grant's.
         """
         self._kind = kind
-        self._realm = _realm(realm)
-        self._client = _name(cname.name_type, cname.name_string)
-        self._service = _name(sname.name_type, sname.name_string)
+        self._client_in_ticket, self._client_in_message = _client_fields(
+            realm, cname.name_type, cname.name_string
+        )
+        self._service_in_client_part, self._service_in_ticket = _service_fields(
+            realm, sname.name_type, sname.name_string
+        )
         self._flags = _FLAGS_HEAD + flags.to_bytes(4, "big")
         key = _integer(0xA0, session.keytype) + tlv(0xA1, tlv(OCTET_STRING, session.keyvalue))
         self._key = tlv(SEQUENCE, key)
-        self._authtime = generalized_time_content(grant.authtime)
-        times = _time(0xA5, grant.authtime) + _time(0xA6, grant.starttime)
-        times += _time(0xA7, grant.endtime)
+        authtime = self._authtime = generalized_time_content(grant.authtime)
+        # In most initial tickets the two are one.
+        starttime = (
+            authtime
+            if grant.starttime is grant.authtime
+            else generalized_time_content(grant.starttime)
+        )
+        times = [_AUTHTIME, authtime, _STARTTIME, starttime]
+        times += (_ENDTIME, generalized_time_content(grant.endtime))
         if grant.renew_till is not None:
-            times += _time(0xA8, grant.renew_till)
-        self._times = times
+            times += (_RENEW_TILL, generalized_time_content(grant.renew_till))
+        self._times = b"".join(times)
         self._addresses = None if caddr is None else asn1.encode_as(HOST_ADDRESSES, caddr)
 
     def ticket_fields(self, transited: TransitedEncoding) -> bytes:
         """Return the fields of EncTicketPart up to its authorization data."""
         out = tlv(0xA0, self._flags) + tlv(0xA1, self._key)
-        out += tlv(0xA2, self._realm) + tlv(0xA3, self._client)
-        out += tlv(0xA4, asn1.encode(transited)) + self._times
+        out += self._client_in_ticket + _transited(transited) + self._times
         return out if self._addresses is None else out + tlv(0xA9, self._addresses)
 
     def client_part(
@@ -150,8 +190,7 @@ class ReplyDer:
         out = tlv(0xA0, self._key) + tlv(0xA1, tlv(SEQUENCE, last_req)) + _integer(0xA2, nonce)
         if key_expiration is not None:
             out += _time(0xA3, key_expiration)
-        out += tlv(0xA4, self._flags) + self._times + tlv(0xA9, self._realm)
-        out += tlv(0xAA, self._service)
+        out += tlv(0xA4, self._flags) + self._times + self._service_in_client_part
         if self._addresses is not None:
             out += tlv(0xAB, self._addresses)
         if encrypted_pa_data is not None:
@@ -160,8 +199,8 @@ class ReplyDer:
 
     def ticket(self, sealed: EncryptedData) -> bytes:
         """Return the Ticket. sealed: its enc-part."""
-        out = _VERSION + tlv(0xA1, self._realm) + tlv(0xA2, self._service)
-        return tlv(_TICKET, tlv(SEQUENCE, out + tlv(0xA3, _encrypted(sealed))))
+        out = self._service_in_ticket + tlv(0xA3, _encrypted(sealed))
+        return tlv(_TICKET, tlv(SEQUENCE, out))
 
     def message(
         self,
@@ -179,7 +218,7 @@ class ReplyDer:
         out = _HEADS[self._kind]
         if padata:
             out += tlv(0xA2, _method_data(padata))
-        out += _HIDDEN if hide_client else tlv(0xA3, self._realm) + tlv(0xA4, self._client)
+        out += _HIDDEN if hide_client else self._client_in_message
         out += tlv(0xA5, ticket) + tlv(0xA6, _encrypted(client))
         return tlv(0x60 | self._kind, tlv(SEQUENCE, out))
 

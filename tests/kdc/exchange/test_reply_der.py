@@ -26,6 +26,7 @@ from kdc.wire.rfc4120 import (
     PrincipalName,
     TgsRep,
     Ticket,
+    TransitedEncoding,
 )
 from kdc.wire.rfc4556 import (
     AlgorithmIdentifier,
@@ -59,6 +60,16 @@ class Drawn:
             starttime=start + timedelta(hours=1),
             endtime=start + timedelta(hours=9),
             renew_till=draw.choice((None, start + timedelta(days=7))),
+        )
+        if draw.choice((False, True)):
+            self.grant = replace(self.grant, starttime=start)
+        self.transited = draw.choice(
+            (
+                NOT_TRANSITED,
+                replace(NOT_TRANSITED),
+                TransitedEncoding(tr_type=0, contents=b""),
+                TransitedEncoding(tr_type=1, contents=b"OTHER.TEST"),
+            )
         )
         address = HostAddress(addr_type=draw.choice((2, 20, 24, -3)), address=self.octets(4, 16))
         self.caddr = draw.choice((None, (), (address,), (address,) * 9))
@@ -111,7 +122,7 @@ def test_ticket_part(seed: int) -> None:
         key=drawn.session,
         crealm=drawn.realm,
         cname=drawn.cname,
-        transited=NOT_TRANSITED,
+        transited=drawn.transited,
         authtime=drawn.grant.authtime,
         starttime=drawn.grant.starttime,
         endtime=drawn.grant.endtime,
@@ -119,7 +130,7 @@ def test_ticket_part(seed: int) -> None:
         caddr=drawn.caddr,
         authorization_data=data or None,
     )
-    fields = drawn.der(MessageType.TGS_REP).ticket_fields(NOT_TRANSITED)
+    fields = drawn.der(MessageType.TGS_REP).ticket_fields(drawn.transited)
     spliced = enc_ticket_part(fields, b"".join(map(asn1.encode, data)))
     assert spliced == asn1.encode(declared)
 
