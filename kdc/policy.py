@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
 from directory.model import PROTECTED_USERS_RID, Account, Sid
-from kdc.crypto.etypes import EncType
+from kdc.crypto.etypes import ENC_TYPES, EncType
 from kdc.errors import KdcError
 from kdc.wire.constants import ErrorCode, KdcOption, TicketFlag
 from kdc.wire.ms_kile import NtStatus, extended_error
@@ -184,7 +184,7 @@ def choose_etype(asked: tuple[int, ...], supported: tuple[int, ...]) -> EncType:
     """Choose the client's first encryption type that this realm supports: else ETYPE_NOSUPP."""
     for etype in asked:
         if etype in supported:
-            return EncType(etype)
+            return ENC_TYPES[etype]
     raise KdcError(
         ErrorCode.KDC_ERR_ETYPE_NOSUPP, "no encryption type of the request is supported here"
     )

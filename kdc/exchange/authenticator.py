@@ -8,7 +8,7 @@ in `fast`.
 import ipaddress
 from datetime import datetime, timedelta
 
-from kdc.crypto.etypes import CryptoError, EncType, KeyUsage, ProtocolKey, decrypt
+from kdc.crypto.etypes import ENC_TYPES, CryptoError, KeyUsage, ProtocolKey, decrypt
 from kdc.errors import KdcError
 from kdc.exchange.open_tgt import OpenTgt
 from kdc.exchange.principals import is_our_realm
@@ -96,8 +96,8 @@ def subkey_of(authenticator: Authenticator) -> ProtocolKey | None:
     if subkey is None:
         return None
     try:
-        return ProtocolKey(EncType(subkey.keytype), subkey.keyvalue)
-    except (ValueError, CryptoError):
+        return ProtocolKey(ENC_TYPES[subkey.keytype], subkey.keyvalue)
+    except (KeyError, CryptoError):
         raise KdcError(
             ErrorCode.KDC_ERR_ETYPE_NOSUPP, "the authenticator's subkey is of a type we do not use"
         ) from None

@@ -5,7 +5,15 @@ import hashlib
 from datetime import datetime, timedelta
 
 from directory.model import NOBODY, Account, AccountKind, PrincipalKey
-from kdc.crypto.etypes import KEY_BYTES, CryptoError, EncType, KeyUsage, ProtocolKey, decrypt
+from kdc.crypto.etypes import (
+    ENC_TYPES,
+    KEY_BYTES,
+    CryptoError,
+    EncType,
+    KeyUsage,
+    ProtocolKey,
+    decrypt,
+)
 from kdc.errors import KdcError, refusal_from_pki
 from kdc.exchange.realm import Realm
 from kdc.policy import check_account_state
@@ -91,7 +99,7 @@ def verify_enc_timestamp(
             _spend_as_for_a_wrong_password(sealed, realm, now, packet)
             raise KdcError(ErrorCode.KDC_ERR_PREAUTH_FAILED, refusal.why) from None
         raise
-    key = ProtocolKey(EncType(candidate.etype), candidate.key)
+    key = ProtocolKey(ENC_TYPES[candidate.etype], candidate.key)
     try:
         plain = decrypt(key, _USAGE, sealed.cipher)
     except CryptoError:

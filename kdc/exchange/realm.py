@@ -77,15 +77,17 @@ class LongTermKeys:
     """
 
     def __init__(self) -> None:
-        self._ready: dict[PrincipalKey, ProtocolKey] = {}
+        self._ready: dict[tuple[int, bytes], ProtocolKey] = {}
 
     def ready(self, key: PrincipalKey) -> ProtocolKey:
         """Return the protocol key of an account's key."""
-        found = self._ready.get(key)
+        # Not the PrincipalKey itself: a dataclass computes its hash in the interpreter.
+        wanted = (key.etype, key.key)
+        found = self._ready.get(wanted)
         if found is None:
             if len(self._ready) >= MAX_KEPT_KEYS:
                 self._ready.clear()
-            found = self._ready[key] = ProtocolKey(EncType(key.etype), key.key)
+            found = self._ready[wanted] = ProtocolKey(EncType(key.etype), key.key)
         return found
 
 
