@@ -112,7 +112,8 @@ class BaseKey:
 
     def encryption(self, usage: int) -> Encryption:
         """Return the encryption function of a usage."""
-        return Encryption(*self.encryption_keys(usage))
+        ke, ki = self.encryption_keys(usage)
+        return Encryption(ke, ki)
 
     def checksum_key(self, usage: int) -> bytes:
         """Return Kc of a usage."""

@@ -7,7 +7,7 @@ from kdc.crypto.etypes import ProtocolKey
 from kdc.pac import Carried, PacFacts
 from kdc.wire.rfc4120 import AuthorizationDataElement, EncTicketPart
 
-MAX_OPEN_TGTS = 1024  # about 6 KiB each
+MAX_OPEN_TGTS = 1024  # about 7 KiB each
 
 
 @dataclass(slots=True, kw_only=True)

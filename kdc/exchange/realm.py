@@ -67,7 +67,7 @@ class DhKeys:
         return DhKey(pair=generate(group), expires=now + FRESH_KEY_EXPIRATION, signed={})
 
 
-MAX_KEPT_KEYS = 256  # krbtgt and busy services; one costs about 2 KiB
+MAX_KEPT_KEYS = 256  # krbtgt and busy services; one costs about 3 KiB
 
 
 class LongTermKeys:
