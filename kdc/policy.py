@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
 
 from directory.model import PROTECTED_USERS_RID, Account, Sid
 from kdc.crypto.etypes import ENC_TYPES, EncType
@@ -122,7 +121,8 @@ PROTECTED_LIFE = timedelta(hours=4)
 
 def is_protected(groups: tuple[Sid, ...], domain: Sid) -> bool:
     """Tell whether an account is in Protected Users; see `may_be_delegated`."""
-    return _protected_users(domain) in groups
+    # The number first: it tells all others apart without comparing whole SIDs.
+    return any(group.rid == PROTECTED_USERS_RID and group.is_in(domain) for group in groups)
 
 
 def limit_protected(grant: TicketGrant) -> TicketGrant:
@@ -132,11 +132,6 @@ def limit_protected(grant: TicketGrant) -> TicketGrant:
     Source: MS-KILE 3.3.5.1 (Protected Users).
     """
     return end_with_proof(grant, grant.authtime + PROTECTED_LIFE)
-
-
-@lru_cache(maxsize=8)
-def _protected_users(domain: Sid) -> Sid:
-    return domain.with_rid(PROTECTED_USERS_RID)
 
 
 def check_password_state(account: Account, now: datetime) -> None:
