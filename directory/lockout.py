@@ -1,7 +1,8 @@
 """Wrong passwords, counted for the whole node in a database file of their own.
 
-The state of a lock is read at each logon with an uncached query (about 5 us): fresh for every
-worker, without dropping anyone's decoded accounts (see `store_schema.py`).
+Whether an account is locked is asked at each logon, of the database as it is then: fresh for every
+worker, without dropping anyone's decoded accounts (see `store_schema.py`). What was read stays
+known until the next commit to this database (`store_commits.py`).
 
 A client that hears nothing sends the same packet again, perhaps by TCP, perhaps to another worker.
 So the packets counted last are kept with the counter, in the transaction that counts: a wrong
@@ -16,6 +17,7 @@ from pathlib import Path
 
 from directory.backend import DirectoryError
 from directory.model import NOBODY, LockoutPolicy
+from directory.store_commits import CommitWatch
 from directory.store_schema import connect, from_micros, to_micros, unavailable
 
 FOREVER = datetime(9999, 12, 31, tzinfo=UTC)  # locked until an administrator unlocks
@@ -31,6 +33,7 @@ CREATE TABLE IF NOT EXISTS lockout (
 """
 _PACKETS_COLUMN = "ALTER TABLE lockout ADD COLUMN packets BLOB NOT NULL DEFAULT x''"
 
+MAX_KNOWN = 4096  # accounts whose lock, or lack of any row, is known; a full memory starts anew
 _PACKET_BYTES = 12  # of the packet's digest: two packets of one account never share them by chance
 _MAX_PACKETS = 16  # with a larger threshold, a packet resent after 16 others counts again
 
@@ -38,24 +41,34 @@ _MAX_PACKETS = 16  # with a larger threshold, a packet resent after 16 others co
 class LockoutBook:
     """The counters of wrong passwords; one connection, opened at the first use."""
 
-    __slots__ = ("_connection", "_unfailed", "path")
+    __slots__ = ("_commits", "_connection", "_known", "_mark", "_unfailed", "path")
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._connection: sqlite3.Connection | None = None
+        self._commits = CommitWatch()
+        self._mark = b""
+        """Of the database when all that is in `_known` was read."""
+        self._known: dict[int, tuple[int | None] | None] = {}
+        """Account -> its row of `locked_until`, None when it has none."""
         self._unfailed: int | None = None
         """The account of the last `locked_until`, when nothing was on record for it."""
 
     def close(self) -> None:
         """Close the connection; the next use opens it again."""
         if self._connection is not None:
+            self._commits.detach()
             self._connection.close()
             self._connection = None
 
     def _open(self) -> sqlite3.Connection:
         if self._connection is None:
-            with contextlib.suppress(OSError):  # then the connection below says what is wrong
-                os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            # Only a file that is new: closing one that another connection of this process has
+            # open would take that one's locks away (`store_commits.py`, rule 4). Whatever else is
+            # wrong, the connection below says.
+            with contextlib.suppress(OSError):
+                flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+                os.close(os.open(self.path, flags, 0o600))
             connection = connect(self.path, write=True)
             try:
                 connection.execute(f"PRAGMA busy_timeout = {_WAIT_MS}")
@@ -65,6 +78,7 @@ class LockoutBook:
                 connection.execute("PRAGMA synchronous = NORMAL")
                 connection.execute(_SCHEMA)
                 _add_packets(connection)
+                self._commits.attach(connection)
             except sqlite3.Error as error:
                 connection.close()
                 raise unavailable(error) from error
@@ -85,16 +99,28 @@ class LockoutBook:
 
     def locked_until(self, account_id: int) -> datetime | None:
         """Return until when an account was locked last; None when it never was."""
+        row = self._lock_row(account_id)
+        self._unfailed = account_id if row is None else None
+        return from_micros(row[0]) if row is not None else None
+
+    def _lock_row(self, account_id: int) -> tuple[int | None] | None:
+        mark = self._commits.mark()
+        if not mark or mark != self._mark or len(self._known) >= MAX_KNOWN:
+            self._known.clear()
+            self._mark = mark
+        elif account_id in self._known:
+            return self._known[account_id]
         try:
-            row = (
+            row: tuple[int | None] | None = (
                 self._open()
                 .execute("SELECT locked_until FROM lockout WHERE account_id = ?", (account_id,))
                 .fetchone()
             )
         except sqlite3.Error as error:
             raise self._failed(error) from error
-        self._unfailed = account_id if row is None else None
-        return from_micros(row[0]) if row is not None else None
+        if mark:
+            self._known[account_id] = row
+        return row
 
     def failures(self, account_id: int) -> int:
         """Return how many wrong passwords in a row are on record."""

@@ -55,8 +55,8 @@ def judge_key_trust(
                 attested=credential.attested,
                 warnings=credential.warnings,
             )
-    # The index and the account are read in one transaction's view, so this is not reached unless
-    # the store is damaged; it must not become a ticket.
+    # Reached when the key was registered or removed between two reads of this request, or the
+    # store is damaged; it must not become a ticket.
     raise KdcError(
         ErrorCode.KDC_ERR_CLIENT_NOT_TRUSTED,
         "the key index and the account's key credentials disagree",
