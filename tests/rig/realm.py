@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.rig import peers
+from tests.rig import commands, peers
 from tests.rig.clients import ClientRealm, Transport
 
 REALM = "LAB.TEST"
@@ -76,20 +76,28 @@ class LiveRealm:
 
     def kdc(self, *arguments: str, stdin: str = "", ok: Sequence[int] = (0,)) -> str:
         """Run one `kdc` command on this realm and return what it printed."""
-        done = subprocess.run(
+        done = self._run(arguments, stdin)
+        assert done.returncode in ok, (
+            f"kdc {' '.join(arguments)}: exit {done.returncode}\n{done.stdout}{done.stderr}"
+        )
+        return done.stdout
+
+    def _run(self, arguments: Sequence[str], stdin: str) -> "subprocess.CompletedProcess[str]":
+        environment = self._environment()
+        if not self.prefix:
+            return commands.run(
+                "kdc", arguments, environment=environment, stdin=stdin, timeout_s=_COMMAND_S
+            )
+        return subprocess.run(
             [*self.prefix, *_KDC, *arguments],
             cwd=peers.ROOT,
-            env=self._environment(),
+            env=environment,
             input=stdin,
             capture_output=True,
             text=True,
             timeout=_COMMAND_S,
             check=False,
         )
-        assert done.returncode in ok, (
-            f"kdc {' '.join(arguments)}: exit {done.returncode}\n{done.stdout}{done.stderr}"
-        )
-        return done.stdout
 
     def _environment(self) -> dict[str, str]:
         return peers.clean_environment({"KDC_STATE": str(self.state), "NO_COLOR": "1"})

@@ -30,7 +30,7 @@ from tenant.server.dispatch import Dispatcher
 from tenant.services import Services, SigningKey
 from tenant.state.database import Database
 from tenant.state_folder import TenantFolder
-from tests.rig import peers
+from tests.rig import commands, peers
 from tests.rig.realm import free_port
 
 NOW = datetime(2026, 6, 1, 12, 0, 0, tzinfo=UTC)
@@ -126,15 +126,8 @@ class LiveTenant:
 
     def tenant(self, *arguments: str, stdin: str = "", ok: Sequence[int] = (0,)) -> str:
         """Run one `tenant` command on this tenant and return what it printed."""
-        done = subprocess.run(
-            [*_TENANT, *arguments],
-            cwd=peers.ROOT,
-            env=self.environment(),
-            input=stdin,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
+        done = commands.run(
+            "tenant", arguments, environment=self.environment(), stdin=stdin, timeout_s=60
         )
         assert done.returncode in ok, (
             f"tenant {' '.join(arguments)}: exit {done.returncode}\n{done.stdout}{done.stderr}"
