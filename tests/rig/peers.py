@@ -14,6 +14,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 PEERS = ROOT / ".peers"
 _SYSTEM_PATHS = ("/usr/sbin", "/sbin")
+_KEPT = ("PATH", "HOME", "TMPDIR", "PYTHONSAFEPATH", "PYTHONPATH")
+"""The last two keep the source away from the servers of the compiled form's tests."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,5 +102,5 @@ def need_port(address: str, port: int) -> None:
 
 def clean_environment(extra: Mapping[str, str]) -> dict[str, str]:
     """An environment in which nothing of the user's own Kerberos settings counts."""
-    kept = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR") if name in os.environ}
+    kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
     return kept | {"LC_ALL": "C.UTF-8", "TZ": "UTC", "PYTHONDONTWRITEBYTECODE": "1"} | dict(extra)
