@@ -132,7 +132,8 @@ class FileRetransmitMemory:
         ring_bytes = self._geometry.ring_bytes
         lockf(self._file.fd, LOCK_EX, 1, _WRITE_LOCK)
         try:
-            position = self._file.words[_HEAD]
+            # A new ring begins in its second round: position 0 is an empty place of the index.
+            position = self._file.words[_HEAD] or ring_bytes
             left = ring_bytes - position % ring_bytes
             if left < size:
                 position += left  # The rest of the ring stays unused.

@@ -63,6 +63,15 @@ def test_second_reply_to_a_packet_replaces_the_first(tmp_path: Path) -> None:
     assert retransmit.lookup(digest(1), NOW) == b"second"
 
 
+def test_first_reply_of_a_new_memory_keeps_its_place_in_the_index(tmp_path: Path) -> None:
+    """A bucket holds eight, the very first among them."""
+    retransmit = memory(tmp_path, RetransmitGeometry(ring_bytes=64 * 1024, buckets=1))
+    for number in range(8):
+        retransmit.store(digest(number), b"%d" % number, NOW)
+    found = [retransmit.lookup(digest(number), NOW) for number in range(8)]
+    assert found == [b"%d" % number for number in range(8)]
+
+
 def test_ring_keeps_the_newest_replies(tmp_path: Path) -> None:
     """The memory is bounded: new replies push out the oldest, and none comes back wrong."""
     retransmit = memory(tmp_path)
