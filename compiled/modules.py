@@ -28,6 +28,7 @@ COMPILED = (
     "kdc/server/replica_handler.py",
     "kdc/server/reply_budget.py",
     "kdc/server/retransmit.py",
+    "kdc/server/row.py",
     "kdc/server/sockets.py",
     "kdc/server/sources.py",
     "directory/alt_security.py",

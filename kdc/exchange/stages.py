@@ -1,7 +1,7 @@
 """What the exchanges tell about the time they take: which stage of a request begins now.
 
 The core reads no clock. It names the stages as it enters them, and who times them is given from
-outside (`kdc.server.counters.StageClock`).
+outside (`kdc.server.row.StageClock`).
 """
 
 from typing import Protocol
@@ -11,7 +11,7 @@ class Stages(Protocol):
     """Who is told about the stages of a request."""
 
     def enter(self, stage: str) -> None:
-        """End the stage that runs and start another, one of `kdc.server.counters.STAGES`."""
+        """End the stage that runs and start another, one of `kdc.server.row.STAGES`."""
         ...
 
 

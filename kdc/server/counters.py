@@ -6,14 +6,7 @@ Rules.
    a busy worker.
 2. What is counted by is a fixed set: exchange, transport, address family, error code, stage. A row
    has a cell for each combination, whatever clients send.
-3. Counting costs little beside the cheapest request: measured, 0.5 us for a request and 0.4 us for
-   each stage of it. Stages are timed in one request of eight, which leaves both below 2 us a
-   request (tests/bench/counting.py).
-
-Theory of operation. A row is a run of 64-bit cells: the single counters, then answers over HTTP,
-then requests by exchange, transport and family, then answers by exchange and code, then the
-histograms. A histogram is the sum in nanoseconds and a cell for each power of two of microseconds:
-the bucket of a duration is the number of bits of its microseconds, which costs less than a search.
+3. What every request moves is counted by `kdc.server.row`, which also lays the cells out.
 """
 
 import mmap
@@ -21,64 +14,25 @@ import time
 from collections.abc import Iterator
 from typing import Final, overload
 
-_CELL_BYTES: Final = 8
-_SINGLE_CELLS: Final = 64
-"""Room for single counters; more than there are."""
-
-EXCHANGES: Final = ("AS", "TGS", "kpasswd", "other")
-"""Values of the label `exchange`; what was not understood that far is `other`."""
-
-TRANSPORTS: Final = ("udp", "tcp", "kkdcp")
-FAMILIES: Final = ("ipv4", "ipv6")
-
-CODES: Final = 128
-"""Error codes counted apart; Kerberos has none over 96. The last cell takes any other."""
-
-STAGES: Final = (
-    "decode",
-    "memory",
-    "directory",
-    "open",
-    "preauth",
-    "trust",
-    "key_agreement",
-    "policy",
-    "pac",
-    "seal",
-    "refuse",
-    "audit",
+from kdc.server.row import (
+    CODES,
+    DURATIONS_AT,
+    EXCHANGES,
+    FAMILIES,
+    HISTOGRAM_CELLS,
+    HTTP_AT,
+    HTTP_STATUSES,
+    LISTENERS,
+    REPLIES,
+    REQUESTS,
+    REQUESTS_AT,
+    RESPONSES_AT,
+    ROW_CELLS,
+    STAGE_CELLS,
+    TRANSPORTS,
 )
-"""Values of the label `stage`, in the order of a request."""
 
-BUCKETS: Final = 24
-"""Finite buckets of a histogram: 1 us, 2 us, 4 us ... 8.4 s."""
-
-TIMED_ONE_OF: Final = 8
-"""Stages are timed in one request of so many: shares and quantiles stay right, counts are fewer."""
-
-HISTOGRAM_CELLS: Final = 1 + BUCKETS + 1
-"""The sum, the finite buckets, and the one without an end."""
-
-LISTENERS: Final = ("http", "kkdcp")
-"""Values of the label `listener` of what comes over HTTP."""
-
-HTTP_STATUSES: Final = (200, 400, 404, 405, 411, 413, 415, 429, 500, 503)
-"""Every status that the HTTP process answers with."""
-
-_HTTP_AT: Final = _SINGLE_CELLS
-_REQUESTS_AT: Final = _HTTP_AT + len(LISTENERS) * len(HTTP_STATUSES)
-_RESPONSES_AT: Final = _REQUESTS_AT + len(EXCHANGES) * len(TRANSPORTS) * len(FAMILIES)
-_DURATIONS_AT: Final = _RESPONSES_AT + len(EXCHANGES) * CODES
-_STAGES_AT: Final = _DURATIONS_AT + len(EXCHANGES) * HISTOGRAM_CELLS
-ROW_CELLS: Final = _STAGES_AT + len(STAGES) * HISTOGRAM_CELLS
-
-_EXCHANGE_INDEX: Final = {name: index for index, name in enumerate(EXCHANGES)}
-_OTHER: Final = len(EXCHANGES) - 1
-_TRANSPORT_INDEX: Final = {name: index * len(FAMILIES) for index, name in enumerate(TRANSPORTS)}
-STAGE_CELLS: Final = {
-    name: _STAGES_AT + index * HISTOGRAM_CELLS for index, name in enumerate(STAGES)
-}
-"""Stage -> the first cell of its histogram."""
+_CELL_BYTES: Final = 8
 
 
 class _Counter:
@@ -116,8 +70,8 @@ class Counters:
 
     __slots__ = ("cells",)
 
-    requests = _Counter(0, "messages handled or refused")
-    replies = _Counter(1, "replies given out, refusals included")
+    requests = _Counter(REQUESTS, "messages handled or refused")
+    replies = _Counter(REPLIES, "replies given out, refusals included")
     internal_errors = _Counter(2, "requests that ended in a bug; 0 in a correct server")
     refused_by_audit = _Counter(3, "replies withheld because their record could not be written")
     dropped_by_port = _Counter(4, "datagrams from a source port that only servers use")
@@ -161,22 +115,9 @@ class Counters:
         # The monotonic clock is the same in every process of the machine.
         self.heartbeat = time.monotonic_ns()
 
-    def count_request(
-        self, exchange: str, code: int, transport: str, address: str, elapsed_ns: int
-    ) -> None:
-        """Count one answered or dropped message."""
-        cells = self.cells
-        index = _EXCHANGE_INDEX.get(exchange, _OTHER)
-        cells[_REQUESTS_AT + index * 6 + _TRANSPORT_INDEX[transport] + (":" in address)] += 1
-        cells[_RESPONSES_AT + index * CODES + (code if 0 <= code < CODES else CODES - 1)] += 1
-        at = _DURATIONS_AT + index * HISTOGRAM_CELLS
-        cells[at] += elapsed_ns
-        bits = (elapsed_ns // 1000).bit_length()
-        cells[at + 1 + (bits if bits < BUCKETS else BUCKETS)] += 1
-
     def count_http(self, listener: str, status: int) -> None:
         """Count one answer over HTTP."""
-        at = _HTTP_AT + LISTENERS.index(listener) * len(HTTP_STATUSES)
+        at = HTTP_AT + LISTENERS.index(listener) * len(HTTP_STATUSES)
         self.cells[at + HTTP_STATUSES.index(status)] += 1
 
     def values(self) -> dict[str, int]:
@@ -192,45 +133,6 @@ _COUNTERS: Final = tuple(
 )
 
 
-class StageClock:
-    """Times the stages of one request after the other: `kdc.exchange.stages.Stages`."""
-
-    __slots__ = ("_at", "_cells", "_now", "_request", "_since")
-
-    def __init__(self, counters: Counters) -> None:
-        self._cells = counters.cells
-        self._now = time.perf_counter_ns
-        self._request = 0
-        self._at = 0
-        """The first cell of the running stage; 0: this request is not timed."""
-        self._since = 0
-
-    def begin(self) -> None:
-        """Begin a request, in the stage `decode`."""
-        self._request += 1
-        if self._request % TIMED_ONE_OF == 0:
-            self._at = STAGE_CELLS["decode"]
-            self._since = self._now()
-
-    def enter(self, stage: str) -> None:
-        """End the stage that runs and start another."""
-        if not self._at:
-            return
-        now = self._now()
-        elapsed_ns = now - self._since
-        self._since = now
-        cells, at = self._cells, self._at
-        self._at = STAGE_CELLS[stage]
-        cells[at] += elapsed_ns
-        bits = (elapsed_ns // 1000).bit_length()
-        cells[at + 1 + (bits if bits < BUCKETS else BUCKETS)] += 1
-
-    def end(self) -> None:
-        """End the last stage of a request."""
-        self.enter("decode")
-        self._at = 0
-
-
 class Totals:
     """The rows of all processes added up, at one moment."""
 
@@ -244,7 +146,7 @@ class Totals:
 
     def http(self) -> Iterator[tuple[tuple[str, int], int]]:
         """Yield (listener, status) and how many answers over HTTP had it."""
-        at = _HTTP_AT
+        at = HTTP_AT
         for listener in LISTENERS:
             for status in HTTP_STATUSES:
                 yield (listener, status), self._cells[at]
@@ -252,7 +154,7 @@ class Totals:
 
     def requests(self) -> Iterator[tuple[tuple[str, str, str], int]]:
         """Yield (exchange, transport, family) and how many requests came so."""
-        at = _REQUESTS_AT
+        at = REQUESTS_AT
         for exchange in EXCHANGES:
             for transport in TRANSPORTS:
                 for family in FAMILIES:
@@ -261,7 +163,7 @@ class Totals:
 
     def responses(self) -> Iterator[tuple[tuple[str, int], int]]:
         """Yield (exchange, code) and how many answers had it, those never given left out."""
-        at = _RESPONSES_AT
+        at = RESPONSES_AT
         for exchange in EXCHANGES:
             for code in range(CODES):
                 if self._cells[at]:
@@ -271,7 +173,7 @@ class Totals:
     def durations(self) -> Iterator[tuple[str, list[int], float]]:
         """Yield exchange, the counts of its buckets, and the sum in seconds."""
         for index, exchange in enumerate(EXCHANGES):
-            yield exchange, *self._histogram(_DURATIONS_AT + index * HISTOGRAM_CELLS)
+            yield exchange, *self._histogram(DURATIONS_AT + index * HISTOGRAM_CELLS)
 
     def stages(self) -> Iterator[tuple[str, list[int], float]]:
         """Yield stage, the counts of its buckets, and the sum in seconds."""

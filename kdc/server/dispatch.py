@@ -12,8 +12,9 @@ from directory.ldap.questions import Told
 from kdc.outcome import Outcome, Peer
 from kdc.server.alarm import Alarm
 from kdc.server.audit import AuditLog
-from kdc.server.counters import Counters, StageClock
+from kdc.server.counters import Counters
 from kdc.server.misses import DeferringHandler, MissClient, Waiting
+from kdc.server.row import REPLIES, REQUESTS, StageClock, count_request
 from kdc.server.service import RequestHandler
 from kdc.wire.constants import PVNO, ErrorCode, MessageType, NameType
 from kdc.wire.rfc3244 import REPLY_VERSION, encode_frame
@@ -40,6 +41,7 @@ class Dispatcher:
         "_alarm",
         "_asker",
         "_audit",
+        "_cells",
         "_clock",
         "_deferring",
         "_handler",
@@ -64,7 +66,8 @@ class Dispatcher:
         self._clock = clock
         self._alarm = Alarm(log, "bug: %s escaped the handler; the request was dropped\n%s")
         self.counters = counters or Counters()
-        self._stages = StageClock(self.counters)
+        self._cells = self.counters.cells
+        self._stages = StageClock(self._cells)
         handler.time_stages(self._stages)
         self._asker = asker
         self._deferring = handler if isinstance(handler, DeferringHandler) and asker else None
@@ -77,7 +80,7 @@ class Dispatcher:
         # The one reading of the wall clock; everything below takes `now` from here.
         now = self._clock()
         started = time.perf_counter_ns()
-        self.counters.requests += 1
+        self._cells[REQUESTS] += 1
         self._stages.begin()
         outcome: Outcome | Waiting
         try:
@@ -133,7 +136,7 @@ class Dispatcher:
         """
         now = self._clock()
         started = time.perf_counter_ns()
-        self.counters.requests += 1
+        self._cells[REQUESTS] += 1
         return self._audited(self._refusal(code, why, now, peer), peer, now, started)
 
     def response_too_big(self) -> bytes:
@@ -156,11 +159,10 @@ class Dispatcher:
                 outcome = self._refusal(
                     ErrorCode.KDC_ERR_SVC_UNAVAILABLE, "audit log unavailable", now, peer
                 )
-        self.counters.count_request(
-            exchange, outcome.code, peer.transport, peer.address, elapsed_ns
-        )
+        code, transport, address = outcome.code, peer.transport, peer.address
+        count_request(self._cells, exchange, code, transport, address, elapsed_ns)
         if outcome.reply is not None:
-            self.counters.replies += 1
+            self._cells[REPLIES] += 1
         elif not outcome.code:
             self.counters.discarded += 1
         return outcome.reply

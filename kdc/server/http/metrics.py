@@ -28,10 +28,11 @@ from directory.ldap.questions import STATUS_NAME
 from directory.ldap.status import FollowerState, StatusFile
 from directory.store_status import count_accounts
 from kdc.config import KdcConfig
-from kdc.server.counters import BUCKETS, CODES, TIMED_ONE_OF, Totals
+from kdc.server.counters import Totals
 from kdc.server.http.tls import crl_next_update, validity
 from kdc.server.replay import replay_usage
 from kdc.server.revocation.status import KINDS, RESULTS, FetchStatus, read_status
+from kdc.server.row import BUCKETS, CODES, TIMED_ONE_OF
 from kdc.server.shared import SharedTables
 from kdc.state_folder import StateFolder
 from kdc.wire.constants import ErrorCode

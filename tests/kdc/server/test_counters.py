@@ -2,7 +2,8 @@
 
 import pytest
 
-from kdc.server.counters import CODES, TIMED_ONE_OF, Counters, CounterTable, StageClock
+from kdc.server.counters import Counters, CounterTable
+from kdc.server.row import CODES, TIMED_ONE_OF, StageClock, count_request
 
 
 def test_totals_are_summed_over_workers_and_their_predecessors() -> None:
@@ -38,9 +39,9 @@ def test_request_is_counted_by_exchange_transport_family_and_code() -> None:
     """Labels are a fixed set: what is unknown is `other`, whatever a client sends."""
     table = CounterTable(1)
     row = table.for_worker(0)
-    row.count_request("AS", 24, "tcp", "2001:db8::1", 1_500_000)
-    row.count_request("", 0, "udp", "192.0.2.1", 900)
-    row.count_request("AS", 4711, "kkdcp", "192.0.2.1", 10**13)
+    count_request(row.cells, "AS", 24, "tcp", "2001:db8::1", 1_500_000)
+    count_request(row.cells, "", 0, "udp", "192.0.2.1", 900)
+    count_request(row.cells, "AS", 4711, "kkdcp", "192.0.2.1", 10**13)
     total = table.sum()
     assert [item for item in total.requests() if item[1]] == [
         (("AS", "tcp", "ipv6"), 1),
@@ -58,7 +59,7 @@ def test_duration_falls_into_the_bucket_of_its_power_of_two() -> None:
     """Bucket n holds less than 2**n microseconds; the last has no end."""
     table = CounterTable(1)
     for microseconds in (0, 1, 3, 1024, 10**8):
-        table.for_worker(0).count_request("TGS", 0, "udp", "192.0.2.1", microseconds * 1000)
+        count_request(table.for_worker(0).cells, "TGS", 0, "udp", "192.0.2.1", microseconds * 1000)
     found = {name: (counts, seconds) for name, counts, seconds in table.sum().durations()}
     counts, seconds = found["TGS"]
     assert {n: count for n, count in enumerate(counts) if count} == {0: 1, 1: 1, 2: 1, 11: 1, 24: 1}
@@ -68,7 +69,7 @@ def test_duration_falls_into_the_bucket_of_its_power_of_two() -> None:
 def test_stage_clock_times_one_request_of_eight() -> None:
     """Each stage ends where the next begins; requests in between cost next to nothing."""
     table = CounterTable(1)
-    clock = StageClock(table.for_worker(0))
+    clock = StageClock(table.for_worker(0).cells)
     for _ in range(2 * TIMED_ONE_OF):
         clock.begin()
         clock.enter("preauth")

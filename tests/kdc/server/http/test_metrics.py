@@ -13,6 +13,7 @@ from kdc.server.counters import Counters
 from kdc.server.http.metrics import DROPS, METRICS, KdcCollector, code_name
 from kdc.server.replay import FileReplayMemory, replay_usage
 from kdc.server.revocation.status import Source, encode_status
+from kdc.server.row import count_request
 from kdc.server.shared import SharedTables
 from kdc.state_folder import StateFolder
 from kdc.wire.constants import ErrorCode
@@ -51,7 +52,7 @@ def test_values_are_those_counted(tmp_path: Path) -> None:
     shared = SharedTables(2)
     for index in range(2):
         row = shared.counters.for_worker(index)
-        row.count_request("TGS", 7, "kkdcp", "192.0.2.1", 3_000_000)
+        count_request(row.cells, "TGS", 7, "kkdcp", "192.0.2.1", 3_000_000)
         row.internal_errors += 1
     shared.counters.for_http().count_http("kkdcp", 415)
     found = scraped(tmp_path, shared)
