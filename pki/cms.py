@@ -36,11 +36,12 @@ from pki.errors import CmsFault, Fault, PkiError
 from pki.keys import KeyKind, PublicKey
 from pki.signatures import (
     DIGEST_BY_OID,
+    DIGEST_BYTES,
     DIGEST_OIDS,
-    HASHES,
     NULL_PARAMETERS,
     RSA_WITH_OIDS,
     Digest,
+    digest_of,
     read_scheme,
     verify_octets,
 )
@@ -189,6 +190,8 @@ class VerifiedSigner:
     content_type: str
     content: bytes
     digest: Digest
+    content_digest: bytes
+    """Of `content`, by `digest`."""
     identifier: SignerIdentifier
     other_certificates: tuple[bytes, ...]
     """The rest of the message's certificates, unread and unproven: material for a chain."""
@@ -225,7 +228,7 @@ def _check_attributes(
     if message_digest is None:
         raise PkiError(CmsFault.BAD_SIGNED_ATTRIBUTES, "no messageDigest")
     value = asn1.decode_as(asn1.OCTET_STRING, message_digest)
-    if len(value) != HASHES[digest].digest_size:
+    if len(value) != DIGEST_BYTES[digest]:
         raise PkiError(CmsFault.DIGEST_MISMATCH, "length of messageDigest")
     return value
 
@@ -312,7 +315,7 @@ def verify_signature(
     if key.kind is not scheme.kind and not (named_rsa and key.kind is KeyKind.EC):
         raise PkiError(CmsFault.SIGNATURE_ALGORITHM_NOT_ACCEPTED, "not for this kind of key")
     warnings = check_key(key)
-    computed = hashlib.new(digest, signed.content).digest()
+    computed = digest_of(digest, signed.content)
     if not hmac.compare_digest(computed, message_digest):
         raise PkiError(CmsFault.DIGEST_MISMATCH, "messageDigest")
     # RFC 5652 5.4: the attributes are signed with the tag of a SET OF instead of [0].
@@ -324,6 +327,7 @@ def verify_signature(
         content_type=signed.content_type,
         content=signed.content,
         digest=digest,
+        content_digest=computed,
         identifier=signer.identifier,
         other_certificates=others,
         key_warnings=warnings,

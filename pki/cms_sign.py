@@ -5,16 +5,26 @@ varies (content, digest, signature) is spliced between. The tests compare the re
 declared types of `pki.cms` and have openssl verify it.
 """
 
-import hashlib
 from functools import lru_cache
+from typing import cast
 
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from pki import der, oids
 from pki.certificate import Certificate
 from pki.errors import KeyFault, PkiError
-from pki.keys import public_key_from_cryptography
-from pki.signatures import DIGEST_OIDS, ECDSA, ECDSA_WITH, HASHES, PKCS1V15, RSA_WITH, Digest
+from pki.keys import KeyKind, public_key_from_cryptography
+from pki.signatures import (
+    DIGEST_BYTES,
+    DIGEST_OIDS,
+    ECDSA,
+    ECDSA_WITH,
+    PKCS1V15,
+    PREHASHED,
+    RSA_WITH,
+    Digest,
+    digest_of,
+)
 
 _VERSION_1 = der.encode_integer(1)
 _VERSION_3 = der.encode_integer(3)
@@ -24,11 +34,16 @@ _NULL = der.tlv(der.NULL, b"")
 
 
 @lru_cache(maxsize=16)
-def _content_type_attribute(content_type: str) -> bytes:
-    """Encode the contentType attribute. It sorts before messageDigest, being shorter."""
-    return der.sequence(
+def _attributes_to_digest(content_type: str, digest: Digest) -> bytes:
+    """Encode signedAttrs as a SET OF, up to the octets of the messageDigest, which end it."""
+    # contentType sorts before messageDigest, being shorter.
+    kind = der.sequence(
         der.encode_oid(oids.ID_CONTENT_TYPE), der.tlv(der.SET, der.encode_oid(content_type))
     )
+    empty = bytes(DIGEST_BYTES[digest])
+    value = der.tlv(der.SET, der.encode_octet_string(empty))
+    whole = der.tlv(der.SET, kind + der.sequence(_MESSAGE_DIGEST, value))
+    return whole[: -len(empty)]
 
 
 class CmsSigner:
@@ -38,7 +53,14 @@ class CmsSigner:
     certificate is malformed (DerFault), or its key not the private key's (KeyFault.MALFORMED).
     """
 
-    __slots__ = ("_certificates", "_constants", "_identifier", "_private_key", "certificate")
+    __slots__ = (
+        "_certificates",
+        "_constants",
+        "_identifier",
+        "_kind",
+        "_private_key",
+        "certificate",
+    )
 
     def __init__(
         self,
@@ -49,9 +71,11 @@ class CmsSigner:
         allow_sha1: bool = False,
     ) -> None:
         self.certificate = Certificate(certificate_der)
-        if self.certificate.public_key() != public_key_from_cryptography(private_key.public_key()):
+        public_key = self.certificate.public_key()
+        if public_key != public_key_from_cryptography(private_key.public_key()):
             raise PkiError(KeyFault.MALFORMED, "private key is not the certificate's")
         self._private_key = private_key
+        self._kind = public_key.kind
         # X.690 11.6 sorts a SET OF; receivers may not care, but DER is DER.
         self._certificates = der.tlv(0xA0, b"".join(sorted((certificate_der, *chain))))
         self._identifier = der.sequence(
@@ -64,7 +88,7 @@ class CmsSigner:
             # RFC 5754 2: digest parameters SHOULD be absent; deployed clients send and expect
             # NULL, which MUST be accepted. 3.2: for RSA signatures NULL is a MUST.
             algorithm = der.sequence(der.encode_oid(oid), _NULL)
-            if isinstance(private_key, rsa.RSAPrivateKey):
+            if self._kind is KeyKind.RSA:
                 signature = der.sequence(der.encode_oid(RSA_WITH[digest]), _NULL)
             else:
                 signature = der.sequence(der.encode_oid(ECDSA_WITH[digest]))
@@ -88,15 +112,13 @@ class CmsSigner:
         if constants is None:
             raise ValueError(f"digest not allowed: {digest}")
         front, head, signature_algorithm = constants
-        message_digest = hashlib.new(digest, content).digest()
-        attributes = _content_type_attribute(content_type) + der.tlv(
-            der.SEQUENCE,
-            _MESSAGE_DIGEST + der.tlv(der.SET, der.tlv(der.OCTET_STRING, message_digest)),
-        )
-        signature = self._signature(der.tlv(der.SET, attributes), digest)
+        attributes = _attributes_to_digest(content_type, digest) + digest_of(digest, content)
+        signature = self._signature(attributes, digest)
         signer_info = (
             head
-            + der.tlv(0xA0, attributes)
+            # RFC 5652 5.4: signed with the tag of a SET OF, sent with [0] in its place.
+            + b"\xa0"
+            + attributes[1:]
             + signature_algorithm
             + der.tlv(der.OCTET_STRING, signature)
         )
@@ -113,9 +135,12 @@ class CmsSigner:
         return der.tlv(der.SEQUENCE, _SIGNED_DATA + wrapped)
 
     def _signature(self, data: bytes, digest: Digest) -> bytes:
-        if isinstance(self._private_key, rsa.RSAPrivateKey):
-            return self._private_key.sign(data, PKCS1V15, HASHES[digest])
-        return self._private_key.sign(data, ECDSA[digest])
+        hashed = digest_of(digest, data)
+        if self._kind is KeyKind.EC:
+            key = cast(ec.EllipticCurvePrivateKey, self._private_key)
+            return key.sign(hashed, ECDSA[digest])
+        rsa_key = cast(rsa.RSAPrivateKey, self._private_key)
+        return rsa_key.sign(hashed, PKCS1V15, PREHASHED[digest])
 
     def __repr__(self) -> str:
         return f"CmsSigner({self.certificate!r})"

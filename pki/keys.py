@@ -81,6 +81,10 @@ class PublicKey:
     y: int = 0
     _digest: bytes = field(default=b"", init=False, compare=False, repr=False)
     _verifier: Verifier | None = field(default=None, init=False, compare=False, repr=False)
+    _passed: "tuple[KeyPolicy, tuple[str, ...]] | None" = field(
+        default=None, init=False, compare=False, repr=False
+    )
+    """The policy that `check_key` found met, with its warnings."""
 
     def __repr__(self) -> str:
         return f"PublicKey({self.kind} {self.bits} {self.digest.hex()[:16]})"
@@ -306,6 +310,15 @@ def check_key(key: PublicKey, policy: KeyPolicy) -> tuple[str, ...]:
     Raises PkiError: KeyFault.TOO_SMALL, TOO_LARGE, BAD_EXPONENT, MALFORMED (a modulus with a
     small factor), UNSUPPORTED (curve), ROCA.
     """
+    passed = key._passed
+    if passed is not None and passed[0] is policy:
+        return passed[1]
+    warnings = _check_numbers(key, policy)
+    object.__setattr__(key, "_passed", (policy, warnings))
+    return warnings
+
+
+def _check_numbers(key: PublicKey, policy: KeyPolicy) -> tuple[str, ...]:
     if key.kind is KeyKind.EC:
         if key.curve not in policy.curves:
             _fail(KeyFault.UNSUPPORTED, "curve not allowed")

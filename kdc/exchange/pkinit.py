@@ -43,7 +43,7 @@ from kdc.wire.rfc4556 import (
 from pki import asn1, cms, der, oids
 from pki.errors import CmsFault, DerFault, PkiError
 from pki.keys import check_key
-from pki.signatures import DIGEST_OIDS
+from pki.signatures import DIGEST_OIDS, Digest
 
 # RFC 4556 3.1.2 wants the nonce as long as the longest symmetric key; clients send 32 or 40.
 MIN_CLIENT_DH_NONCE_BYTES = 16
@@ -273,7 +273,10 @@ def verify_pk_as_req(
         intermediates=signer.other_certificates,
         self_issued=certificate.subject == certificate.issuer,
     )
-    content_digest = hashlib.sha256(signed.content).digest()
+    if signer.digest is Digest.SHA256:
+        content_digest = signer.content_digest
+    else:
+        content_digest = hashlib.sha256(signed.content).digest()
     return PkinitProof(
         evidence=evidence,
         auth_pack=auth_pack,

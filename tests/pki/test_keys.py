@@ -89,6 +89,18 @@ def test_verifier_is_built_once_and_is_no_part_of_equality() -> None:
     assert fresh == rsa_key(RSA.n, RSA.e)
 
 
+def test_key_that_met_one_policy_is_judged_by_another() -> None:
+    """What `check_key` remembers holds for the policy it was asked about, and no other."""
+    fresh = rsa_key(RSA.n, RSA.e)
+    strict = KeyPolicy(min_rsa_bits=3072)
+    assert check_key(fresh, POLICY) == check_key(fresh, POLICY) == ()
+    for _ in range(2):
+        with pytest.raises(PkiError) as caught:
+            check_key(fresh, strict)
+        assert caught.value.fault is KeyFault.TOO_SMALL
+    assert check_key(fresh, POLICY) == ()
+
+
 def test_digests_of_kinds_and_numbers_do_not_run_together() -> None:
     """The canonical form carries the length of each part."""
     assert rsa_key(0x010203, 0x04).canonical != rsa_key(0x0102, 0x03).canonical
