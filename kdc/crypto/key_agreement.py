@@ -21,11 +21,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import partial
-from typing import Literal, Protocol
+from typing import Literal, Protocol, cast
 
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    PublicFormat,
+    load_der_public_key,
+)
 from cryptography.utils import CryptographyDeprecationWarning
 
 from pki import der
@@ -45,6 +49,8 @@ with warnings.catch_warnings():
 
 DH_PUBLIC_NUMBER = "1.2.840.10046.2.1"
 EC_PUBLIC_KEY = "1.2.840.10045.2.1"
+
+_ECDH = ec.ECDH()
 
 # More than three times what a 1024-bit group is worth (80 bits need an exponent of 160).
 _SHORT_EXPONENT_BITS = 256
@@ -204,6 +210,8 @@ class EcGroup:
     bits: int = field(init=False)
     secret_bytes: int = field(init=False)
     algorithm_identifier: bytes = field(init=False, repr=False)
+    _spki_to_point: bytes = field(init=False, repr=False, compare=False)
+    """A SubjectPublicKeyInfo of the curve, up to the octets of an uncompressed point."""
 
     def __post_init__(self) -> None:
         put = partial(object.__setattr__, self)
@@ -211,6 +219,9 @@ class EcGroup:
         put("secret_bytes", (self.bits + 7) // 8)
         named_curve = der.encode_oid(self.curve_oid)
         put("algorithm_identifier", der.sequence(der.encode_oid(EC_PUBLIC_KEY), named_curve))
+        point = bytes(1 + 2 * self.secret_bytes)
+        spki = der.sequence(self.algorithm_identifier, der.encode_bit_string(point))
+        put("_spki_to_point", spki[: -len(point)])
 
     def key_pair(self, x: int | None = None) -> KeyPair:
         """Make a fresh key pair, or the one of the private number x."""
@@ -226,10 +237,12 @@ class EcGroup:
         if len(peer_public) != 1 + 2 * self.secret_bytes or peer_public[0] != 0x04:
             raise AgreementError(AgreementFault.POINT_FORM)
         try:
-            peer = ec.EllipticCurvePublicKey.from_encoded_point(self.curve, peer_public)
+            # Cheaper for the library than a point and a curve.
+            loaded = load_der_public_key(self._spki_to_point + peer_public)
+            peer = cast(ec.EllipticCurvePublicKey, loaded)
         except ValueError:
             raise AgreementError(AgreementFault.NOT_ON_CURVE) from None
-        return private.exchange(ec.ECDH(), peer)
+        return private.exchange(_ECDH, peer)
 
 
 # RFC 2409 section 6.2 and RFC 3526 sections 3 and 5. A test computes all three from the formula
