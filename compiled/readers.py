@@ -41,7 +41,6 @@ def both(outer: int, inner: int, content: bytes) -> bytes:
 """What is added to `pki.asn1`, for all types."""
 
 _ANY_TAG = -1
-_SHORT_NUMBERS = ("Int32", "UInt32", "Microseconds", "nonce")
 _PYTHON_TYPES = {
     "OBJECT IDENTIFIER": "str",
     "GeneralString": "str",
@@ -125,10 +124,12 @@ def _value(spec: asn1.Spec[Any], at: str, s: str, e: str, names: _Names) -> str:
         return f"{_list_reader(spec, spec.item, names)}(buf, {s}, {e}, budget)"
     if read.__module__ == der.__name__:
         return f"{names.of_der(read.__name__)}(buf, {s}, {e})"
-    called = f"{names.spec(spec)}.read(buf, {s}, {e})"
-    if spec.name in _SHORT_NUMBERS:
+    if spec.bounds is not None:
+        low, high = spec.bounds
+        read_number = names.of_der("decode_number")
+        called = f"{read_number}(buf, {s}, {e}, {low}, {high}, {spec.name!r})"
         return f"buf[{s}] if {e} - {s} == 1 and buf[{s}] < 128 else {called}"
-    return called
+    return f"{names.spec(spec)}.read(buf, {s}, {e})"
 
 
 def _python_type(spec: asn1.Spec[Any], names: _Names) -> str:
@@ -327,4 +328,7 @@ def _content(spec: asn1.Spec[Any], value: str, names: _Names) -> str:
         return f"b''.join(sorted({parts}))" if spec.tag == der.SET else f"b''.join({parts})"
     if write.__module__ == der.__name__:
         return f"{names.of_der(write.__name__)}({value})"
+    if spec.bounds is not None:
+        low, high = spec.bounds
+        return f"{names.of_der('number_content')}({value}, {low}, {high}, {spec.name!r})"
     return f"{names.spec(spec)}.write({value})"

@@ -44,7 +44,7 @@ _TWO_HEADERS = struct.Struct("BBBB").pack
 class Spec(Generic[T]):
     """How one ASN.1 type is read and written."""
 
-    __slots__ = ("constructed", "item", "limit", "name", "read", "tag", "write")
+    __slots__ = ("bounds", "constructed", "item", "limit", "name", "read", "tag", "write")
 
     name: str
     tag: int
@@ -57,6 +57,8 @@ class Spec(Generic[T]):
     item: "Spec[Any] | None"
     """Of what this is a list, of at most `limit`."""
     limit: int
+    bounds: tuple[int, int] | None
+    """The least and the greatest value of a bounded INTEGER."""
 
     def __init__(
         self,
@@ -67,6 +69,7 @@ class Spec(Generic[T]):
         constructed: bool = False,
         item: "Spec[Any] | None" = None,
         limit: int = 0,
+        bounds: tuple[int, int] | None = None,
     ) -> None:
         self.name = name
         self.tag = tag
@@ -75,6 +78,7 @@ class Spec(Generic[T]):
         self.constructed = constructed
         self.item = item
         self.limit = limit
+        self.bounds = bounds
 
 
 def _ranged(low: int, high: int, name: str) -> Spec[int]:
@@ -85,19 +89,12 @@ def _ranged(low: int, high: int, name: str) -> Spec[int]:
         # Most numbers in a request are types and versions.
         if end - start == 1 and buf[start] < 0x80:
             return buf[start]
-        if end - start > 9:
-            der.fail(DerFault.BAD_VALUE, name)
-        value = der.decode_integer(buf, start, end)
-        if not low <= value <= high:
-            der.fail(DerFault.BAD_VALUE, name)
-        return value
+        return der.decode_number(buf, start, end, low, high, name)
 
     def write(value: int) -> bytes:
-        if not low <= value <= high:
-            raise ValueError(f"{name} out of range")
-        return der.integer_content(value)
+        return der.number_content(value, low, high, name)
 
-    return Spec(name, der.INTEGER, read, write)
+    return Spec(name, der.INTEGER, read, write, bounds=(low, high))
 
 
 def _slice(buf: bytes, start: int, end: int) -> bytes:
@@ -108,15 +105,15 @@ def _same(value: bytes) -> bytes:
     return value
 
 
-def _text(tag: int, name: str, encoding: str, errors: str) -> Spec[str]:
+def _text(tag: int, name: str, encoding: str) -> Spec[str]:
     def read(buf: bytes, start: int, end: int) -> str:
         try:
-            return buf[start:end].decode(encoding, errors)
+            return buf[start:end].decode(encoding)
         except UnicodeDecodeError:
             der.fail(DerFault.BAD_VALUE, name)
 
     def write(value: str) -> bytes:
-        return value.encode(encoding, errors)
+        return value.encode(encoding)
 
     return Spec(name, tag, read, write)
 
@@ -141,10 +138,15 @@ BIT_STRING: Spec[bytes] = Spec(
 )
 FLAGS32: Spec[int] = Spec("KerberosFlags", der.BIT_STRING, der.decode_flags, der.flags_content)
 OID: Spec[str] = Spec("OBJECT IDENTIFIER", der.OID, der.decode_oid, der.oid_content)
-GENERAL_STRING: Spec[str] = _text(der.GENERAL_STRING, "GeneralString", "utf-8", "surrogateescape")
+GENERAL_STRING: Spec[str] = Spec(
+    "GeneralString",
+    der.GENERAL_STRING,
+    der.decode_general_string,
+    der.general_string_content,
+)
 """KerberosString. RFC 4120 says IA5; clients send UTF-8. Other bytes survive as surrogates."""
-UTF8_STRING: Spec[str] = _text(der.UTF8_STRING, "UTF8String", "utf-8", "strict")
-IA5_STRING: Spec[str] = _text(der.IA5_STRING, "IA5String", "ascii", "strict")
+UTF8_STRING: Spec[str] = _text(der.UTF8_STRING, "UTF8String", "utf-8")
+IA5_STRING: Spec[str] = _text(der.IA5_STRING, "IA5String", "ascii")
 GENERALIZED_TIME: Spec[datetime] = Spec(
     "GeneralizedTime",
     der.GENERALIZED_TIME,

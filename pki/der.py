@@ -149,6 +149,16 @@ def decode_integer(buf: bytes, start: int, end: int) -> int:
     return int.from_bytes(buf[start:end], "big", signed=True)
 
 
+def decode_number(buf: bytes, start: int, end: int, low: int, high: int, name: str) -> int:
+    """Decode the content of an INTEGER within bounds, of at most nine octets."""
+    if end - start > 9:
+        fail(DerFault.BAD_VALUE, name)
+    value = decode_integer(buf, start, end)
+    if not low <= value <= high:
+        fail(DerFault.BAD_VALUE, name)
+    return value
+
+
 def decode_boolean(buf: bytes, start: int, end: int) -> bool:
     """Decode the content of a BOOLEAN; DER allows only 00 and FF."""
     if end - start != 1 or buf[start] not in (0x00, 0xFF):
@@ -178,6 +188,11 @@ def decode_flags(buf: bytes, start: int, end: int) -> int:
     return int.from_bytes(raw, "big") << (8 * (4 - len(raw)))
 
 
+def decode_general_string(buf: bytes, start: int, end: int) -> str:
+    """Decode the content of a KerberosString. Octets that are no UTF-8 become surrogates."""
+    return buf[start:end].decode("utf-8", "surrogateescape")
+
+
 @lru_cache(maxsize=512)
 def _dotted(raw: bytes) -> str:
     arcs: list[int] = []
@@ -204,9 +219,8 @@ def decode_oid(buf: bytes, start: int, end: int) -> str:
     return _dotted(buf[start:end])
 
 
-def decode_generalized_time(buf: bytes, start: int, end: int) -> datetime:
-    """Decode a GeneralizedTime of the form YYYYMMDDHHMMSSZ (RFC 4120 5.2.3: no fraction)."""
-    raw = buf[start:end]
+@lru_cache(maxsize=256)
+def _time(raw: bytes) -> datetime:
     if len(raw) != 15 or raw[14] != 0x5A or not raw[:14].isdigit():
         fail(DerFault.BAD_VALUE, "GeneralizedTime")
     try:
@@ -221,6 +235,12 @@ def decode_generalized_time(buf: bytes, start: int, end: int) -> datetime:
         )
     except ValueError:
         fail(DerFault.BAD_VALUE, "GeneralizedTime")
+
+
+def decode_generalized_time(buf: bytes, start: int, end: int) -> datetime:
+    """Decode a GeneralizedTime of the form YYYYMMDDHHMMSSZ (RFC 4120 5.2.3: no fraction)."""
+    # The times of requests are now, or now and a usual lifetime: most were read before.
+    return _time(buf[start:end])
 
 
 # -- writing ---------------------------------------------------------------------------------
@@ -268,6 +288,13 @@ def integer_content(value: int) -> bytes:
     return value.to_bytes(bits // 8 + 1, "big", signed=True)
 
 
+def number_content(value: int, low: int, high: int, name: str) -> bytes:
+    """Return the content octets of an INTEGER within bounds; ValueError for another."""
+    if not low <= value <= high:
+        raise ValueError(f"{name} out of range")
+    return integer_content(value)
+
+
 def encode_integer(value: int) -> bytes:
     """Encode an INTEGER."""
     return tlv(INTEGER, integer_content(value))
@@ -281,6 +308,11 @@ def encode_octet_string(value: bytes) -> bytes:
 def encode_bit_string(value: bytes) -> bytes:
     """Encode a BIT STRING of whole octets."""
     return tlv(BIT_STRING, b"\x00" + value)
+
+
+def general_string_content(value: str) -> bytes:
+    """Return the content octets of a KerberosString; see decode_general_string."""
+    return value.encode("utf-8", "surrogateescape")
 
 
 @lru_cache(maxsize=512)
