@@ -118,7 +118,6 @@ class StoreReader:
         self._names: OrderedDict[tuple[str, str], int | None] = OrderedDict()
         self._key_owners: OrderedDict[bytes, tuple[int, ...]] = OrderedDict()
         """Keys that are registered. A stranger's are not remembered: they would drive out these."""
-        self._nobodies = 0
         self._weight = 0
         self._krbtgt: Account | None = None
         self._krbtgt_row: Row | None = None
@@ -381,20 +380,17 @@ class StoreReader:
     def spend_as_found(self, name: str) -> None:
         """Do the work of finding an account: decoding one at first, then reading its lock."""
         place = ("nobody", match_key(name[:MAX_NAME_CHARS]))
-        number = self._names.get(place)
-        if number is not None:
+        if place in self._names:
             self._names.move_to_end(place)
         else:
             # The realm's own account has as many keys as one with a password.
             self.krbtgt()
             if self._krbtgt_row is not None:
                 self._decoder.decode(self._krbtgt_row)
-            # A number that no account has: its lock is asked for at first and known then, as that
-            # of an account.
-            self._nobodies += 1
-            number = NOBODY - self._nobodies
-            self._keep_name(place, number)
-        self._lockout.locked_until(number)
+            self._keep_name(place, None)
+        # Under a number of this name's own that no account has: as an account's, its lock is asked
+        # for at first and known then, whatever else is dropped.
+        self._lockout.locked_until(NOBODY - 1 - (hash(place) & 0xFFFFFFFF))
 
     def record_password_failure(
         self, account_id: int, now: datetime, policy: LockoutPolicy, packet: bytes = b""
