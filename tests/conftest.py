@@ -4,10 +4,14 @@ import gc
 import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]  # no types
 
+from tests.negative.realm_of import realm_of
 from tests.rig import certificates
 from tests.rig.certificates import Identity
 from tests.rig.realm import LiveRealm, make_realm
@@ -38,6 +42,26 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         folder = item.path.relative_to(Path(__file__).parent).parts[0]
         if folder in KINDS_BY_FOLDER:
             item.add_marker(folder)
+
+
+class Together(LoadScopeScheduling):  # type: ignore[misc]  # of no type, as above
+    """Keeps on one core what shares a server: a file, a Samba domain, a realm of bad requests."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file, _, test = nodeid.partition("::")
+        if file.startswith("tests/negative/"):
+            return f"realm {realm_of(test)}"
+        return "Samba" if "samba_dc" in _text(file) else file
+
+
+@cache
+def _text(file: str) -> str:
+    return (Path(__file__).parents[1] / file).read_text()
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Together | None:
+    """Let `--dist loadscope` mean the scopes above."""
+    return Together(config, log) if config.getvalue("dist") == "loadscope" else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -209,7 +209,7 @@ def test_history_lets_an_old_password_back_after_enough_others(
 
 def test_impacket_changes_and_resets_passwords_on_the_usual_ports(tmp_path: Path) -> None:
     """A third client: set-password by TCP on 464; an administrator's reset where it is allowed."""
-    address = "127.0.0.89"
+    address = "127.0.0.98"
     for port in (88, 464):
         peers.need_port(address, port)
     made = make_realm(tmp_path / "state", address=address, port=88)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import tests.negative.cases  # noqa: F401  registers the cases
 from tests.negative.engine import CASES, CONTROLS
+from tests.negative.realm_of import realm_of
 from tests.negative.rows import FOLDER, all_cases, read_rows
 from tests.rig import peers
 
@@ -93,3 +94,13 @@ def _imports(path: Path) -> list[str]:
         elif isinstance(node, ast.ImportFrom):
             out.append(node.module or "")
     return out
+
+
+def test_what_shares_a_realm_runs_on_one_core() -> None:
+    """Names of tests as pytest gives them, with the realm that each asks for."""
+    for case_id, case in CASES.items():
+        for transport in case.transports:
+            assert realm_of(f"test_row[{case_id}-{transport}]") == case.realm
+    assert realm_of("test_no_secret_is_in_any_log[cloud]") == "cloud"
+    assert realm_of("test_hidden_names_are_answered_alike[key-hours]") == "hidden"
+    assert realm_of("test_search_would_find_what_is_there") == "main"
