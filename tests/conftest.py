@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]  # no types
 
@@ -18,6 +19,11 @@ from tests.rig.realm import LiveRealm, make_realm
 from tests.rig.samba_dc import SambaDc
 
 KINDS_BY_FOLDER = ("e2e", "interop")
+
+# Hypothesis' limit of 200 ms for an example would judge what else the machine does; pytest-timeout
+# bounds each test.
+hypothesis.settings.register_profile("suite", deadline=None)
+hypothesis.settings.load_profile("suite")
 
 # Thousands of small tests beside a heap of modules: the collector took a quarter of the time.
 gc.set_threshold(100_000, 50, 100)
