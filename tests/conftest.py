@@ -48,6 +48,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         folder = item.path.relative_to(Path(__file__).parent).parts[0]
         if folder in KINDS_BY_FOLDER:
             item.add_marker(folder)
+        if item.get_closest_marker("alone"):
+            item.add_marker("slow")  # the quick tests run beside each other
 
 
 class Together(LoadScopeScheduling):  # type: ignore[misc]  # of no type, as above

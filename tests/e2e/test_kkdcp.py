@@ -314,6 +314,7 @@ def _slow(realm: HttpRealm, source: str, kind: int) -> socket.socket:
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_500_slow_connections_beside_honest_ones(realm: HttpRealm) -> None:
     """Row W02 for HTTPS: honest 20 of 20, and the slow are gone within ten seconds."""
     began = time.monotonic()
@@ -413,6 +414,7 @@ def test_killed_http_process_is_started_again(realm: HttpRealm) -> None:
     assert _http_pid(realm) != victim
 
 
+@pytest.mark.alone
 def test_stopped_workers_are_503_in_time_and_not_answered_later(realm: HttpRealm) -> None:
     """What no worker takes within four seconds is refused; a worker that comes later drops it."""
     workers = _children(realm) - {_http_pid(realm)}

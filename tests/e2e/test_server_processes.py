@@ -24,7 +24,10 @@ from tests.e2e.server_process import (
     wait_until,
 )
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+pytestmark = [
+    pytest.mark.alone,
+    pytest.mark.skipif(sys.platform != "linux", reason="reads /proc"),
+]
 
 
 def pids_that_answer(server: Server, tries: int = 60) -> set[int]:

@@ -296,6 +296,7 @@ def test_answers_of_no_use_leave_the_list_that_is_there(
     assert f"cannot be fetched: CRL, {made.pki.url(CRL)}: {problem}" in made.live.log.read_text()
 
 
+@pytest.mark.alone
 def test_logons_go_on_while_a_server_is_slow(base: Base, tmp_path: Path) -> None:
     """An octet every 0.2 s: nobody waits for it, and the CA's other server is asked meanwhile."""
     made = make(base, tmp_path)

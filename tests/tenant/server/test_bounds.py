@@ -27,7 +27,7 @@ from tenant.services import Services
 from tests.rig import tenant as rig
 from tests.rig.realm import free_port
 
-pytestmark = [pytest.mark.e2e]
+pytestmark = [pytest.mark.e2e, pytest.mark.alone]
 
 LIMITS = Limits(deadline_s=1.0, max_connections=8)
 SEED = 20261122
