@@ -255,7 +255,7 @@ def heimdal_in(root: Path | None) -> Callable[[Path], contextlib.AbstractContext
                 works=("password", "tgs", "modp14"),
                 pid=process.pid,
                 # 7.8 pads a shared secret that begins with a zero octet, and then hashes it
-                # without its last one: every 256th key is another than its client's.
+                # without its last one: one key in 256 is not RFC 4556 3.2.3.1's.
                 flaw="the answer cannot be decrypted",
             )
         finally:
