@@ -53,7 +53,10 @@ class ServiceFrame:
 
 @dataclass(slots=True, kw_only=True)
 class PacFacts:
-    """Everything that is said about a client in a PAC. Treated as frozen."""
+    """Everything that is said about a client in a PAC. Treated as frozen.
+
+    A new field is one more thing for `TgtFrame.says` to compare.
+    """
 
     account: Account
     """The client; its SID must be in `domain`."""
@@ -128,7 +131,7 @@ class TgtFrames:
 
     def get(self, facts: PacFacts, krbtgt_etype: EncType) -> TgtFrame:
         """Return the frame of these facts: the kept one, if it says the same."""
-        if facts.delegation is not None:
+        if facts.delegation is not None:  # rare, and `says` does not compare it
             return _tgt_frame(facts, krbtgt_etype)
         account_id = facts.account.account_id
         frame = self._kept.get(account_id)

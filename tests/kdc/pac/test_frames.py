@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -178,6 +178,18 @@ def test_a_changed_fact_is_in_the_next_pac(change: Callable[[PacFacts], PacFacts
     tgt_pac(told, KRBTGT, frames)
     changed = change(told)
     assert tgt_pac(changed, KRBTGT, frames) == plain_tgt_pac(changed, KRBTGT)
+
+
+def test_every_fact_is_among_the_changes() -> None:
+    """A field that PacFacts gets must be compared, or a PAC would tell what was true before."""
+    told = facts()
+    changed = {
+        field.name
+        for change in CHANGES.values()
+        for field in fields(PacFacts)
+        if getattr(change(told), field.name) != getattr(told, field.name)
+    }
+    assert changed | {"logon_time"} == {field.name for field in fields(PacFacts) if field.init}
 
 
 def test_second_logon_encodes_no_account_again(monkeypatch: pytest.MonkeyPatch) -> None:
