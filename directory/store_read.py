@@ -227,7 +227,7 @@ class StoreReader:
 
     @property
     def version(self) -> int:
-        """What `refresh` saw last; another number means that something was committed."""
+        """How often `refresh` dropped what was known: another number, and something may be new."""
         return self._version
 
     def forget(self) -> None:

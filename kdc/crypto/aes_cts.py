@@ -30,7 +30,10 @@ def block_encryptor(key: bytes) -> Callable[[bytes], bytes]:
 
 
 class AesCts:
-    """CBC with ciphertext stealing under one AES key. Data must be at least one block."""
+    """CBC with ciphertext stealing under one AES key. Data must be at least one block.
+
+    An object is one thread's: its contexts go on from message to message.
+    """
 
     __slots__ = ("_cipher", "_decryptor", "_encryptor", "_vector")
 

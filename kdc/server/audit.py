@@ -153,7 +153,10 @@ def _open(path: Path) -> int:
 
 
 def encode_record(outcome: Outcome, peer: Peer, time: str, elapsed_s: float) -> bytes:
-    """Return the line of one request, newline included."""
+    """Return the line of one request, newline included.
+
+    time: as TimeText writes it. elapsed_s: how long it took; a record has milliseconds.
+    """
     record: dict[str, object] = {
         "time": time,
         "EventID": event_id(outcome),
@@ -171,6 +174,7 @@ def encode_record(outcome: Outcome, peer: Peer, time: str, elapsed_s: float) -> 
         "key_id": "",
         "why": outcome.why,
         "ref": outcome.reference,
+        # To the microsecond, for less than round() takes.
         "ms": int(elapsed_s * 1e6 + 0.5) / 1000,
     }
     facts = outcome.facts
