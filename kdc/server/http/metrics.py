@@ -172,7 +172,7 @@ _SINGLE: Final = {
 
 _BOUNDS: Final = tuple(repr(2**bits / 1e6) for bits in range(BUCKETS))
 _FIRST_BOUND: Final = 2
-"""Buckets under 4 us are added up: nothing here is that fast but a stage that was not there."""
+"""Buckets under 4 us are added up: a stage that is so short is none to look into."""
 
 
 def code_name(code: int) -> str:
