@@ -56,6 +56,11 @@ class LockoutBook:
 
     def close(self) -> None:
         """Close the connection; the next use opens it again."""
+        # Without an open connection the log may be made anew, and its first header is always the
+        # same: a mark from before says nothing then.
+        self._known.clear()
+        self._mark = b""
+        self._unfailed = None
         if self._connection is not None:
             self._commits.detach()
             self._connection.close()

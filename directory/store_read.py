@@ -223,6 +223,10 @@ class StoreReader:
             self.forget()
             self._data_version = cast(int, row[0]) if row is not None else -1
             self._version += 1
+        elif self._mark:
+            # A commit, and SQLite knows of none: a query that was left unfinished holds the
+            # connection to its snapshot. To be asked again until it is gone.
+            return
         self._mark = mark
 
     @property

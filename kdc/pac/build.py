@@ -97,6 +97,8 @@ class TgtFrame:
     credential_bytes: int
     """0: without a credential."""
     pieces: list[bytes]
+    weight: int
+    """Octets, roughly, with the account that it holds."""
 
     def says(self, facts: PacFacts, krbtgt_etype: int) -> bool:
         """Tell whether these facts give the same PAC, but for time and credential.
@@ -118,16 +120,21 @@ class TgtFrame:
 
 
 MAX_TGT_FRAMES = 4096  # one costs about 1.5 KiB
+MAX_TGT_FRAMES_WEIGHT = 32 * 1024 * 1024  # octets; an account may hold megabytes of key credentials
+_HELD_BYTES = 3000  # of an account, and of each of its key credentials beside its text
 
 
 class TgtFrames:
     """PACs of accounts that logged on lately: two logons differ in time, credential and signatures.
 
-    Owner: the worker. Bound: MAX_TGT_FRAMES, one for each account; a full memory starts anew.
+    A frame holds its account after the store has dropped it, so its weight counts as well.
+    Owner: the worker. Bound: MAX_TGT_FRAMES, one for each account, and MAX_TGT_FRAMES_WEIGHT of
+    them together; a full memory starts anew.
     """
 
     def __init__(self) -> None:
         self._kept: dict[int, TgtFrame] = {}
+        self._weight = 0
 
     def get(self, facts: PacFacts, krbtgt_etype: EncType) -> TgtFrame:
         """Return the frame of these facts: the kept one, if it says the same."""
@@ -136,10 +143,20 @@ class TgtFrames:
         account_id = facts.account.account_id
         frame = self._kept.get(account_id)
         if frame is None or not frame.says(facts, krbtgt_etype):
-            if len(self._kept) >= MAX_TGT_FRAMES:
-                self._kept.clear()
-            frame = self._kept[account_id] = _tgt_frame(facts, krbtgt_etype)
+            frame = _tgt_frame(facts, krbtgt_etype)
+            self._keep(account_id, frame)
         return frame
+
+    def _keep(self, account_id: int, frame: TgtFrame) -> None:
+        before = self._kept.pop(account_id, None)
+        if before is not None:
+            self._weight -= before.weight
+        weight = self._weight + frame.weight
+        if len(self._kept) >= MAX_TGT_FRAMES or weight > MAX_TGT_FRAMES_WEIGHT:
+            self._kept.clear()
+            weight = frame.weight
+        self._kept[account_id] = frame
+        self._weight = weight
 
 
 def tgt_pac(facts: PacFacts, krbtgt_key: ProtocolKey, frames: TgtFrames | None = None) -> bytes:
@@ -219,7 +236,15 @@ def _tgt_frame(facts: PacFacts, krbtgt_etype: EncType) -> TgtFrame:
         krbtgt_etype=krbtgt_etype,
         credential_bytes=len(credential),
         pieces=pieces,
+        weight=_weight(account, facts.groups, len(pac)),
     )
+
+
+def _weight(account: Account, groups: tuple[Sid, ...], pac_bytes: int) -> int:
+    weight = _HELD_BYTES + 8 * len(groups) + pac_bytes
+    for credential in account.key_credentials:
+        weight += _HELD_BYTES + 2 * len(credential.text)
+    return weight
 
 
 def _service_frame(facts: PacFacts, service_etype: EncType, krbtgt_etype: EncType) -> ServiceFrame:

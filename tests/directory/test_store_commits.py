@@ -483,6 +483,31 @@ def test_store_put_in_place_of_another_is_seen_when_it_is_opened(tmp_path: Path)
     old.close()
 
 
+@pytest.mark.parametrize("first_use", ["failures", "unlock", "record_success"])
+def test_lock_set_while_the_counters_were_closed_is_seen(tmp_path: Path, first_use: str) -> None:
+    """Each new log begins with the same header: what was known before it must not come back."""
+    path = tmp_path / "lockout.sqlite"
+    made = LockoutBook(path)
+    made.unlock(0)
+    made.close()
+    book, other = LockoutBook(path), LockoutBook(path)
+    book.unlock(0)
+    assert book.locked_until(7) is None
+    mark = book._commits.mark()
+    book.close()
+    other.lock(7, NOW)
+    other.close()
+    uses: dict[str, Callable[[], object]] = {
+        "failures": lambda: book.failures(8),
+        "unlock": lambda: book.unlock(8),
+        "record_success": lambda: book.record_success(8, NOW),
+    }
+    uses[first_use]()
+    assert book._commits.mark() == mark
+    assert book.locked_until(7) == NOW
+    book.close()
+
+
 def test_version_is_another_one_after_the_connection_was_lost(tmp_path: Path) -> None:
     """SQLite counts anew for each connection; a replica must not see the old number."""
     store = make_store(tmp_path)
@@ -492,6 +517,27 @@ def test_version_is_another_one_after_the_connection_was_lost(tmp_path: Path) ->
         store.set_setting("colour", "blue")
         reader.refresh()
         assert reader.version != before
+    store.close()
+
+
+def test_commit_is_seen_once_an_unfinished_query_has_ended(tmp_path: Path) -> None:
+    """A snapshot that is still read hides a commit from SQLite; not for longer than that."""
+    store = make_store(tmp_path)
+    alice = store.add_account(user())
+    with opened(store.path) as reader:
+        for disabled in (True, False):
+            reader.refresh()
+            reader.refresh()
+            reader.account_by_id(alice)
+            unfinished = reader._open().execute("SELECT * FROM accounts")
+            unfinished.fetchone()
+            store.update_account(alice, AccountChanges(disabled=disabled))
+            reader.refresh()
+            unfinished.close()
+            reader.refresh()
+            found = reader.account_by_id(alice)
+            assert found is not None
+            assert found.disabled is disabled
     store.close()
 
 

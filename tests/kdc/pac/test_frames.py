@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from directory.model import Account, AccountKind, Sid
+from directory.model import Account, AccountKind, KeyCredential, Sid
 from kdc.crypto.etypes import EncType, ProtocolKey
 from kdc.pac import DelegationInfo, PacFacts, PacType, TgtFrames, build, service_pac, tgt_pac
 from kdc.pac import buffers as b
@@ -210,3 +210,20 @@ def test_the_memory_of_tgt_pacs_is_bounded(monkeypatch: pytest.MonkeyPatch) -> N
         account = replace(ALICE, account_id=number)
         tgt_pac(replace(facts(), account=account), KRBTGT, frames)
         assert len(frames._kept) == held
+
+
+def test_accounts_held_by_tgt_pacs_are_bounded_by_their_weight() -> None:
+    """Accounts full of key credentials, which the store drops at 48 MiB, are not kept alive."""
+    text = "x" * 100_000
+    credentials = tuple(KeyCredential(text=text, usable=False) for _ in range(20))
+    frames = TgtFrames()
+    for number in range(40):
+        account = replace(ALICE, account_id=number, key_credentials=credentials)
+        tgt_pac(replace(facts(), account=account), KRBTGT, frames)
+        kept = sum(frame.weight for frame in frames._kept.values())
+        assert 2 * len(text) * len(credentials) < kept == frames._weight
+        assert kept <= build.MAX_TGT_FRAMES_WEIGHT
+    assert len(frames._kept) < 10
+    before = frames._weight
+    tgt_pac(replace(facts(), account=replace(ALICE, account_id=39)), KRBTGT, frames)
+    assert frames._weight < before
