@@ -81,11 +81,12 @@ def _map(path: str) -> mmap.mmap | None:
                 if len(_mapped) >= MAX_MAPPED or found.st_size < 2 * HEADER_BYTES:
                     return None
                 descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-                # mmap has a duplicate of its own: both stay open.
+                # mmap has a duplicate of its own: both stay open. So does this one when mmap fails,
+                # for closing it would drop the locks (rule 4).
                 index = mmap.mmap(descriptor, 2 * HEADER_BYTES, access=mmap.ACCESS_READ)
                 _mapped[place] = (descriptor, index)
             index = _mapped[place][1]
-        except OSError:
+        except (OSError, ValueError):  # ValueError: it is shorter by now
             return None
         return index if index[:4] == _FORMAT else None
 
