@@ -159,6 +159,21 @@ def keep_refresh_token(
     )
 
 
+def _usable(text: str, client_id: str, ends: int, used: int | None, now: datetime) -> SignIn:
+    """Return the sign-in that a refresh token or an authorization code stands for.
+
+    Raises GrantError: OTHER_CLIENT, USED, EXPIRED.
+    """
+    sign_in = decode_sign_in(text)
+    if sign_in.client_id != client_id:
+        raise GrantError(GrantFault.OTHER_CLIENT, sign_in.user_id)
+    if used is not None:
+        raise GrantError(GrantFault.USED, sign_in.user_id)
+    if to_micros(now) >= ends:
+        raise GrantError(GrantFault.EXPIRED, sign_in.user_id)
+    return sign_in
+
+
 def find_refresh_token(
     connection: sqlite3.Connection, token: str, client_id: str, now: datetime
 ) -> tuple[SignIn, bytes]:
@@ -174,14 +189,7 @@ def find_refresh_token(
     if row is None:
         raise GrantError(GrantFault.UNKNOWN)
     text, family, ends, used = row
-    sign_in = decode_sign_in(text)
-    if sign_in.client_id != client_id:
-        raise GrantError(GrantFault.OTHER_CLIENT, sign_in.user_id)
-    if used is not None:
-        raise GrantError(GrantFault.USED, sign_in.user_id)
-    if to_micros(now) >= ends:
-        raise GrantError(GrantFault.EXPIRED, sign_in.user_id)
-    return sign_in, family
+    return _usable(text, client_id, ends, used, now), family
 
 
 def use_refresh_token(
@@ -265,13 +273,7 @@ def use_code(
     if row is None:
         raise GrantError(GrantFault.UNKNOWN)
     text, resource, scope, nonce, redirect_uri, challenge, ends, used = row
-    sign_in = decode_sign_in(text)
-    if sign_in.client_id != client_id:
-        raise GrantError(GrantFault.OTHER_CLIENT, sign_in.user_id)
-    if used is not None:
-        raise GrantError(GrantFault.USED, sign_in.user_id)
-    if to_micros(now) >= ends:
-        raise GrantError(GrantFault.EXPIRED, sign_in.user_id)
+    sign_in = _usable(text, client_id, ends, used, now)
     connection.execute(
         "UPDATE authorization_codes SET used = ? WHERE digest = ?",
         (to_micros(now), digest_of(code)),
