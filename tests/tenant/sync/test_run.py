@@ -334,19 +334,26 @@ def test_another_directory_is_refused_before_anything_changes(sides: Sides, tmp_
 # -- a directory that shows less than it did ---------------------------------------------------
 
 
-class _Blind(StorePort):
-    """A directory that does not show some accounts to us: a right to read was taken away."""
+class _Changed(StorePort):
+    """A directory that shows something else than what is in it."""
 
-    hidden: Callable[[DirectoryAccount], bool]
+    change: Callable[[DirectoryView], DirectoryView]
 
     def read(self, scope: Scope, also: Collection[UUID]) -> DirectoryView:
-        view = super().read(scope, also)
-        return replace(view, accounts=tuple(a for a in view.accounts if not self.hidden(a)))
+        return self.change(super().read(scope, also))
+
+
+def _show(sides: Sides, change: Callable[[DirectoryView], DirectoryView]) -> None:
+    sides.port = _Changed(sides.store, NOW)
+    sides.port.change = change
 
 
 def _blind(sides: Sides, hidden: Callable[[DirectoryAccount], bool]) -> None:
-    sides.port = _Blind(sides.store, NOW)
-    sides.port.hidden = hidden
+    """Show some accounts no more, as when a right to read was taken away."""
+    _show(
+        sides,
+        lambda view: replace(view, accounts=tuple(a for a in view.accounts if not hidden(a))),
+    )
 
 
 def test_a_directory_that_shows_no_user_any_more_disables_nobody(sides: Sides) -> None:
@@ -427,12 +434,7 @@ def test_a_device_object_that_was_hidden_for_a_run_is_still_ours(sides: Sides) -
     sides.run()
     device_id = sides.device()
     sides.run()
-
-    class NoDevices(StorePort):
-        def read(self, scope: Scope, also: Collection[UUID]) -> DirectoryView:
-            return replace(super().read(scope, also), devices=())
-
-    sides.port = NoDevices(sides.store, NOW)
+    _show(sides, lambda view: replace(view, devices=()))
     assert [(p.what, p.grade) for p in sides.run().problems] == [("device object", Grade.FAILED)]
     sides.port = StorePort(sides.store, NOW)
     with sides.database.write() as connection:
@@ -451,13 +453,12 @@ def test_a_key_that_was_hidden_for_a_run_is_still_ours(sides: Sides) -> None:
     sides.run()
     kid = sides.register()
     sides.run()
-
-    class NoKeys(StorePort):
-        def read(self, scope: Scope, also: Collection[UUID]) -> DirectoryView:
-            view = super().read(scope, also)
-            return replace(view, accounts=tuple(replace(a, key_values=()) for a in view.accounts))
-
-    sides.port = NoKeys(sides.store, NOW)
+    _show(
+        sides,
+        lambda view: replace(
+            view, accounts=tuple(replace(a, key_values=()) for a in view.accounts)
+        ),
+    )
     with _broken(sides.port, "add_key", DirectoryFault.DENIED):
         assert [(p.what, p.grade) for p in sides.run().problems] == [("key", Grade.REFUSED)]
     sides.remove_key(kid)
@@ -475,13 +476,11 @@ def test_an_account_renamed_while_a_run_reads_loses_its_key_in_the_next(sides: S
     sides.run()
     sides.remove_key(kid)
 
-    class Renamed(StorePort):
-        def read(self, scope: Scope, also: Collection[UUID]) -> DirectoryView:
-            view = super().read(scope, also)
-            sides.store.update_account(alice, AccountChanges(name="asmith"))
-            return view
+    def renamed_meanwhile(view: DirectoryView) -> DirectoryView:
+        sides.store.update_account(alice, AccountChanges(name="asmith"))
+        return view
 
-    sides.port = Renamed(sides.store, NOW)
+    _show(sides, renamed_meanwhile)
     assert [(p.what, p.grade) for p in sides.run().problems] == [("key", Grade.FAILED)]
     sides.port = StorePort(sides.store, NOW)
     assert Act.KEY_REMOVED in _acts(sides.run())
