@@ -2,17 +2,17 @@
 
 from datetime import datetime
 
-from kdc.crypto.etypes import CONFOUNDER_BYTES, KEY_BYTES, KeyUsage, encrypt
+from kdc.crypto.etypes import KeyUsage, encrypt
 from kdc.crypto.rfc6113 import strengthened_reply_key
 from kdc.exchange.fast_reply import make_strengthen_key, seal_fast_reply
 from kdc.exchange.realm import Realm
 from kdc.exchange.reply_der import ReplyDer
 from kdc.exchange.tgs_decide import TgsGrant
 from kdc.exchange.tgs_open import OpenTgsReq
-from kdc.exchange.ticket import encode_ticket_part, session_etypes
+from kdc.exchange.ticket import draw, encode_ticket_part, session_etypes
 from kdc.wire.constants import MessageType, PaType
 from kdc.wire.ms_kile import ENCTYPE_BITS, PacOption, PaPacOptions
-from kdc.wire.rfc4120 import EncryptedData, EncryptionKey, PaData
+from kdc.wire.rfc4120 import EncryptedData, PaData
 from pki import asn1
 
 
@@ -20,14 +20,13 @@ def issue_tgs_rep(grant: TgsGrant, opened: OpenTgsReq, realm: Realm, now: dateti
     """Make the session key, seal ticket and client's part, and encode the TGS-REP."""
     entropy = realm.entropy
     etype, sealing, speaks_for = grant.session_etype, grant.sealing, grant.client
-    # At once, for each call asks the kernel.
-    drawn = entropy(KEY_BYTES[etype] + 2 * CONFOUNDER_BYTES)
+    session, ticket_confounder, client_confounder = draw(etype, entropy)
     der = ReplyDer(
         kind=MessageType.TGS_REP,
         realm=realm.config.realm,
         cname=speaks_for.name,
         sname=grant.sname,
-        session=EncryptionKey(keytype=etype, keyvalue=drawn[: -2 * CONFOUNDER_BYTES]),
+        session=session,
         flags=grant.ticket.flags,
         grant=grant.ticket,
         caddr=grant.caddr,
@@ -44,8 +43,7 @@ def issue_tgs_rep(grant: TgsGrant, opened: OpenTgsReq, realm: Realm, now: dateti
         nonce=opened.body.nonce,
         encrypted_pa_data=_encrypted_pa_data(grant, realm) or None,
     )
-    confounder = drawn[-2 * CONFOUNDER_BYTES : -CONFOUNDER_BYTES]
-    sealed = encrypt(sealing.key, KeyUsage.TICKET, ticket_part, confounder)
+    sealed = encrypt(sealing.key, KeyUsage.TICKET, ticket_part, ticket_confounder)
     ticket = der.ticket(EncryptedData(etype=sealing.key.enctype, kvno=sealing.kvno, cipher=sealed))
     reply_key, tunnel, padata = opened.reply_key, opened.tunnel, speaks_for.padata
     if tunnel.armor_key is not None:
@@ -63,7 +61,7 @@ def issue_tgs_rep(grant: TgsGrant, opened: OpenTgsReq, realm: Realm, now: dateti
             entropy=entropy,
         )
         padata = (fast,)
-    client = encrypt(reply_key, opened.reply_usage, client_part, drawn[-CONFOUNDER_BYTES:])
+    client = encrypt(reply_key, opened.reply_usage, client_part, client_confounder)
     return der.message(
         padata=padata,
         ticket=ticket,

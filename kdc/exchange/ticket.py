@@ -18,7 +18,7 @@ from kdc.errors import KdcError
 from kdc.exchange.fast import Tunnel
 from kdc.exchange.fast_reply import seal_fast_reply
 from kdc.exchange.principals import is_password_service
-from kdc.exchange.realm import Realm
+from kdc.exchange.realm import Entropy, Realm
 from kdc.exchange.reply_der import ReplyDer, enc_ticket_part
 from kdc.pac import PLACEHOLDER, PacFacts, encode_if_relevant, service_pac, tgt_pac
 from kdc.policy import TicketGrant
@@ -165,6 +165,16 @@ def encode_ticket_part(
     return enc_ticket_part(fields, encode_if_relevant(octets) + rest)
 
 
+def draw(etype: EncType, entropy: Entropy) -> tuple[EncryptionKey, bytes, bytes]:
+    """Draw a session key and the confounders of ticket and client's part.
+
+    At once, for each call asks the kernel.
+    """
+    drawn = entropy(KEY_BYTES[etype] + 2 * CONFOUNDER_BYTES)
+    session = EncryptionKey(keytype=etype, keyvalue=drawn[: -2 * CONFOUNDER_BYTES])
+    return session, drawn[-2 * CONFOUNDER_BYTES : -CONFOUNDER_BYTES], drawn[-CONFOUNDER_BYTES:]
+
+
 def issue_as_rep(reply: AsReply, realm: Realm) -> bytes:
     """Make the session key, seal ticket and client's part, and encode the AS-REP."""
     entropy = realm.entropy
@@ -174,14 +184,13 @@ def issue_as_rep(reply: AsReply, realm: Realm) -> bytes:
         flags |= TicketFlag.ENC_PA_REP
         encrypted_pa_data = _enc_pa_rep(reply, realm.config.supported_enctypes)
     etype = reply.session_etype
-    # At once, for each call asks the kernel.
-    drawn = entropy(KEY_BYTES[etype] + 2 * CONFOUNDER_BYTES)
+    session, ticket_confounder, client_confounder = draw(etype, entropy)
     der = ReplyDer(
         kind=MessageType.AS_REP,
         realm=realm.config.realm,
         cname=reply.cname,
         sname=reply.sname,
-        session=EncryptionKey(keytype=etype, keyvalue=drawn[: -2 * CONFOUNDER_BYTES]),
+        session=session,
         flags=flags,
         grant=reply.grant,
         caddr=reply.request.req_body.addresses,
@@ -195,10 +204,9 @@ def issue_as_rep(reply: AsReply, realm: Realm) -> bytes:
         key_expiration=reply.key_expiration,
         encrypted_pa_data=encrypted_pa_data,
     )
-    confounder = drawn[-2 * CONFOUNDER_BYTES : -CONFOUNDER_BYTES]
-    ticket_cipher = encrypt(ticket_key, KeyUsage.TICKET, ticket_part, confounder)
+    ticket_cipher = encrypt(ticket_key, KeyUsage.TICKET, ticket_part, ticket_confounder)
     client_cipher = encrypt(
-        reply.reply_key, KeyUsage.AS_REP_ENC_PART, client_part, drawn[-CONFOUNDER_BYTES:]
+        reply.reply_key, KeyUsage.AS_REP_ENC_PART, client_part, client_confounder
     )
     ticket = der.ticket(EncryptedData(etype=sealing.etype, kvno=sealing.kvno, cipher=ticket_cipher))
     tunnel, padata = reply.tunnel, reply.padata
